@@ -1,0 +1,45 @@
+# One command per intent. A bare machine needs make, Python 3.11 or 3.12 and x86_64 Linux; all else is installed under .venv/ and .local/.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= $(shell tools/find-python)
+MEMBERS := libs/common libs/stack libs/simulators libs/operator services/extractor services/importer services/verifier services/chat
+READY := .venv/.ready
+BIN := .venv/bin
+
+.PHONY: help setup demo test check bench format lock generate demo-docker clean
+
+help: ## what can be typed
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: $(READY) ## install everything into .venv/
+
+$(READY): requirements.lock Makefile $(addsuffix /pyproject.toml,$(MEMBERS))
+	@test -n "$(PYTHON)" || { echo "chatferry needs Python 3.11 or 3.12 on x86_64 Linux: none was found on PATH. Install one, or name it: make PYTHON=/path/to/python3.12"; exit 2; }
+	@test -x $(BIN)/python || "$(PYTHON)" -m venv .venv
+	@echo "installing the pinned packages (about a minute the first time)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation $(addprefix -e ,$(MEMBERS))
+	@touch $@
+
+demo: $(READY) ## move a portal's users, chats and messages over a real Kafka, and see the report that proves it
+	@$(BIN)/chatferry demo
+
+test: $(READY) ## every test
+	@$(BIN)/python -m pytest
+
+check: $(READY) ## lint, types, import rules, generated documents
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/mypy tests tools
+	@$(BIN)/lint-imports
+
+format: $(READY) ## let ruff format the tree
+	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .
+
+lock: ## resolve requirements.lock anew (needs uv)
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-annotate --quiet \
+	  $(foreach m,common extractor importer verifier chat operator stack simulators,--no-emit-package chatferry-$(m)) pyproject.toml -o requirements.lock
+
+clean: ## remove what setup and runs created
+	rm -rf .venv .local

@@ -1,0 +1,1 @@
+"""The target: a chat server that takes imports and gives everything back."""

@@ -1,0 +1,1 @@
+"""Delivers published records to the target in batches, in order, once."""
