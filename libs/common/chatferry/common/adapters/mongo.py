@@ -1,0 +1,89 @@
+"""The one module that imports motor (ADR 0003): everything else sees `Collection` and `Database`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TypeAlias
+
+from bson.codec_options import CodecOptions
+from motor.motor_asyncio import (
+    AsyncIOMotorClient,
+    AsyncIOMotorClientSession,
+    AsyncIOMotorCollection,
+    AsyncIOMotorDatabase,
+)
+from pymongo import ASCENDING, DESCENDING, InsertOne, ReplaceOne, ReturnDocument, UpdateMany, UpdateOne, WriteConcern
+from pymongo.errors import BulkWriteError, ConnectionFailure, DuplicateKeyError, OperationFailure, PyMongoError
+from pymongo.read_concern import ReadConcern
+
+from chatferry.common.errors import OutageError
+
+__all__ = [
+    "ASCENDING",
+    "DESCENDING",
+    "BulkWriteError",
+    "Client",
+    "Collection",
+    "Database",
+    "Document",
+    "DuplicateKeyError",
+    "InsertOne",
+    "OperationFailure",
+    "PyMongoError",
+    "ReplaceOne",
+    "ReturnDocument",
+    "Session",
+    "UpdateMany",
+    "UpdateOne",
+    "mongo_outage",
+    "open_client",
+    "open_database",
+]
+
+Document: TypeAlias = dict[str, Any]
+Client: TypeAlias = AsyncIOMotorClient[Document]
+Database: TypeAlias = AsyncIOMotorDatabase[Document]
+Collection: TypeAlias = AsyncIOMotorCollection[Document]
+Session: TypeAlias = AsyncIOMotorClientSession
+
+# Codes of MongoDB that mean "this node cannot serve now": not primary, shutting down, interrupted, out of disk.
+_AWAY = frozenset({89, 91, 189, 9001, 10107, 11600, 11602, 13435, 13436, 14031})
+
+
+def open_client(url: str, *, timeout_ms: int = 5_000) -> Client:
+    """A client whose writes are journaled by a majority. Opens no connection yet."""
+    return AsyncIOMotorClient(
+        url,
+        serverSelectionTimeoutMS=timeout_ms,
+        connectTimeoutMS=timeout_ms,
+        socketTimeoutMS=60_000,
+        w="majority",
+        journal=True,
+        retryWrites=True,
+        retryReads=True,
+        maxPoolSize=16,
+    )
+
+
+def open_database(client: Client, name: str) -> Database:
+    """The project's database: majority reads, so that what is read is never rolled back."""
+    return client.get_database(
+        name,
+        codec_options=CodecOptions(tz_aware=True),
+        read_concern=ReadConcern("majority"),
+        write_concern=WriteConcern(w="majority", j=True),
+    )
+
+
+@contextmanager
+def mongo_outage() -> Iterator[None]:
+    """Turns "MongoDB cannot serve now" into OutageError("mongodb"); every other error passes."""
+    try:
+        yield
+    except ConnectionFailure as away:
+        raise OutageError("mongodb", "MongoDB cannot be reached; work goes on when it is back") from away
+    except OperationFailure as failure:
+        if failure.code in _AWAY or failure.has_error_label("TransientTransactionError"):
+            raise OutageError("mongodb", f"MongoDB cannot serve now (code {failure.code})") from failure
+        raise

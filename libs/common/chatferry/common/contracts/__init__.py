@@ -1,0 +1,1 @@
+"""What crosses a border: records, envelopes, events and the target's protocol. Imports nothing else of chatferry."""

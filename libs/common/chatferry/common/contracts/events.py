@@ -1,0 +1,72 @@
+"""Bodies of the events beside the records themselves: commands, runs, results (design §4)."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Phase = Literal["get", "set", "verify"]
+PHASES: tuple[Phase, ...] = ("get", "set", "verify")
+
+
+class _Event(BaseModel):
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+
+
+class RunRequested(_Event):
+    """On `commands`: wakes the extractors; the document in `runs` says what is asked."""
+
+    run: str
+    family: str
+    requested_at: datetime
+
+
+class RunStopped(_Event):
+    """On `commands`: an operator ended the run."""
+
+    run: str
+    reason: str
+
+
+class PhaseCompleted(_Event):
+    """On `runs`, type `<entity>.<get|import|verify>.completed`. `counts`: records by what became of them."""
+
+    run: str
+    family: str
+    phase: Phase
+    finished_at: datetime
+    counts: dict[str, dict[str, int]]
+    verified: bool | None = None
+
+
+class RunProgress(_Event):
+    """On `runs`, type `run.progress`, at most once a second."""
+
+    run: str
+    family: str
+    phase: Phase | None
+    state: str
+    at: datetime
+
+
+class RecordImported(_Event):
+    """On `results`: the target has this version, or a newer one (`stale`)."""
+
+    key: str
+    version: int
+    entity: str
+    status: Literal["created", "updated", "unchanged", "stale", "skipped"]
+    target_id: str | None = None
+
+
+class RecordFailed(_Event):
+    """On `results`: the record is a dead letter now. `code` is ours; the target's text is never passed on."""
+
+    key: str
+    version: int
+    entity: str
+    error_class: str
+    code: str
+    attempts: int = Field(ge=0)

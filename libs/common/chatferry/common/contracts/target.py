@@ -1,0 +1,107 @@
+"""The target's protocol (design §5): batches in, one answer per item out, and everything read back."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+ItemStatus = Literal["created", "updated", "unchanged", "stale", "error"]
+LIST_LIMIT = 500
+
+
+class _Wire(BaseModel):
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+
+
+class ImportItem(_Wire):
+    """`data` is a canonical record of the batch's entity; `version` orders its contents; `hash` is its payload hash."""
+
+    key: str = Field(min_length=1, max_length=256)
+    version: int = Field(ge=1, le=2**53)
+    hash: str = Field(pattern="^[0-9a-f]{64}$")
+    data: dict[str, Any]
+
+
+class ImportBatch(_Wire):
+    """Body of `import.<family>.batch`."""
+
+    entity: str
+    items: list[ImportItem]
+
+
+class ItemResult(_Wire):
+    """What became of one item. `unchanged`: this version is there; `stale`: a newer one is; both are done."""
+
+    key: str
+    status: ItemStatus
+    id: str | None = None
+    code: str | None = None
+    message: str | None = None
+    retryable: bool | None = None
+
+
+class ImportAnswer(_Wire):
+    """Answer to a batch: one entry per item, in the order of the items."""
+
+    results: list[ItemResult]
+
+
+class StoredItem(_Wire):
+    """A record as the target rebuilds it from its own model."""
+
+    key: str
+    id: str
+    version: int
+    hash: str
+    data: dict[str, Any]
+
+
+class CountRequest(_Wire):
+    """Body of `import.<family>.count`. `parent` is a chat's or group's key."""
+
+    entity: str
+    parent: str | None = None
+
+
+class CountAnswer(_Wire):
+    """How many records of the entity the target holds."""
+
+    count: int
+
+
+class GetRequest(_Wire):
+    """Body of `import.<family>.get`."""
+
+    entity: str
+    keys: list[str] = Field(max_length=LIST_LIMIT)
+
+
+class GetAnswer(_Wire):
+    """The records found, and the keys that the target does not have."""
+
+    items: list[StoredItem]
+    missing: list[str]
+
+
+class ListRequest(_Wire):
+    """Body of `import.<family>.list`. `after` is the `next` of the page before."""
+
+    entity: str
+    parent: str | None = None
+    after: str | None = None
+    limit: int = Field(default=LIST_LIMIT, ge=1, le=LIST_LIMIT)
+
+
+class ListAnswer(_Wire):
+    """A page, every record once, in a fixed order; `next` is opaque, null at the end."""
+
+    items: list[StoredItem]
+    next: str | None
+
+
+class TargetError(_Wire):
+    """Body of every answer that is not 200."""
+
+    error: str
+    error_description: str

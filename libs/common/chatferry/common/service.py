@@ -1,0 +1,162 @@
+"""How every service lives: HTTP for health and metrics first, then its work, retried while a part is away."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import orjson
+import uvicorn
+import uvloop
+from prometheus_client import make_asgi_app
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Mount, Route
+
+from chatferry.common.clock import Clock, SystemClock
+from chatferry.common.errors import ConfigurationError, FatalError, OutageError
+from chatferry.common.health import Health
+from chatferry.common.settings import S, ServiceSettings, load_settings
+from chatferry.common.telemetry.logs import configure_logs, get_logger
+from chatferry.common.telemetry.metrics import Metrics
+from chatferry.common.telemetry.traces import configure_traces
+
+log = get_logger(__name__)
+EXIT_FATAL = 2
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 5.0
+
+
+@dataclass(slots=True)
+class Context:
+    """What a service's work is given. `stopping` is set once the process was asked to end."""
+
+    clock: Clock = field(default_factory=SystemClock)
+    health: Health = field(default_factory=Health)
+    metrics: Metrics = field(default_factory=Metrics)
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+Work = Callable[[Context], Awaitable[None]]
+
+
+def run_service(
+    name: str, kind: type[S], work: Callable[[S], Work], routes: Callable[[Context], list[BaseRoute]] | None = None
+) -> None:
+    """Read the settings, run until SIGTERM or a fatal error, then exit: 0 after a clean stop, 2 when a person must act.
+
+    `work(settings)(context)` runs until `context.stopping`; an OutageError from it is waited out and it is run again.
+    """
+    try:
+        settings = load_settings(kind)
+    except ConfigurationError as wrong:
+        sys.stderr.write(f"chatferry {name}: {wrong.sentence}\n")
+        sys.exit(EXIT_FATAL)
+    configure_logs(name, settings.log_level)
+    configure_traces(name, settings.project, settings.otlp_endpoint)
+    failed: list[str] = []
+    uvloop.run(_serve(name, settings, work(settings), routes, failed))
+    if failed:
+        sys.stderr.write(f"chatferry {name}: {failed[0]}\n")
+        sys.exit(EXIT_FATAL)
+
+
+async def _serve(
+    name: str,
+    settings: ServiceSettings,
+    work: Work,
+    routes: Callable[[Context], list[BaseRoute]] | None,
+    failed: list[str],
+) -> None:
+    context = Context()
+    listening = _listen(settings.http_host, settings.http_port)
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        del app
+        task = asyncio.create_task(_keep_working(work, context), name=f"{name} work")
+        context.health.alive_when("work", lambda: "the service's work has ended" if task.done() else None)
+        task.add_done_callback(lambda done: _end(done, server, failed))
+        yield
+        context.stopping.set()
+        _done, late = await asyncio.wait([task], timeout=settings.drain_seconds)
+        if late:
+            log.error("drain.late", seconds=settings.drain_seconds)
+            task.cancel()
+            await asyncio.wait([task], timeout=1)
+
+    app = Starlette(routes=[*_own_routes(context), *(routes(context) if routes else [])], lifespan=lifespan)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app, log_config=None, access_log=False, timeout_graceful_shutdown=int(settings.drain_seconds) + 1
+        )
+    )
+    host, port = listening.getsockname()[:2]
+    if settings.address_file is not None:
+        settings.address_file.write_text(f"http://{host}:{port}\n", encoding="utf-8")
+    log.info("service.started", host=host, port=port, project=settings.project)
+    await server.serve(sockets=[listening])
+    log.info("service.stopped")
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+    except OSError as taken:
+        sys.stderr.write(
+            f"CHATFERRY_HTTP_PORT: {host}:{port} cannot be bound ({taken.strerror}); give another port, or 0.\n"
+        )
+        sys.exit(EXIT_FATAL)
+    return listening
+
+
+async def _keep_working(work: Work, context: Context) -> None:
+    wait = _FIRST_WAIT_S
+    while not context.stopping.is_set():
+        try:
+            await work(context)
+        except OutageError as away:
+            log.warning("outage", part=away.part)
+            context.health.outage(away.part, away.sentence)
+            context.metrics.outage.labels(away.part).set(1)
+            await context.clock.sleep(wait)
+            wait = min(wait * 2, _LONGEST_WAIT_S)
+            context.health.outage(away.part, None)
+            context.metrics.outage.labels(away.part).set(0)
+        else:
+            return
+
+
+def _end(done: asyncio.Task[None], server: uvicorn.Server, failed: list[str]) -> None:
+    error = None if done.cancelled() else done.exception()
+    if isinstance(error, FatalError):
+        failed.append(error.sentence)
+    elif error is not None:
+        log.error("work.failed", exc_info=error)
+        failed.append(f"its work ended with {type(error).__name__}; the log has the place")
+    server.should_exit = True
+
+
+def _own_routes(context: Context) -> list[BaseRoute]:
+    def alive(_: Request) -> Response:
+        return _answer(context.health.alive())
+
+    def ready(_: Request) -> Response:
+        return _answer(context.health.ready())
+
+    return [
+        Route("/healthz", alive),
+        Route("/readyz", ready),
+        Mount("/metrics", app=make_asgi_app(context.metrics.registry)),
+    ]
+
+
+def _answer(wrong: dict[str, str]) -> Response:
+    body = {"ok": not wrong, "wrong": wrong}
+    return Response(orjson.dumps(body), status_code=503 if wrong else 200, media_type="application/json")

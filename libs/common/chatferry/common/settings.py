@@ -1,0 +1,97 @@
+"""Settings: one frozen object per service, from the environment (`CHATFERRY_…`), cross-checked at start."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, TypeVar
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from chatferry.common.errors import ConfigurationError
+
+ENV_PREFIX = "CHATFERRY_"
+_PROJECT = re.compile(r"[a-z][a-z0-9-]{0,31}")
+S = TypeVar("S", bound="ServiceSettings")
+
+
+def _project_name(name: str) -> str:
+    if not _PROJECT.fullmatch(name):
+        raise ValueError("must be 1 to 32 small letters, digits and dashes, beginning with a letter")
+    return name
+
+
+class ServiceSettings(BaseSettings):
+    """What every service needs. Times carry their unit in the name."""
+
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    project: Annotated[str, AfterValidator(_project_name)] = Field(
+        default="demo", description="Prefix of topics, groups and Redis keys, and part of the database's name."
+    )
+    kafka: str = Field(description="Bootstrap address, host:port.")
+    mongodb: SecretStr = Field(description="URL of a replica set, mongodb://….")
+    redis: SecretStr = Field(description="URL, redis://….")
+    http_host: str = Field(default="127.0.0.1", description="Where /metrics, /healthz and /readyz listen.")
+    http_port: int = Field(default=0, ge=0, le=65535, description="Port of the same; 0 takes a free one.")
+    address_file: Path | None = Field(
+        default=None, description="File that gets the service's base URL once it listens."
+    )
+    log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Least severe level.")
+    otlp_endpoint: str | None = Field(
+        default=None, description="OTLP/HTTP collector, http://host:4318; none: no traces."
+    )
+    drain_seconds: float = Field(default=10.0, gt=0, le=300, description="How long a stop may take to finish its work.")
+
+    @property
+    def database(self) -> str:
+        """The project's database."""
+        return f"chatferry_{self.project.replace('-', '_')}"
+
+    def topic(self, name: str) -> str:
+        """The project's topic of that name."""
+        return f"{self.project}.{name}"
+
+    def group(self, service: str) -> str:
+        """The project's consumer group of a service."""
+        return f"{self.project}.{service}"
+
+
+def load_settings(kind: type[S]) -> S:
+    """Read the environment. Raises ConfigurationError with one line naming every wrong variable and why."""
+    try:
+        return kind()
+    except ValidationError as wrong:
+        raise ConfigurationError(_sentence(wrong)) from None
+
+
+def _sentence(wrong: ValidationError) -> str:
+    parts = []
+    for error in wrong.errors(include_input=False, include_url=False, include_context=False):
+        name = ENV_PREFIX + "_".join(str(part) for part in error["loc"]).upper() if error["loc"] else "the settings"
+        parts.append(f"{name} is not set" if error["type"] == "missing" else f"{name}: {error['msg']}")
+    return "; ".join(parts) + ". Set it in the environment and start again."
+
+
+def secret_lines(value: SecretStr | None, file: Path | None, name: str) -> list[str]:
+    """A list of secrets from a variable (comma-separated) or a file (one a line). Raises ConfigurationError."""
+    if value is not None:
+        lines = value.get_secret_value().split(",")
+    elif file is not None:
+        try:
+            lines = file.read_text(encoding="utf-8").splitlines()
+        except OSError as unreadable:
+            raise ConfigurationError(
+                f"{ENV_PREFIX}{name}_FILE: {file} cannot be read ({unreadable.strerror})"
+            ) from None
+    else:
+        raise ConfigurationError(f"{ENV_PREFIX}{name} is not set, and neither is {ENV_PREFIX}{name}_FILE")
+    return [line.strip() for line in lines if line.strip()]
+
+
+def host_of(url: str) -> str:
+    """`host:port` of a URL, small letters, without credentials."""
+    parts = urlsplit(url)
+    return f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)

@@ -1,0 +1,1 @@
+"""Logs, metrics and traces, without secrets and message texts (design §7)."""

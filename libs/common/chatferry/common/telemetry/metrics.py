@@ -1,0 +1,58 @@
+"""Metrics, named exactly as the requirements name them (design §7)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import perf_counter
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+_MILLISECONDS = (10, 50, 100, 500, 1_000, 5_000, 30_000, 60_000, 300_000, 1_800_000, 7_200_000, 43_200_000)
+_SECONDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 15, 60)
+
+
+class Metrics:
+    """One set of instruments per process, on a registry of its own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.extracted = self._counter("records_extracted", "Records read from the portal and stored.", "entity")
+        self.published = self._counter("records_published", "Records answered for by Kafka.", "entity")
+        self.import_ok = self._counter("records_import_ok", "Records that the target has.", "entity")
+        self.import_err = self._counter("records_import_err", "Records that ended as dead letters.", "entity")
+        self.skipped = self._counter("records_skipped", "Records that needed no import.", "entity", "reason")
+        self.retries = self._counter("retry_attempts", "Attempts after the first one.", "entity")
+        self.sample_mismatch = self._counter("verify_sample_mismatch", "Sampled records that differ.", "entity")
+        self.custom_fields = self._counter("custom_fields_created", "Custom fields created at the target.", "entity")
+        self.duration = Histogram(
+            "duration_ms",
+            "Length of a phase.",
+            ("entity", "phase"),
+            buckets=_MILLISECONDS,
+            registry=self.registry,
+        )
+        self.portal_requests = self._counter("portal_requests", "Requests to the portal.", "outcome")
+        self.call_seconds = Histogram(
+            "call_seconds",
+            "Length of calls to other parts.",
+            ("part", "call"),
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.parked = Gauge(
+            "records_parked", "Records that wait for a parent or a retry.", ("entity",), registry=self.registry
+        )
+        self.outage = Gauge("outage", "1 while that part is away.", ("part",), registry=self.registry)
+
+    @contextmanager
+    def timed(self, part: str, call: str) -> Iterator[None]:
+        """Observe how long a call to another part took, failed ones too."""
+        started = perf_counter()
+        try:
+            yield
+        finally:
+            self.call_seconds.labels(part, call).observe(perf_counter() - started)
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(name, text, labels, registry=self.registry)
