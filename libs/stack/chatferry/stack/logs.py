@@ -1,0 +1,56 @@
+"""The last words of a part that failed."""
+
+import json
+import re
+from pathlib import Path
+
+_TAIL_BYTES = 64 * 1024
+_LINE_CHARACTERS = 400
+_ERROR = re.compile(
+    r"\b(ERROR|FATAL)\b|^\d+:\w .* # |error while loading|Caused by|\"s\":\s*\"[EF]\"|No space left|File too large"
+)
+
+
+def rotate(log: Path) -> None:
+    """Begin a new log and keep the one before as `<name>.1`, so that it does not grow without end."""
+    if log.exists():
+        log.replace(log.with_name(log.name + ".1"))
+
+
+def last_lines(log: Path, count: int = 5) -> str:
+    """The last lines in readable form, joined by ` | `; empty when there is nothing."""
+    return " | ".join(_readable(line) for line in _lines(log)[-count:])
+
+
+def last_error(log: Path) -> str:
+    """The last line that reports an error, readable; the very last line when none does; empty without a log."""
+    lines = _lines(log)
+    errors = [line for line in lines if _ERROR.search(line)]
+    return _readable((errors or lines or [""])[-1])
+
+
+def _lines(log: Path) -> list[str]:
+    try:
+        with log.open("rb") as file:
+            size = file.seek(0, 2)
+            file.seek(max(0, size - _TAIL_BYTES))
+            text = file.read().decode(errors="replace")
+    except FileNotFoundError:
+        return []
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def _readable(line: str) -> str:
+    return (_of_mongod(line) if line.startswith("{") else line)[:_LINE_CHARACTERS]
+
+
+def _of_mongod(line: str) -> str:
+    """mongod writes JSON lines: message in `msg`, what it is about in `attr`."""
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return line
+    if not isinstance(entry, dict) or "msg" not in entry:
+        return line
+    attributes = entry.get("attr")
+    return f"{entry['msg']} {json.dumps(attributes, ensure_ascii=False)}" if attributes else str(entry["msg"])

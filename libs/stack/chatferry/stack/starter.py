@@ -1,0 +1,120 @@
+"""Bringing one part from any state (never started, killed, half started) to healthy."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from chatferry.stack import logs
+from chatferry.stack.deadline import Deadline
+from chatferry.stack.errors import StackError, UnhealthyError
+from chatferry.stack.part import Part
+from chatferry.stack.process import find, free_port, is_free, listens, spawn
+from chatferry.stack.state import PartState
+
+_ATTEMPTS = 3
+_PORT_TAKEN = ("Address already in use", "address already in use", "Failed to bind")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a part keeps its data and its log."""
+
+    folder: Path
+    log: Path
+
+    @property
+    def marker(self) -> str:
+        """What the command line of this part's process contains."""
+        return str(self.folder)
+
+
+class Starter:
+    """Starts parts; `remember` is called with each new state before anything else can happen to the process."""
+
+    def __init__(
+        self,
+        env: Mapping[str, str],
+        *,
+        remember: Callable[[Part, PartState], None],
+        announce: Callable[[str], None],
+        deadline: Callable[[], Deadline],
+    ) -> None:
+        """`deadline` begins one: for each process anew, so that fetching and formatting do not count."""
+        self._env = env
+        self._remember = remember
+        self._announce = announce
+        self._deadline = deadline
+
+    def ensure(self, part: Part, place: Place, state: PartState) -> PartState:
+        """The part healthy: as it is, if it lives, else started on its data. Raises StackError, OSError.
+
+        Safe to repeat. A process that was started here and did not become healthy is left to the caller to end.
+        """
+        living = find(state.process, place.marker)
+        if living is not None:
+            self._wait(part, place, living, state)
+            return state
+        for attempt in range(_ATTEMPTS):
+            state = PartState(_ports(part, state.ports))
+            process, state = self._spawn(part, place, state)
+            try:
+                self._wait(part, place, process, state)
+            except StackError:
+                if attempt + 1 < _ATTEMPTS and find(state.process, place.marker) is None and _port_was_taken(place):
+                    self._announce(f"{part.name}: a port was taken in between, trying others")
+                    state = PartState({})
+                    continue
+                raise
+            return state
+        raise AssertionError("the last attempt returns or raises")
+
+    def _spawn(self, part: Part, place: Place, state: PartState) -> tuple[psutil.Process, PartState]:
+        command = part.command(place.folder, state.ports)
+        logs.rotate(place.log)
+        self._announce(f"{part.name}: starting")
+        identity = spawn(command, place.log, self._env)
+        started = PartState(state.ports, identity)
+        self._remember(part, started)
+        return psutil.Process(identity.pid), started
+
+    def _wait(self, part: Part, place: Place, process: psutil.Process, state: PartState) -> None:
+        deadline = self._deadline()
+        problem = "it does not listen on its port"
+        address = part.address(state.ports)
+        while True:
+            if find(state.process, place.marker) is None:
+                raise StackError(f"{part.title} ended while it was starting; {_last_words(place)}")
+            if listens(process, state.ports["client"]):
+                try:
+                    part.settle(address)
+                    part.check(address)
+                except UnhealthyError as error:
+                    problem = str(error)
+                else:
+                    return
+            if not deadline.wait_a_moment():
+                raise StackError(
+                    f"{part.title} was not ready after {deadline.seconds:.0f} s: {problem}; {_last_words(place)}"
+                )
+
+
+def _ports(part: Part, last: Mapping[str, int]) -> dict[str, int]:
+    """The ports the part had last where they are free, so that addresses stay; else new ones, all different."""
+    ports: dict[str, int] = {}
+    for name in part.port_names:
+        port = last.get(name)
+        while port is None or port in ports.values() or not is_free(port):
+            port = free_port()
+        ports[name] = port
+    return ports
+
+
+def _port_was_taken(place: Place) -> bool:
+    return any(words in logs.last_lines(place.log, 50) for words in _PORT_TAKEN)
+
+
+def _last_words(place: Place) -> str:
+    words = logs.last_lines(place.log)
+    return f"its log {place.log} ends with: {words}" if words else f"its log {place.log} is empty"
