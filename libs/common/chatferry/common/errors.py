@@ -15,7 +15,7 @@ from __future__ import annotations
 
 
 class ChatferryError(Exception):
-    """Every error of ours. `code` is a stable dotted name; the text is one sentence, no secret or message text in it."""
+    """Every error of ours. `code` is a stable dotted name; the text is one sentence without secrets or records."""
 
     def __init__(self, code: str, sentence: str) -> None:
         super().__init__(sentence)

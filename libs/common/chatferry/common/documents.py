@@ -1,0 +1,108 @@
+"""What the project's database holds (design: data.md §7), and who may write which field (§3).
+
+A record's document, in the collection named as its entity:
+
+    _id              idempotency key, `source:chat:msg:84869`
+    seq              the record's id as a number: order inside its parent
+    parent           the parent record's id, null for a root
+    payload          canonical record; null for one that could not be read (its raw form is the dead letter)
+    payload_hash     SHA-256 of the canonical JSON (of the raw form, when payload is null)
+    version          read_seq of the read that first saw this content
+    due              true until the broker has answered for this version; absent afterwards
+    flags            what had to be altered or assumed: `altered`, `assumed_offset`
+    status           NEW | IMPORT_OK | IMPORT_ERR | ERROR_RETRY | SKIPPED
+    skip_reason      why, when SKIPPED
+    imported_version, imported_hash, target_id, attempts, last_error     what the importer knows
+
+`source_inventory`, one row per root record that the portal is known to have (`_id` = the record's key):
+
+    family, entity   the family's name, the root entity's name
+    seq              the root record's id
+    run, epoch       the run that listed it last, and the lease under which it was written
+    views            [{webhook, ref}]: which webhooks see it, and under which id there (`chat1489`, `547`)
+    state            listed -> walking -> closed | failed (3 attempts) | unreadable (no webhook may)
+    stored           true once the root record itself is stored
+    watermark, claimed     the portal's last_message_id and message_count when the walk started
+    low, high, closed_low, closed_high, method     the walk: where it goes on, and by which method
+    listed, absent, rejected    distinct ids read; stored ids that the portal lacks now; unreadable records
+    gap, reason      claimed - listed, and why; `accepted_by` when an operator took it
+    known            true when an earlier run has read here: stored records have to be compared
+
+and one per stranger (`_id` = `stranger:<user key>`, kind `stranger`, state wanted | resolved | unresolvable): a user
+that records mention and the listing lacks. The users' own listing is the row `listing:users`.
+
+`page_log`, one entry per page read (`_id` = run/parent/hi): run, entity, parent, lo (included), hi (excluded), count,
+absent, rejected, read_seq, webhook, method, at, duration_ms.
+
+`runs`: _id, project, portal, family, phases, options {test_limit, max_rate, full}, state (requested | running | blocked |
+completed | verified | incomplete | failed | stopped), phase, preflight [{name, ok, detail}], timings {get, set, verify:
+{started_at, finished_at}}, counts {entity: {listed, extracted, published, imported, ...}}, method (which one read the
+messages), requested_at, finished_at, reason, epoch, verified.
+
+`entities`: _id = family; set_open (the importer may deliver), run, verified_run, imported_run (completed, not a test),
+blocked (a sentence, from the importer).
+
+`dead_letters`: _id = topic/partition/offset, or key@version from the extractor; entity, key, version, parent, topic,
+partition, offset, error_class, code, message, attempts, state (dead | replaying | replayed | superseded | discarded),
+reason, by, at, copied (the copy on `dlq` is answered for), service, raw {key, value, headers} until it is copied.
+
+`parked`: _id = topic/partition/offset; entity, key, version, parent, topic, partition, offset, timestamp, reason
+(parent | retry | behind), not_before, raw_key, value, headers [[name, value]].
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from chatferry.common.adapters.mongo import ASCENDING, Database
+from chatferry.common.entities import ENTITIES
+
+NEW, IMPORT_OK, IMPORT_ERR, ERROR_RETRY, SKIPPED = "NEW", "IMPORT_OK", "IMPORT_ERR", "ERROR_RETRY", "SKIPPED"
+WAITING = (NEW, ERROR_RETRY)
+
+RUNS, LEASES, ENTITY_STATES = "runs", "leases", "entities"
+INVENTORY, PAGE_LOG, ID_MAP = "source_inventory", "page_log", "id_map"
+PARKED, DEAD_LETTERS = "parked", "dead_letters"
+VERIFY_REPORTS, MISMATCHES = "verify_reports", "mismatches"
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """One index; `only` makes it partial."""
+
+    collection: str
+    name: str
+    fields: tuple[str, ...]
+    only: dict[str, object] | None = None
+    unique: bool = False
+
+
+def indexes() -> list[Index]:
+    """Every index of the project's database. Partial ones hold work that is due, so they stay small."""
+    wanted = [
+        Index(INVENTORY, "by_run", ("family", "run", "state", "seq")),
+        Index(PAGE_LOG, "by_walk", ("parent", "run")),
+        Index(PARKED, "by_line", ("topic", "partition", "parent", "offset")),
+        Index(PARKED, "by_key", ("entity", "key")),
+        Index(DEAD_LETTERS, "by_state", ("entity", "state", "parent")),
+        Index(DEAD_LETTERS, "by_key", ("key", "state")),
+        Index(DEAD_LETTERS, "by_offset", ("topic", "partition", "offset")),
+        Index(RUNS, "by_state", ("state", "requested_at")),
+        Index(MISMATCHES, "by_report", ("report", "entity")),
+        Index(VERIFY_REPORTS, "by_run", ("run",)),
+    ]
+    for entity in ENTITIES:
+        wanted += [
+            Index(entity, "in_order", ("parent", "seq")),
+            Index(entity, "due", ("parent", "seq", "due"), {"due": True}),
+            Index(entity, "waiting", ("status", "parent"), {"status": {"$in": list(WAITING)}}),
+        ]
+    return wanted
+
+
+async def create_indexes(database: Database) -> None:
+    """Create what is missing. Safe to repeat."""
+    for index in indexes():
+        fields = [(name, ASCENDING) for name in index.fields]
+        only = {} if index.only is None else {"partialFilterExpression": index.only}
+        await database[index.collection].create_index(fields, name=index.name, unique=index.unique, **only)

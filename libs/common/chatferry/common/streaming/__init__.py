@@ -1,0 +1,1 @@
+"""The streaming runtime: records in order, commits of finished work only, outages waited out."""

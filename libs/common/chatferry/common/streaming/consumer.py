@@ -1,0 +1,261 @@
+"""One group consumer of several topics, on FastStream. The only module that touches FastStream's inside.
+
+What it adds (design: runtime.md §1): records are handed over raw, so that a broken one cannot take its batch along;
+only finished offsets are committed, by partition; an outage pauses the assignment and keeps the membership; a
+revocation waits for the work in hand, with a deadline; idle work runs between polls, never beside them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.coordinator.assignors.range import RangePartitionAssignor
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+from faststream import AckPolicy
+from faststream.kafka import KafkaBroker
+from faststream.kafka.message import KafkaAckableMessage
+
+from chatferry.common.clock import Clock
+from chatferry.common.errors import OutageError
+from chatferry.common.health import Health
+from chatferry.common.streaming.progress import Progress
+from chatferry.common.streaming.records import Partition, RawRecord
+from chatferry.common.telemetry.logs import get_logger
+
+log = get_logger(__name__)
+_FIRST_PROBE_S, _LONGEST_PROBE_S = 0.5, 5.0
+
+
+class RecordWorker(Protocol):
+    """What a service does with records. Its methods never run beside each other."""
+
+    async def rebalanced(self, owned: Mapping[Partition, int]) -> None:
+        """These partitions are owned now, each with the offset it goes on from. What was held for others is dropped."""
+
+    async def deliver(self, records: Sequence[RawRecord], progress: Progress) -> None:
+        """Finish the records, telling `progress`. OutageError: what is unfinished is delivered again, later."""
+
+    async def idle(self) -> None:
+        """Called several times a second: do what waits for time rather than for records."""
+
+    async def probe(self, away: OutageError) -> None:
+        """Ask the part that was away for something small. OutageError while it still is."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumerSettings:
+    """`max_records`: most records handed over at once. `drain_s`: longest wait for work in hand at a revocation."""
+
+    group: str
+    topics: tuple[str, ...]
+    max_records: int = 2_000
+    poll_ms: int = 50
+    idle_s: float = 0.2
+    drain_s: float = 10.0
+    session_timeout_ms: int = 10_000
+    max_partition_bytes: int = 2 * 1024 * 1024
+
+
+class RecordConsumer:
+    """Runs a RecordWorker. `hold` keeps topics unread for as long as nobody wants them."""
+
+    def __init__(
+        self, broker: KafkaBroker, settings: ConsumerSettings, worker: RecordWorker, clock: Clock, health: Health
+    ) -> None:
+        self._settings, self._worker, self._clock, self._health = settings, worker, clock, health
+        self._working = asyncio.Lock()
+        self._owned: set[Partition] = set()
+        self._told = True
+        self._held: frozenset[str] = frozenset()
+        self._away: OutageError | None = None
+        self._uncommitted: dict[Partition, int] = {}
+        self._failure: BaseException | None = None
+        self._idle_task: asyncio.Task[None] | None = None
+        self._subscriber = broker.subscriber(
+            *settings.topics,
+            batch=True,
+            group_id=settings.group,
+            ack_policy=AckPolicy.MANUAL,
+            auto_offset_reset="earliest",
+            partition_assignment_strategy=[RangePartitionAssignor],
+            max_records=settings.max_records,
+            batch_timeout_ms=settings.poll_ms,
+            session_timeout_ms=settings.session_timeout_ms,
+            max_partition_fetch_bytes=settings.max_partition_bytes,
+            listener=_Listener(self),
+            parser=self._parse,
+            decoder=_decode,
+            no_reply=True,
+        )
+        self._subscriber(self._on_batch)
+        health.alive_when("consumer", self._dead)
+
+    def hold(self, topics: Collection[str]) -> None:
+        """From now on read none of these topics, and read all others. Repeating it is free."""
+        held = frozenset(topics)
+        if held != self._held:
+            self._held = held
+            self._apply_pauses()
+
+    async def start_idle_work(self) -> None:
+        """Begin the idle work; call after the broker was started."""
+        self._idle_task = asyncio.create_task(self._idle_loop(), name=f"idle {self._settings.group}")
+
+    async def stop_idle_work(self) -> None:
+        """End the idle work and commit what is finished; call before the broker is stopped."""
+        if self._idle_task is not None:
+            self._idle_task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._idle_task
+        async with self._working:
+            await self._commit({})
+
+    @property
+    def _consumer(self) -> AIOKafkaConsumer | None:
+        return self._subscriber.consumer
+
+    async def _parse(self, records: Sequence[RawRecord]) -> KafkaAckableMessage:
+        return KafkaAckableMessage(raw_message=tuple(records), body=b"", consumer=self._consumer)
+
+    async def _on_batch(self, records: Any) -> None:
+        async with self._working:
+            mine = [record for record in records if (record.topic, record.partition) in self._owned]
+            if not mine:
+                return
+            progress = Progress(mine)
+            try:
+                if self._away is None:
+                    await self._tell_owned()
+                    await self._worker.deliver(mine, progress)
+            except OutageError as away:
+                self._went_away(away)
+            except BaseException as failure:
+                self._failure = failure
+                raise
+            finally:
+                self._go_back(progress.unfinished())
+                await self._commit(progress.committable())
+
+    async def _idle_loop(self) -> None:
+        wait = self._settings.idle_s
+        while True:
+            await self._clock.sleep(wait)
+            async with self._working:
+                wait = await self._idle_step(wait)
+
+    async def _idle_step(self, waited: float) -> float:
+        try:
+            if self._away is not None:
+                await self._worker.probe(self._away)
+                self._came_back(self._away)
+            await self._tell_owned()
+            await self._commit({})
+            await self._worker.idle()
+        except OutageError as away:
+            self._went_away(away)
+            return away.retry_after_s or min(max(waited * 2, _FIRST_PROBE_S), _LONGEST_PROBE_S)
+        except Exception as failure:
+            # The runtime loop: whatever ends it must be seen by the health check, and end the service.
+            self._failure = failure
+            log.error("idle.failed", exc_info=failure)
+            raise
+        return self._settings.idle_s
+
+    def _went_away(self, away: OutageError) -> None:
+        if self._away is None:
+            log.warning("outage", part=away.part)
+        self._away = away
+        self._health.outage(away.part, away.sentence)
+        self._apply_pauses()
+
+    def _came_back(self, away: OutageError) -> None:
+        log.info("outage.over", part=away.part)
+        self._away = None
+        self._health.outage(away.part, None)
+        self._apply_pauses()
+
+    def _apply_pauses(self) -> None:
+        consumer = self._consumer
+        if consumer is None:
+            return
+        for partition in self._owned:
+            with suppress(IllegalStateError):
+                if self._away is not None or partition.topic in self._held:
+                    consumer.pause(TopicPartition(*partition))
+                else:
+                    consumer.resume(TopicPartition(*partition))
+
+    def _go_back(self, offsets: Mapping[Partition, int]) -> None:
+        for partition, offset in offsets.items():
+            if self._consumer is not None and partition in self._owned:
+                self._consumer.seek(TopicPartition(*partition), offset)
+
+    async def _commit(self, offsets: Mapping[Partition, int]) -> None:
+        self._uncommitted.update(offsets)
+        wanted = {TopicPartition(*p): offset for p, offset in self._uncommitted.items() if p in self._owned}
+        self._uncommitted.clear()
+        if not wanted or self._consumer is None:
+            return
+        try:
+            await self._consumer.commit(wanted)
+        except (CommitFailedError, IllegalStateError):
+            # The partitions have another owner; it meets these records again and finds them finished.
+            log.info("commit.refused", group=self._settings.group)
+        except KafkaError as failure:
+            self._uncommitted.update({Partition(p.topic, p.partition): offset for p, offset in wanted.items()})
+            log.warning("commit.failed", group=self._settings.group, error=type(failure).__name__)
+
+    async def revoked(self, partitions: Iterable[Partition]) -> None:
+        """Finish what is in hand within the deadline, then let go."""
+        try:
+            async with asyncio.timeout(self._settings.drain_s), self._working:
+                await self._commit({})
+        except TimeoutError:
+            log.warning("drain.late", group=self._settings.group)
+        self._owned.difference_update(partitions)
+
+    def assigned(self, partitions: Iterable[Partition]) -> None:
+        """Own these partitions from now on; the worker is told before their first record."""
+        self._owned = set(partitions)
+        self._told = False
+        self._uncommitted.clear()
+        self._apply_pauses()
+
+    async def _tell_owned(self) -> None:
+        # Not from the listener: aiokafka knows the committed offsets only after it has returned.
+        if self._told or self._consumer is None:
+            return
+        owned = sorted(self._owned)
+        try:
+            offsets = {p: await self._consumer.committed(TopicPartition(*p)) or 0 for p in owned}
+        except KafkaError as failure:
+            raise OutageError("kafka", "Kafka does not say where this group stands; asked again") from failure
+        await self._worker.rebalanced(offsets)
+        self._told = owned == sorted(self._owned)
+
+    def _dead(self) -> str | None:
+        if self._failure is not None:
+            return f"the consume loop of {self._settings.group} ended with {type(self._failure).__name__}"
+        if self._idle_task is not None and self._idle_task.done():
+            return f"the idle work of {self._settings.group} has ended"
+        return None
+
+
+class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
+    def __init__(self, consumer: RecordConsumer) -> None:
+        self._consumer = consumer
+
+    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        await self._consumer.revoked([Partition(p.topic, p.partition) for p in revoked])
+
+    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        self._consumer.assigned([Partition(p.topic, p.partition) for p in assigned])
+
+
+async def _decode(message: KafkaAckableMessage) -> Any:
+    return message.raw_message

@@ -1,0 +1,108 @@
+"""Sends chunks of records; a chunk is answered whole, or an outage says that it was not (design: data.md §3)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict, deque
+from collections.abc import Sequence
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+from aiokafka.partitioner import murmur2
+
+from chatferry.common.errors import OutageError, PermanentError
+from chatferry.common.streaming.records import Outgoing, Partition
+
+_SENTENCE = "Kafka does not answer for records sent to it; they are sent again when it does"
+
+
+class RecordProducer:
+    """An idempotent producer with acks from all replicas.
+
+    In each partition one batch at a time is on its way, and the next one waits for its answer: aiokafka may reorder
+    batches, and one that expires is overtaken. After a failure the connection is closed and opened anew, so that
+    nothing unanswered can arrive late.
+    """
+
+    def __init__(self, bootstrap: str, *, client_id: str, batch_bytes: int = 900_000, timeout_ms: int = 15_000) -> None:
+        self._options: dict[str, Any] = {
+            "bootstrap_servers": bootstrap,
+            "client_id": client_id,
+            "acks": "all",
+            "enable_idempotence": True,
+            "compression_type": "lz4",
+            "max_batch_size": batch_bytes,
+            "max_request_size": 2 * 1024 * 1024,
+            "linger_ms": 0,
+            "request_timeout_ms": timeout_ms,
+        }
+        self._producer: AIOKafkaProducer | None = None
+        self._partitions: dict[str, int] = {}
+
+    async def send(self, records: Sequence[Outgoing]) -> None:
+        """Returns when the broker has answered for every record, in the given order within each partition.
+
+        Raises OutageError when any answer is missing: any of them may have arrived, so send the same records again.
+        """
+        if not records:
+            return
+        try:
+            queues = await self._by_partition(records)
+            while queues:
+                await asyncio.gather(*[self._send_one_batch(partition, queue) for partition, queue in queues.items()])
+                queues = {partition: queue for partition, queue in queues.items() if queue}
+        except (KafkaError, TimeoutError) as failure:
+            await self.close()
+            raise OutageError("kafka", _SENTENCE) from failure
+
+    async def close(self) -> None:
+        """Let go of the connection; the next `send` opens a new one."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            try:
+                async with asyncio.timeout(5):
+                    await producer.stop()
+            except (KafkaError, TimeoutError):
+                return
+
+    async def _by_partition(self, records: Sequence[Outgoing]) -> dict[Partition, deque[Outgoing]]:
+        producer = await self._open()
+        queues: dict[Partition, deque[Outgoing]] = defaultdict(deque)
+        for record in records:
+            count = self._partitions.get(record.topic)
+            if count is None:
+                async with asyncio.timeout(15):
+                    count = len(await producer.partitions_for(record.topic))
+                self._partitions[record.topic] = count
+            queues[Partition(record.topic, partition_for(record.key, count))].append(record)
+        return queues
+
+    async def _send_one_batch(self, partition: Partition, queue: deque[Outgoing]) -> None:
+        producer = await self._open()
+        batch = producer.create_batch()
+        while queue:
+            record = queue[0]
+            if batch.append(key=record.key, value=record.value, timestamp=None, headers=list(record.headers)) is None:
+                break
+            queue.popleft()
+        if batch.record_count() == 0:
+            raise PermanentError("record.too_large", f"a record is larger than one batch of topic {partition.topic}")
+        answered = await producer.send_batch(batch, partition.topic, partition=partition.partition)
+        await answered
+
+    async def _open(self) -> AIOKafkaProducer:
+        if self._producer is None:
+            producer = AIOKafkaProducer(**self._options)
+            try:
+                await producer.start()
+            except BaseException:
+                await producer.stop()
+                raise
+            self._producer = producer
+        return self._producer
+
+
+def partition_for(key: bytes | None, count: int) -> int:
+    """Kafka's own rule for a key (murmur2), so that any client finds the same partition; no key: partition 0."""
+    return 0 if key is None else int((murmur2(key) & 0x7FFFFFFF) % count)
