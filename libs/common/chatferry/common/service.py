@@ -21,7 +21,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from chatferry.common.clock import Clock, SystemClock
 from chatferry.common.errors import ConfigurationError, FatalError, OutageError
 from chatferry.common.health import Health
-from chatferry.common.settings import S, ServiceSettings, load_settings
+from chatferry.common.settings import BaseServiceSettings, S, load_settings
 from chatferry.common.telemetry.logs import configure_logs, get_logger
 from chatferry.common.telemetry.metrics import Metrics
 from chatferry.common.telemetry.traces import configure_traces
@@ -67,7 +67,7 @@ def run_service(
 
 async def _serve(
     name: str,
-    settings: ServiceSettings,
+    settings: BaseServiceSettings,
     work: Work,
     routes: Callable[[Context], list[BaseRoute]] | None,
     failed: list[str],

@@ -14,7 +14,7 @@ from chatferry.common.errors import ConfigurationError
 
 ENV_PREFIX = "CHATFERRY_"
 _PROJECT = re.compile(r"[a-z][a-z0-9-]{0,31}")
-S = TypeVar("S", bound="ServiceSettings")
+S = TypeVar("S", bound="BaseServiceSettings")
 
 
 def _project_name(name: str) -> str:
@@ -23,17 +23,15 @@ def _project_name(name: str) -> str:
     return name
 
 
-class ServiceSettings(BaseSettings):
-    """What every service needs. Times carry their unit in the name."""
+class BaseServiceSettings(BaseSettings):
+    """What every service needs, whether or not it talks to Kafka. Times carry their unit in the name."""
 
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, frozen=True, extra="ignore", hide_input_in_errors=True)
 
     project: Annotated[str, AfterValidator(_project_name)] = Field(
         default="demo", description="Prefix of topics, groups and Redis keys, and part of the database's name."
     )
-    kafka: str = Field(description="Bootstrap address, host:port.")
     mongodb: SecretStr = Field(description="URL of a replica set, mongodb://….")
-    redis: SecretStr = Field(description="URL, redis://….")
     http_host: str = Field(default="127.0.0.1", description="Where /metrics, /healthz and /readyz listen.")
     http_port: int = Field(default=0, ge=0, le=65535, description="Port of the same; 0 takes a free one.")
     address_file: Path | None = Field(
@@ -49,6 +47,13 @@ class ServiceSettings(BaseSettings):
     def database(self) -> str:
         """The project's database."""
         return f"chatferry_{self.project.replace('-', '_')}"
+
+
+class ServiceSettings(BaseServiceSettings):
+    """A service that takes part in migrations: Kafka and Redis too."""
+
+    kafka: str = Field(description="Bootstrap address, host:port.")
+    redis: SecretStr = Field(description="URL, redis://….")
 
     def topic(self, name: str) -> str:
         """The project's topic of that name."""
