@@ -1,0 +1,126 @@
+"""The command line: options to a portal, one line of JSON when it answers, until SIGTERM or SIGINT."""
+
+import asyncio
+import gc
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import orjson
+import typer
+import uvloop
+
+from chatferry.simulators.bitrix24.errors import PortalDataError
+from chatferry.simulators.bitrix24.loader import load_folder
+from chatferry.simulators.bitrix24.model import ALL_SCOPES, Portal
+from chatferry.simulators.bitrix24.server import Running, new_webhook, serve
+from chatferry.simulators.bitrix24.settings import PortalSettings, Quirks, RateBucket, ServeSettings
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+
+
+@app.callback()
+def _root() -> None:
+    """A simulated Bitrix24 portal."""
+
+
+@app.command("serve")
+def serve_command(
+    data: Annotated[Path | None, typer.Option(help="folder with users.jsonl, chats.jsonl, messages.jsonl")] = None,
+    host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="HTTP port, 0: a free one, -1: no plain HTTP")] = 0,
+    https_port: Annotated[int, typer.Option(help="HTTPS port, 0: a free one, -1: no HTTPS")] = 0,
+    control_port: Annotated[int, typer.Option(help="port of the control interface, 0: a free one, -1: none")] = 0,
+    bucket: Annotated[str, typer.Option(help="rate limit as CAPACITY:DRAIN_PER_S (50:2), or off")] = "off",
+    operating_limit: Annotated[str, typer.Option(help="seconds per webhook and method in ten minutes, or off")] = "off",
+    operating_cost: Annotated[
+        list[str] | None, typer.Option(help="simulated seconds of a call as PATTERN=SECONDS; may be repeated")
+    ] = None,
+    speed: Annotated[float, typer.Option(help="simulated seconds per real second")] = 1.0,
+    auth_status: Annotated[int, typer.Option(help="HTTP status of wrong credentials, 401 or 403")] = 401,
+    https_required: Annotated[bool, typer.Option(help="refuse plain HTTP with INVALID_REQUEST")] = False,
+    message_list: Annotated[bool, typer.Option(help="offer im.chat.message.list")] = False,
+    webhook: Annotated[
+        list[int] | None, typer.Option(help="user id to make a webhook for; may be repeated; none: the owner account")
+    ] = None,
+    secret: Annotated[str | None, typer.Option(help="webhook secret, the same for all; none: drawn")] = None,
+    scopes: Annotated[str, typer.Option(help="scopes of the webhooks, comma-separated")] = ",".join(ALL_SCOPES),
+    state_dir: Annotated[Path | None, typer.Option(help="folder for the CA and webhook URL files")] = None,
+) -> None:
+    """Serve a portal until SIGTERM; one line of JSON on stdout says where, as soon as it answers."""
+    try:
+        settings = PortalSettings(
+            bucket=read_bucket(bucket),
+            operating_limit_s=None if operating_limit == "off" else _number(operating_limit, "--operating-limit"),
+            operating_cost_s=dict(read_cost(item) for item in operating_cost or ()),
+            clock_speed=speed,
+            auth_status=auth_status,
+            https_required=https_required,
+            quirks=Quirks(planning_message_list=message_list),
+        )
+        if data is None:
+            raise PortalDataError("say which portal: --data DIR")
+        portal = load_folder(data)
+        owner = max(portal.users)
+        for user_id in webhook or [owner]:
+            new_webhook(portal, user_id, secret, tuple(scopes.split(",")))
+        where = ServeSettings(host, _port(port), _port(https_port), _port(control_port), state_dir)
+        uvloop.run(run(portal, settings, where))
+    except (ValueError, OSError) as error:
+        sys.stderr.write(f"{error}\n")
+        raise typer.Exit(2) from None
+
+
+async def run(portal: Portal, settings: PortalSettings, where: ServeSettings) -> None:
+    """Serves until SIGTERM or SIGINT. Raises OSError when a port is taken."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with serve(portal, settings, where) as running:
+        gc.collect()
+        gc.freeze()
+        sys.stdout.write(orjson.dumps(ready_line(running)).decode() + "\n")
+        sys.stdout.flush()
+        await stop.wait()
+
+
+def ready_line(running: Running) -> dict[str, object]:
+    """Without secrets: webhook URLs stand in files."""
+    users = dict.fromkeys(webhook.user_id for webhook in running.portal.webhooks.values())
+    return {
+        "http": running.http,
+        "https": running.https,
+        "ca_file": str(running.ca_file),
+        "control": running.control,
+        "webhooks": [{"user_id": user, "url_file": str(running.write_url_file(user))} for user in users],
+    }
+
+
+def read_bucket(text: str) -> RateBucket | None:
+    """`50:2` or `off`; raises PortalDataError for anything else."""
+    if text == "off":
+        return None
+    capacity, _, drain = text.partition(":")
+    return RateBucket(_number(capacity, "--bucket"), _number(drain, "--bucket"))
+
+
+def read_cost(text: str) -> tuple[str, float]:
+    """`im.*=0.5`; raises PortalDataError for anything else."""
+    pattern, _, seconds = text.partition("=")
+    return pattern, _number(seconds, "--operating-cost")
+
+
+def _number(text: str, option: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise PortalDataError(f"{option}: {text!r} is not a number; see --help for the form") from None
+
+
+def _port(number: int) -> int | None:
+    return None if number < 0 else number
+
+
+def main() -> None:
+    app()
