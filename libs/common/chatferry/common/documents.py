@@ -34,8 +34,8 @@ that records mention and the listing lacks. The users' own listing is the row `l
 `page_log`, one entry per page read (`_id` = run/parent/hi): run, entity, parent, lo (included), hi (excluded), count,
 absent, rejected, read_seq, webhook, method, at, duration_ms.
 
-`runs`: _id, project, portal, family, phases, options {test_limit, max_rate, full}, state (requested | running | blocked |
-completed | verified | incomplete | failed | stopped), phase, preflight [{name, ok, detail}], timings {get, set, verify:
+`runs`: _id, project, portal, family, phases, options {test_limit, max_rate, full}, state (requested | running |
+blocked | completed | verified | incomplete | failed | stopped), phase, preflight [{name, ok, detail}], timings {get, set, verify:
 {started_at, finished_at}}, counts {entity: {listed, extracted, published, imported, ...}}, method (which one read the
 messages), requested_at, finished_at, reason, epoch, verified.
 
@@ -53,6 +53,7 @@ reason, by, at, copied (the copy on `dlq` is answered for), service, raw {key, v
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from chatferry.common.adapters.mongo import ASCENDING, Database
 from chatferry.common.entities import ENTITIES
@@ -104,5 +105,5 @@ async def create_indexes(database: Database) -> None:
     """Create what is missing. Safe to repeat."""
     for index in indexes():
         fields = [(name, ASCENDING) for name in index.fields]
-        only = {} if index.only is None else {"partialFilterExpression": index.only}
-        await database[index.collection].create_index(fields, name=index.name, unique=index.unique, **only)
+        options: dict[str, Any] = {} if index.only is None else {"partialFilterExpression": index.only}
+        await database[index.collection].create_index(fields, name=index.name, unique=index.unique, **options)

@@ -1,4 +1,4 @@
-"""The ledger of records, recomputed from what is stored: read = done + skipped + dead + waiting (design: data.md §5)."""
+"""The ledger of records, recomputed from what is stored: read = done + skipped + dead + waiting."""
 
 from __future__ import annotations
 
