@@ -35,9 +35,9 @@ that records mention and the listing lacks. The users' own listing is the row `l
 absent, rejected, read_seq, webhook, method, at, duration_ms.
 
 `runs`: _id, project, portal, family, phases, options {test_limit, max_rate, full}, state (requested | running |
-blocked | completed | verified | incomplete | failed | stopped), phase, preflight [{name, ok, detail}], timings {get, set, verify:
-{started_at, finished_at}}, counts {entity: {listed, extracted, published, imported, ...}}, method (which one read the
-messages), requested_at, finished_at, reason, epoch, verified.
+blocked | completed | verified | incomplete | failed | stopped), phase, preflight [{name, ok, detail}], timings
+{get, set, verify: {started_at, finished_at}}, counts {entity: {listed, extracted, published, imported, ...}}, method
+(which one read the messages), requested_at, finished_at, reason, epoch, verified.
 
 `entities`: _id = family; set_open (the importer may deliver), run, verified_run, imported_run (completed, not a test),
 blocked (a sentence, from the importer).

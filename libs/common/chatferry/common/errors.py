@@ -64,3 +64,6 @@ class ConfigurationError(FatalError):
 
 class BlockedError(FatalError):
     """A prerequisite is missing; the sentence says which and what to do."""
+
+    def __init__(self, sentence: str, *, code: str = "blocked") -> None:
+        super().__init__(code, sentence)

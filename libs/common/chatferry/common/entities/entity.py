@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from chatferry.common.contracts.records import Record
+from chatferry.common.entities.reading import Reading
 
 Payload = Mapping[str, Any]
 
@@ -47,6 +48,7 @@ class Family:
     name: str
     scope: str
     entities: tuple[Entity, ...]
+    reading: Reading
     needs: tuple[str, ...] = ()
 
     @property

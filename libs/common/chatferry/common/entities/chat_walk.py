@@ -1,0 +1,216 @@
+"""The walk through one chat: its parts, then its messages from newest to oldest (reference: bitrix24.md §5.7).
+
+parts   im.dialog.get (watermark, claimed), both participant lists, and the first page, in one batch
+pages   backward with LAST_ID until an empty page; forward with FIRST_ID while the newest are missing
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from chatferry.common.entities.reading import (
+    PAGE,
+    Answer,
+    Command,
+    Harvest,
+    Page,
+    Refusal,
+    map_of,
+    rows_of,
+    whole,
+    wholes,
+)
+
+MESSAGES, PLANNED = "im.dialog.messages.get", "im.chat.message.list"
+_MEMBERS = 200
+
+
+@dataclass(slots=True)
+class ChatWalk:
+    """`newest` caps how many messages are listed (test_limit); None reads the whole chat."""
+
+    chat_id: int
+    ref: str
+    method: str = MESSAGES
+    page_size: int = PAGE
+    newest: int | None = None
+    watermark: int | None = None
+    claimed: int | None = None
+    low: int | None = None
+    high: int | None = None
+    closed_low: bool = False
+    closed_high: bool = False
+    listed: int = 0
+    limited: bool = False
+    complete: bool = False
+    _dialog: Mapping[str, Any] = field(default_factory=dict)
+    _member_ids: set[int] = field(default_factory=set)
+    _members_at: int | None = 0
+    _sent: list[str] = field(default_factory=list)
+
+    def state(self) -> dict[str, Any]:
+        names = ("watermark", "claimed", "low", "high", "closed_low", "closed_high", "listed", "limited", "method")
+        return {name: getattr(self, name) for name in names}
+
+    def needs(self) -> int:
+        return 1 if self.complete or self.watermark is not None else 4
+
+    def plan(self, room: int, label: str) -> list[Command]:
+        commands = self._plan(room, label)
+        self._sent = [command.label.rpartition("_")[2] for command in commands]
+        return commands
+
+    def _plan(self, room: int, label: str) -> list[Command]:
+        if self.watermark is None:
+            return [
+                Command(f"{label}_dialog", "im.dialog.get", {"DIALOG_ID": self.ref}),
+                self._members(label),
+                Command(f"{label}_ids", "im.chat.user.list", {"CHAT_ID": self.chat_id}),
+                self._page(f"{label}_0", {}),
+            ]
+        if self._members_at is not None and not self.complete:
+            return [self._members(label)]
+        return self._pages(room, label)
+
+    def _members(self, label: str) -> Command:
+        params = {"DIALOG_ID": self.ref, "LIMIT": _MEMBERS, "OFFSET": self._members_at or 0}
+        return Command(f"{label}_members", "im.dialog.users.list", params)
+
+    def _pages(self, room: int, label: str) -> list[Command]:
+        if self.method == PLANNED:
+            first = self.listed
+            wanted = max(1, -(-((self.claimed or 0) - first) // self.page_size))
+            offsets = [first + n * self.page_size for n in range(min(room, wanted))]
+            return [self._page(f"{label}_{n}", {"OFFSET": offset}) for n, offset in enumerate(offsets)]
+        if self.low is None:
+            return [self._page(f"{label}_0", {})]
+        if not self.closed_high:
+            return [self._page(f"{label}_0", {"FIRST_ID": self.high})]
+        left = max(0, min(self.claimed or 0, self.newest or self.claimed or 0) - self.listed)
+        chain = min(room, left // self.page_size + 1)
+        return [self._page(f"{label}_{n}", {"LAST_ID": self._before(n, label)}) for n in range(chain)]
+
+    def _before(self, n: int, label: str) -> Any:
+        return self.low if n == 0 else f"$result[{label}_{n - 1}][messages][{self.page_size - 1}][id]"
+
+    def _page(self, label: str, cursor: Mapping[str, Any]) -> Command:
+        if self.method == PLANNED:
+            return Command(label, PLANNED, {"CHAT_ID": self.chat_id, "OFFSET": 0, "LIMIT": self.page_size, **cursor})
+        return Command(label, MESSAGES, {"DIALOG_ID": self.ref, "LIMIT": self.page_size, **cursor})
+
+    def absorb(self, answers: Sequence[Answer]) -> Harvest:
+        harvest = Harvest()
+        told = dict(zip(self._sent, answers, strict=True))
+        refusal = self._absorb_parts(told, harvest)
+        if refusal is not None:
+            harvest.refusal = refusal
+            return harvest
+        for name in self._sent:
+            if name.isdigit() and not self._absorb_page(told[name], harvest):
+                break
+        harvest.ended = self.complete and self.closed_low and self.closed_high and harvest.refusal is None
+        if not harvest.ended and not harvest.pages and not harvest.refusal and "members" not in told:
+            harvest.refusal = Refusal("portal.no_progress", transient=True)
+        return harvest
+
+    def _absorb_parts(self, told: Mapping[str, Answer], harvest: Harvest) -> Refusal | None:
+        for name in ("dialog", "members", "ids"):
+            refusal = told[name].refusal if name in told else None
+            # A list of participants may be refused for good (the general chat's is): the other one serves.
+            if refusal is not None and (name == "dialog" or refusal.transient):
+                return refusal
+        first = told.get("0")
+        if "dialog" in told and first is not None and first.refusal is not None:
+            return first.refusal
+        if "dialog" in told:
+            self._dialog = map_of(told["dialog"].result)
+            self.claimed = whole(self._dialog.get("message_count")) or 0
+            self.watermark = whole(self._dialog.get("last_message_id")) or 0
+        if "ids" in told and told["ids"].refusal is None:
+            self._member_ids.update(wholes(told["ids"].result))
+        if "members" in told:
+            self._take_members(told["members"], harvest)
+        if not self.complete and self._members_at is None:
+            self.complete = True
+            harvest.root = {**self._dialog, "participant_ids": sorted(self._member_ids)}
+        return None
+
+    def _take_members(self, answer: Answer, harvest: Harvest) -> None:
+        users = [map_of(row) for row in rows_of(answer.result)]
+        harvest.users.extend(users)
+        self._member_ids.update(number for user in users if (number := whole(user.get("id"))) is not None)
+        self._members_at = answer.next if answer.refusal is None and users else None
+
+    def _absorb_page(self, answer: Answer, harvest: Harvest) -> bool:
+        """False when the pages after this one cannot be used."""
+        if answer.refusal is not None:
+            harvest.refusal = answer.refusal
+            return False
+        result = map_of(answer.result)
+        rows = [map_of(row) for row in rows_of(result.get("messages"))]
+        by_id = {number: row for row in rows if (number := whole(row.get("id"))) is not None}
+        nameless = [row for row in rows if whole(row.get("id")) is None]
+        interval = self._advance(sorted(by_id))
+        if interval is None:
+            return False
+        lo, hi = interval
+        chosen = [by_id[number] for number in sorted(by_id) if lo <= number < hi]
+        self.listed += len(chosen)
+        files = {number: row for row in rows_of(result.get("files")) if (number := whole(map_of(row).get("id")))}
+        users = [map_of(row) for row in rows_of(result.get("users"))]
+        harvest.pages.append(Page(lo, hi, chosen, nameless, {"files": files}, users))
+        return len(rows) >= self.page_size and not self.closed_low
+
+    def _advance(self, ids: list[int]) -> tuple[int, int] | None:
+        """Which interval of ids a page makes known, and the walk's new ends. None: it belongs elsewhere."""
+        top = (self.watermark or 0) + 1
+        if self.method == PLANNED:
+            return self._advance_ascending(ids, top)
+        if self.low is None:
+            return self._advance_first(ids, top)
+        if not self.closed_high:
+            lo = (self.high or 0) + 1
+            self.high = max(ids, default=self.high)
+            self.closed_high = not ids or (self.high or 0) >= top - 1
+            return (lo, top) if self.closed_high else (lo, (self.high or 0) + 1)
+        hi = min(self.low, top)
+        if not ids:
+            self.low, self.closed_low = 0, True
+            return 0, hi
+        if ids[-1] >= self.low:
+            return None
+        self.low = self._lowest(ids)
+        return min(self.low, top), hi
+
+    def _advance_first(self, ids: list[int], top: int) -> tuple[int, int]:
+        if ids and ids[0] >= top:
+            # All of the page was written after the walk began: what belongs to it lies below.
+            self.low, self.high, self.closed_high = ids[0], top - 1, True
+            return top, top
+        ids = [number for number in ids if number < top]
+        if not ids:
+            self.low, self.high, self.closed_low, self.closed_high = 0, top - 1, True, True
+            return 0, top
+        self.low, self.high = self._lowest(ids), ids[-1]
+        self.closed_high = self.high >= top - 1
+        return self.low, top if self.closed_high else self.high + 1
+
+    def _lowest(self, ids: list[int]) -> int:
+        """The page's lower end; a test limit cuts it, and ends the walk."""
+        if self.newest is not None and self.listed + len(ids) >= self.newest:
+            self.closed_low = self.limited = True
+            return ids[-max(1, self.newest - self.listed)]
+        return ids[0]
+
+    def _advance_ascending(self, ids: list[int], top: int) -> tuple[int, int] | None:
+        lo = (self.high or 0) + 1
+        if ids and ids[0] < lo:
+            return None
+        self.low = 0
+        self.high = min(max(ids, default=top - 1), top - 1)
+        if len(ids) < self.page_size or self.high >= top - 1:
+            self.closed_low = self.closed_high = True
+            return lo, top
+        return lo, self.high + 1

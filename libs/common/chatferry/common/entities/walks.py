@@ -1,0 +1,116 @@
+"""Walks over lists: pages whose next one is known only from the page before (reference: bitrix24.md §2, §5.6)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from chatferry.common.entities.reading import PAGE, Answer, Command, Harvest, Page, map_of, rows_of, whole
+
+
+@dataclass(slots=True)
+class KeysetWalk:
+    """Ascending by id with a filter `>ID`: survives rows that come and go meanwhile. Chains inside one batch.
+
+    `total` is what the portal claimed on the first page, None until then.
+    """
+
+    method: str
+    fixed: Mapping[str, Any]
+    id_field: str = "ID"
+    last: int = 0
+    total: int | None = None
+    listed: int = 0
+    ended: bool = False
+    _planned: int = 0
+
+    def needs(self) -> int:
+        return 1
+
+    def plan(self, room: int, label: str) -> list[Command]:
+        pages = 1 if self.total is None else max(1, -(-(self.total - self.listed) // PAGE))
+        self._planned = min(room, pages)
+        return [self._command(n, label) for n in range(self._planned)]
+
+    def _command(self, n: int, label: str) -> Command:
+        after: Any = self.last if n == 0 else f"$result[{label}_{n - 1}][{PAGE - 1}][{self.id_field}]"
+        start = 0 if self.total is None else -1
+        return Command(
+            f"{label}_{n}", self.method, {**self.fixed, "FILTER": {f">{self.id_field}": after}, "start": start}
+        )
+
+    def absorb(self, answers: Sequence[Answer]) -> Harvest:
+        harvest = Harvest()
+        for answer in answers:
+            if answer.refusal is not None:
+                harvest.refusal = answer.refusal
+                return harvest
+            if self.total is None:
+                self.total = answer.total or 0
+            if self._take(rows_of(answer.result), harvest):
+                break
+        harvest.ended = self.ended
+        return harvest
+
+    def _take(self, rows: list[Any], harvest: Harvest) -> bool:
+        """True when the pages after this one say nothing: it was not full, or its reference led elsewhere."""
+        ids = [number for row in rows if (number := whole(map_of(row).get(self.id_field))) is not None]
+        if ids and min(ids) <= self.last:
+            return True
+        self.ended = len(rows) < PAGE
+        top = max(ids, default=self.last)
+        named = [row for row in rows if whole(map_of(row).get(self.id_field)) is not None]
+        nameless = [row for row in rows if whole(map_of(row).get(self.id_field)) is None]
+        harvest.pages.append(Page(lo=self.last + 1, hi=top + 1, rows=named, unidentified=nameless))
+        self.listed += len(set(ids))
+        self.last = top
+        return self.ended
+
+    def state(self) -> dict[str, Any]:
+        return {"low": self.last, "claimed": self.total, "listed": self.listed}
+
+
+@dataclass(slots=True)
+class OffsetWalk:
+    """`OFFSET` and `LIMIT` until `hasMore` is false; rows repeat across pages and move while they are read.
+
+    It reads the list until a whole pass brings no new id, at most `most_passes` times: one pass may miss a row that
+    moved up while it was under way.
+    """
+
+    method: str
+    fixed: Mapping[str, Any]
+    limit: int = 200
+    most_passes: int = 3
+    offset: int = 0
+    passes: int = 0
+    seen: set[Any] = field(default_factory=set)
+    _new: int = 0
+
+    def needs(self) -> int:
+        return 1
+
+    def plan(self, room: int, label: str) -> list[Command]:
+        del room
+        params = {**self.fixed, "OFFSET": self.offset, "LIMIT": self.limit}
+        return [Command(f"{label}_0", self.method, params)]
+
+    def absorb(self, answers: Sequence[Answer]) -> Harvest:
+        answer = answers[0]
+        if answer.refusal is not None:
+            return Harvest(refusal=answer.refusal)
+        result = map_of(answer.result)
+        fresh = [row for row in rows_of(result.get("items")) if map_of(row).get("id") not in self.seen]
+        self.seen.update(map_of(row).get("id") for row in fresh)
+        self._new += len(fresh)
+        self.offset += self.limit
+        ended = False
+        if not result.get("hasMore"):
+            self.passes += 1
+            ended = self.passes > 1 and (self._new == 0 or self.passes >= self.most_passes)
+            self.offset, self._new = 0, 0
+        return Harvest(pages=[Page(lo=0, hi=0, rows=fresh)], ended=ended)
+
+    def state(self) -> dict[str, Any]:
+        return {"offset": self.offset}

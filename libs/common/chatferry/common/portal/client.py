@@ -1,0 +1,240 @@
+"""Calls to the portal: within its limits, retried where that helps, each refusal told apart (bitrix24.md §1 to §3)."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import orjson
+
+from chatferry.common.clock import Clock
+from chatferry.common.entities.reading import Answer, Command, Refusal, map_of, rows_of
+from chatferry.common.errors import BlockedError, OutageError
+from chatferry.common.portal.bucket import Limits, RateBucket
+from chatferry.common.portal.encoding import command_line
+from chatferry.common.portal.webhook import Webhook
+from chatferry.common.telemetry.metrics import Metrics
+
+BATCH = 50
+ATTEMPTS_S = (0.0, 2.0, 6.0)
+_TRANSIENT = frozenset(
+    {"INTERNAL_SERVER_ERROR", "ERROR_UNEXPECTED_ANSWER", "QUERY_LIMIT_EXCEEDED", "OPERATION_TIME_LIMIT"}
+)
+_WEBHOOK_DEAD = {
+    "INVALID_CREDENTIALS": "is not accepted (wrong user id or secret, or it was disabled)",
+    "NO_AUTH_FOUND": "carries no usable credentials",
+    "expired_token": "has expired",
+    "authorization_error": "belongs to a user who cannot log in",
+    "user_access_error": "belongs to a user without access",
+    "OVERLOAD_LIMIT": "was blocked by Bitrix24; their support has to lift that",
+    "PORTAL_DELETED": "belongs to a portal that is closed",
+    "INVALID_REQUEST": "must be an https:// address",
+}
+_BLOCK_STEP_S = 60.0
+
+
+class _NoAnswer(Exception):  # noqa: N818 - not an error of its own: it becomes an outage or a refusal
+    """The call as a whole came to nothing: reset, time-out, 5xx, a body that is no JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class PortalSettings:
+    """`timeout_s`: one request; the cloud cuts at 60 s itself."""
+
+    limits: Limits = field(default_factory=Limits)
+    timeout_s: float = 70.0
+    attempts_s: Sequence[float] = ATTEMPTS_S
+
+
+class PortalClient:
+    """All webhooks of one portal. There is none without a bucket."""
+
+    def __init__(
+        self, webhooks: Sequence[Webhook], http: httpx.AsyncClient, bucket: RateBucket, clock: Clock, metrics: Metrics
+    ) -> None:
+        self.webhooks = {webhook.user_id: webhook for webhook in webhooks}
+        self._http, self._bucket, self._clock, self._metrics = http, bucket, clock, metrics
+        self._settings = PortalSettings()
+        self._rng = random.Random()  # noqa: S311 - jitter, not a secret
+
+    def with_settings(self, settings: PortalSettings) -> PortalClient:
+        """Set time-outs and limits; returns itself."""
+        self._settings = settings
+        return self
+
+    @property
+    def host(self) -> str:
+        """The portal's host, which may be shown."""
+        return next(iter(self.webhooks.values())).host
+
+    async def call(self, webhook: int, method: str, params: Mapping[str, Any] | None = None) -> Answer:
+        """One call outside a batch. Raises BlockedError for a dead webhook, OutageError when the portal is away."""
+        for wait in self._settings.attempts_s:
+            await self._pause(wait)
+            try:
+                body = await self._post(webhook, method, dict(params or {}))
+            except _NoAnswer:
+                continue
+            if "error" in body:
+                refusal = self._refusal(webhook, method, str(body["error"]))
+                if refusal.transient:
+                    continue
+                return Answer(refusal=refusal)
+            return Answer(body.get("result"), total=_count(body.get("total")), next=_count(body.get("next")))
+        raise self._away()
+
+    async def batch(self, webhook: int, commands: Sequence[Command]) -> list[Answer]:
+        """Up to 50 commands in one request; one answer each, in their order.
+
+        Commands of a blocked method are not sent. Raises BlockedError, OutageError.
+        """
+        methods = sorted({command.method for command in commands})
+        blocked = await self._bucket.blocked(webhook, methods)
+        free = [command for command in commands if command.method not in blocked]
+        answers = dict(zip((c.label for c in free), await self._send(webhook, free) if free else [], strict=True))
+        for command in commands:
+            if command.method in blocked:
+                answers[command.label] = _later(blocked[command.method])
+        return [answers[command.label] for command in commands]
+
+    async def _send(self, webhook: int, commands: Sequence[Command]) -> list[Answer]:
+        for wait in self._settings.attempts_s:
+            await self._pause(wait)
+            try:
+                body = await self._post(
+                    webhook, "batch", {"halt": 0, "cmd": {c.label: command_line(c) for c in commands}}
+                )
+            except _NoAnswer:
+                continue
+            if "error" in body:
+                refusal = self._refusal(webhook, "batch", str(body["error"]))
+                if refusal.transient:
+                    continue
+                return [Answer(refusal=refusal)] * len(commands)
+            return await self._split(webhook, commands, map_of(body.get("result")))
+        if not await self._alive(webhook):
+            raise self._away()
+        if len(commands) == 1:
+            return [Answer(refusal=Refusal("portal.no_answer", transient=True))]
+        half = len(commands) // 2
+        return [*await self._send(webhook, commands[:half]), *await self._send(webhook, commands[half:])]
+
+    async def _split(self, webhook: int, commands: Sequence[Command], body: Mapping[str, Any]) -> list[Answer]:
+        results, errors, times = (
+            map_of(body.get("result")),
+            map_of(body.get("result_error")),
+            map_of(body.get("result_time")),
+        )
+        totals, nexts = map_of(body.get("result_total")), map_of(body.get("result_next"))
+        answers = []
+        for command in commands:
+            label = command.label
+            if label in errors:
+                refusal = self._refusal(webhook, command.method, str(map_of(errors[label]).get("error", "")))
+                if refusal.code == "OPERATION_TIME_LIMIT":
+                    await self._bucket.block(webhook, command.method, _BLOCK_STEP_S)
+                answers.append(Answer(refusal=refusal))
+            elif label in results:
+                answers.append(Answer(results[label], total=_count(totals.get(label)), next=_count(nexts.get(label))))
+            else:
+                answers.append(Answer(refusal=Refusal("portal.no_answer", transient=True)))
+        await self._watch_operating(webhook, {c.method: map_of(times.get(c.label)) for c in commands})
+        return answers
+
+    async def _watch_operating(self, webhook: int, times: Mapping[str, Mapping[str, Any]]) -> None:
+        """The call that crosses the limit still finishes and the next one is refused: stop before it."""
+        for method, time in times.items():
+            spent, reset = time.get("operating"), time.get("operating_reset_at")
+            if isinstance(spent, int | float) and spent >= self._settings.limits.operating_s * 0.95:
+                left = float(reset) - self._clock.now().timestamp() if isinstance(reset, int | float) else _BLOCK_STEP_S
+                await self._bucket.block(webhook, method, min(max(left, 1.0), 600.0))
+
+    async def _post(self, webhook: int, method: str, params: Mapping[str, Any]) -> Mapping[str, Any]:
+        while True:
+            await self._bucket.take()
+            body = await self._request(webhook, method, params)
+            if body.get("error") != "QUERY_LIMIT_EXCEEDED":
+                return body
+            self._metrics.portal_requests.labels("limited").inc()
+            await self._bucket.fill()
+
+    async def _request(self, webhook: int, method: str, params: Mapping[str, Any]) -> Mapping[str, Any]:
+        url = f"{self.webhooks[webhook].base}/{method}"
+        try:
+            with self._metrics.timed("portal", "batch" if method == "batch" else "single"):
+                response = await self._http.post(
+                    url,
+                    content=orjson.dumps(params),
+                    headers={"content-type": "application/json", "accept": "application/json"},
+                    timeout=self._settings.timeout_s,
+                )
+        except httpx.HTTPError as failure:
+            self._metrics.portal_requests.labels("failed").inc()
+            if "CERTIFICATE_VERIFY_FAILED" in str(failure):
+                raise BlockedError(
+                    f"the portal {self.host} shows a certificate that is not trusted; "
+                    "give its CA in CHATFERRY_PORTAL_CA_FILE"
+                ) from None
+            raise _NoAnswer from None
+        body = _json(response.content)
+        self._metrics.portal_requests.labels("ok" if "error" not in body else "refused").inc()
+        if response.status_code >= 400 and "error" not in body:
+            raise _NoAnswer
+        return body
+
+    def _refusal(self, webhook: int, method: str, code: str) -> Refusal:
+        if code in _WEBHOOK_DEAD:
+            raise BlockedError(
+                f"the webhook of user {webhook} at {self.host} {_WEBHOOK_DEAD[code]}; give a working one"
+            )
+        if code == "OPERATION_TIME_LIMIT":
+            return Refusal(code, transient=True, later_s=_BLOCK_STEP_S)
+        if code == "insufficient_scope":
+            raise BlockedError(
+                f"the webhook of user {webhook} at {self.host} lacks the scope of {method}; add it in the portal"
+            )
+        return Refusal(code or "portal.error", transient=code in _TRANSIENT)
+
+    async def _alive(self, webhook: int) -> bool:
+        try:
+            return "result" in await self._post(webhook, "server.time", {})
+        except _NoAnswer:
+            return False
+
+    async def _pause(self, seconds: float) -> None:
+        if seconds:
+            await self._clock.sleep(seconds * self._rng.uniform(0.8, 1.2))
+
+    def _away(self) -> OutageError:
+        return OutageError("portal", f"the portal {self.host} does not answer; reading goes on when it does")
+
+
+def _json(content: bytes) -> Mapping[str, Any]:
+    try:
+        body = orjson.loads(content)
+    except orjson.JSONDecodeError:
+        try:
+            # Lone surrogates are valid in JSON's grammar, and portals send them; orjson refuses them.
+            body = json.loads(content)
+        except ValueError:
+            raise _NoAnswer from None
+    if not isinstance(body, Mapping):
+        raise _NoAnswer
+    return body
+
+
+def _count(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _later(seconds: float) -> Answer:
+    return Answer(refusal=Refusal("OPERATION_TIME_LIMIT", transient=True, later_s=seconds))
+
+
+def scopes_of(answer: Answer) -> set[str]:
+    """The scopes in an answer of `scope`."""
+    return {scope for scope in rows_of(answer.result) if isinstance(scope, str)}
