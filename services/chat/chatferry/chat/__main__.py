@@ -1,0 +1,5 @@
+"""`python -m chatferry.chat`."""
+
+from chatferry.chat.app import main
+
+main()

@@ -1,0 +1,63 @@
+"""What the flow needs of the outside. Every method raises OutageError while its part cannot serve."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from chatferry.chat.domain.items import Kind, RefusedItemError, SourceId, Stored, TargetId
+from chatferry.chat.domain.model import Document
+
+
+@dataclass(frozen=True, slots=True)
+class Inserted:
+    """What an insert left over, by position: `present` are there already, `refused` cannot be kept."""
+
+    present: Sequence[int]
+    refused: Mapping[int, RefusedItemError]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Documents by ascending source id. `more`: others follow the last one."""
+
+    documents: Sequence[Document]
+    more: bool
+
+
+class Records(Protocol):
+    """Writes of one entity's documents, found by their `source_id`, of which there is never more than one."""
+
+    async def insert(self, kind: Kind, documents: Sequence[Document]) -> Inserted:
+        """Keep new documents (with `_id`). After an OutageError any of them may be kept: insert again to know."""
+
+    async def stored(self, kind: Kind, ids: Collection[SourceId]) -> dict[SourceId, Stored]:
+        """What is there of these."""
+
+    async def replace(self, kind: Kind, documents: Sequence[Document]) -> int:
+        """Put each (without `_id`) in the place of an older version only; returns how many were."""
+
+
+class Reader(Protocol):
+    """Reads for whoever checks the target."""
+
+    async def page(self, kind: Kind, parent: SourceId | None, after: SourceId | None, limit: int) -> Page:
+        """The first documents after a source id; fewer than `limit` although more follow when they are large."""
+
+    async def some(self, kind: Kind, ids: Collection[SourceId]) -> list[Document]:
+        """Those of the ids that are there, in no order. Raises AnswerTooLargeError."""
+
+    async def count(self, kind: Kind, parent: SourceId | None) -> int:
+        """How many there are, exactly."""
+
+
+class Ids(Protocol):
+    """The target's own ids."""
+
+    async def take(self, kind: Kind, count: int) -> Sequence[TargetId]:
+        """Ids that nobody was given before, ascending. Those not used are lost."""
+
+
+class AnswerTooLargeError(Exception):
+    """The records asked for are too large to be answered at once."""
