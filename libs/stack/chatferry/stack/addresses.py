@@ -56,8 +56,8 @@ def addresses_from_environment(env: Mapping[str, str]) -> GivenAddresses:
 
 
 def without_secret(address: str) -> str:
-    """The address without its user name and password, fit for a log."""
-    return re.sub(r"//[^/@]*(?:[^/]*)@", "//", address)
+    """The address without user name and password, fit for a log: rather too little of it than too much."""
+    return re.sub(r"//.*@|(?<=[?&]password=)[^&]*", lambda found: "//" if found[0].startswith("//") else "…", address)
 
 
 def _given(part: PartName, value: str) -> str | None:

@@ -86,12 +86,16 @@ def _fetch_all(jars: Sequence[LockedJar], cache: Path) -> None:
 
 def _fetch(jar: LockedJar, fetched: Path, cache: Path) -> None:
     # Imported here: it costs half a second that later starts need not pay.
+    from jgo.config import GlobalSettings
     from jgo.constants import MAVEN_CENTRAL_URL
     from jgo.maven import MavenContext
     from requests import RequestException
 
     context = MavenContext(
-        repo_cache=fetched, local_repos=[], remote_repos={"central": MAVEN_CENTRAL_URL}, timeout=_FETCH_TIMEOUT_S
+        repo_cache=fetched,
+        local_repos=[],
+        remote_repos={"central": MAVEN_CENTRAL_URL, **GlobalSettings.load().repositories},
+        timeout=_FETCH_TIMEOUT_S,
     )
     try:
         context.project(jar.group, jar.artifact).at_version(jar.version).artifact(packaging="jar").resolve()

@@ -47,6 +47,7 @@ class MongoDB:
             *("--oplogSize", _OPLOG_MB),
             *("--setParameter", "diagnosticDataCollectionEnabled=false"),
             *("--setParameter", "shutdownTimeoutMillisForSignaledShutdown=100"),  # no other member to wait for
+            *("--slowms", "3600000"),  # what it logs of slow commands holds documents
             "--nounixsocket",
             "--quiet",
         ]

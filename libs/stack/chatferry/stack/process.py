@@ -47,7 +47,10 @@ def spawn(argv: Sequence[str], log: Path, env: Mapping[str, str]) -> ProcessId:
 
 
 def find(identity: ProcessId | None, marker: str) -> psutil.Process | None:
-    """The living process with this identity whose command line names `marker` (a path of ours), else None."""
+    """The living process with this identity, else None.
+
+    `marker` is a path of ours that its command line must name: a second proof, for a state file copied from elsewhere.
+    """
     if identity is None:
         return None
     try:
@@ -56,7 +59,8 @@ def find(identity: ProcessId | None, marker: str) -> psutil.Process | None:
             _reap(process)
             return None
         born = _born_s_after_boot(process)
-        ours = any(marker in argument for argument in process.cmdline())
+        command = process.cmdline()  # empty for an instant while a fresh child becomes its program
+        ours = not command or any(marker in argument for argument in command)
     except (psutil.NoSuchProcess, psutil.AccessDenied):
         return None
     return process if ours and abs(born - identity.born_s_after_boot) <= _SAME_INSTANT_S else None

@@ -1,0 +1,31 @@
+import re
+
+import pytest
+
+from chatferry.stack.kafka import properties
+from chatferry.stack.kafka_jars import ENDPOINT, locked_jars
+
+
+def test_every_locked_jar_has_a_sha256_and_a_path_of_its_own() -> None:
+    jars = locked_jars()
+    assert all(re.fullmatch("[0-9a-f]{64}", jar.sha256) for jar in jars)
+    assert len({jar.path for jar in jars}) == len(jars)
+
+
+def test_the_lock_holds_the_kafka_that_is_asked_for() -> None:
+    locked = {f"{jar.group}:{jar.artifact}:{jar.version}" for jar in locked_jars()}
+    assert set(ENDPOINT.split("+")) <= locked
+
+
+@pytest.mark.parametrize(
+    ("value", "line"),
+    [
+        ("127.0.0.1:1", "k=127.0.0.1:1\n"),
+        ("C:\\x", "k=C:\\\\x\n"),
+        ("/tmp/чат", "k=/tmp/\\u0447\\u0430\\u0442\n"),
+        ("😀", "k=\\ud83d\\ude00\n"),
+        ("a\nb", "k=a\\u000ab\n"),
+    ],
+)
+def test_a_properties_file_is_pure_ascii(value: str, line: str) -> None:
+    assert properties({"k": value}) == line
