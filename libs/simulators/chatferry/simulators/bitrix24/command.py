@@ -4,6 +4,8 @@ import asyncio
 import gc
 import signal
 import sys
+from collections.abc import Iterable
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated
 
@@ -12,10 +14,14 @@ import typer
 import uvloop
 
 from chatferry.simulators.bitrix24.errors import PortalDataError
+from chatferry.simulators.bitrix24.generator import GeneratorSettings, generate
 from chatferry.simulators.bitrix24.loader import load_folder
 from chatferry.simulators.bitrix24.model import ALL_SCOPES, Portal
 from chatferry.simulators.bitrix24.server import Running, new_webhook, serve
 from chatferry.simulators.bitrix24.settings import PortalSettings, Quirks, RateBucket, ServeSettings
+from chatferry.simulators.bitrix24.writer import OddData
+
+ODD_KINDS = tuple(item.name for item in fields(OddData))
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
@@ -28,6 +34,14 @@ def _root() -> None:
 @app.command("serve")
 def serve_command(
     data: Annotated[Path | None, typer.Option(help="folder with users.jsonl, chats.jsonl, messages.jsonl")] = None,
+    seed: Annotated[int | None, typer.Option(help="generate a portal from this seed instead")] = None,
+    users: Annotated[int, typer.Option(help="accounts of a generated portal")] = 60,
+    chats: Annotated[int, typer.Option(help="chats of a generated portal")] = 40,
+    messages: Annotated[int, typer.Option(help="messages of a generated portal")] = 2000,
+    odd: Annotated[
+        list[str] | None,
+        typer.Option(help=f"odd messages as KIND=COUNT; kinds: {', '.join(ODD_KINDS)}; may be repeated"),
+    ] = None,
     host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="HTTP port, 0: a free one, -1: no plain HTTP")] = 0,
     https_port: Annotated[int, typer.Option(help="HTTPS port, 0: a free one, -1: no HTTPS")] = 0,
@@ -59,17 +73,24 @@ def serve_command(
             https_required=https_required,
             quirks=Quirks(planning_message_list=message_list),
         )
-        if data is None:
-            raise PortalDataError("say which portal: --data DIR")
-        portal = load_folder(data)
-        owner = max(portal.users)
-        for user_id in webhook or [owner]:
+        size = GeneratorSettings(seed or 0, users, chats, messages, odd=read_odd(odd or ()))
+        portal = make_portal(data, None if seed is None else size)
+        for user_id in webhook or [max(portal.users)]:
             new_webhook(portal, user_id, secret, tuple(scopes.split(",")))
         where = ServeSettings(host, _port(port), _port(https_port), _port(control_port), state_dir)
         uvloop.run(run(portal, settings, where))
     except (ValueError, OSError) as error:
         sys.stderr.write(f"{error}\n")
         raise typer.Exit(2) from None
+
+
+def make_portal(data: Path | None, size: GeneratorSettings | None) -> Portal:
+    """From a folder or from a seed; raises PortalDataError unless exactly one of them is given."""
+    if data is not None and size is None:
+        return load_folder(data)
+    if size is not None and data is None:
+        return generate(size)
+    raise PortalDataError("say which portal: either --data DIR or --seed N")
 
 
 async def run(portal: Portal, settings: PortalSettings, where: ServeSettings) -> None:
@@ -109,6 +130,17 @@ def read_cost(text: str) -> tuple[str, float]:
     """`im.*=0.5`; raises PortalDataError for anything else."""
     pattern, _, seconds = text.partition("=")
     return pattern, _number(seconds, "--operating-cost")
+
+
+def read_odd(items: Iterable[str]) -> OddData:
+    """`lone_surrogates=3`; raises PortalDataError for a kind that is none."""
+    counts = {}
+    for item in items:
+        kind, _, count = item.partition("=")
+        if kind not in ODD_KINDS:
+            raise PortalDataError(f"--odd: {kind!r} is no kind of odd messages; kinds: {', '.join(ODD_KINDS)}")
+        counts[kind] = int(_number(count, "--odd"))
+    return OddData(**counts)
 
 
 def _number(text: str, option: str) -> float:

@@ -60,7 +60,8 @@ def render(message: Message) -> bytes:
     }
     for key in message.missing:
         del fields[key]
-    return jsontext.dump(fields)
+    # The encoder's own bytes keep the room they were written in, several times their length: copied to fit.
+    return bytes(memoryview(jsontext.dump(fields)))
 
 
 def _params(message: Message) -> dict[str, Any]:

@@ -17,12 +17,15 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from chatferry.simulators.bitrix24.changes import Changes
 from chatferry.simulators.bitrix24.clock import ScaledClock
-from chatferry.simulators.bitrix24.engine import Engine
+from chatferry.simulators.bitrix24.control import control_app
+from chatferry.simulators.bitrix24.engine import Engine, Statistics
 from chatferry.simulators.bitrix24.faults import FaultPlan
 from chatferry.simulators.bitrix24.limits import LeakyBuckets
 from chatferry.simulators.bitrix24.model import ALL_SCOPES, Portal, Webhook
 from chatferry.simulators.bitrix24.settings import PortalSettings, ServeSettings
+from chatferry.simulators.bitrix24.switchboard import Switchboard
 from chatferry.simulators.bitrix24.transport import TRANSPORT_KEY, RestApp
 
 DRAIN_S = 1
@@ -46,31 +49,49 @@ class Running:
     """A portal that answers. URLs have no slash at the end; a side that is not served is None."""
 
     portal: Portal
-    engine: Engine
-    rest: RestApp
-    clock: ScaledClock
+    board: Switchboard
     http: str | None
     https: str | None
     control: str | None
     ca_file: Path
     state_dir: Path
 
+    @property
+    def changes(self) -> Changes:
+        return self.board.changes
+
+    @property
+    def faults(self) -> FaultPlan:
+        return self.board.engine.faults
+
+    @property
+    def statistics(self) -> Statistics:
+        return self.board.engine.statistics
+
     def webhook_url(self, user_id: int, *, tls: bool = False) -> str:
         """`{base}/rest/{user}/{secret}`, a credential. Raises KeyError when that user has no webhook."""
-        base = self.https if tls else self.http
-        for webhook in self.portal.webhooks.values():
-            if webhook.user_id == user_id:
-                return f"{base}/rest/{webhook.key}"
-        raise KeyError(user_id)
+        return f"{self.https if tls else self.http}/rest/{self.board.webhook(user_id).key}"
 
     def write_url_file(self, user_id: int) -> Path:
         """A file, mode 600, that holds the webhook's URL and nothing else."""
-        path = self.state_dir / f"webhook-{user_id}.url"
-        url = self.webhook_url(user_id, tls=self.http is None)
+        return _UrlFiles(self.portal, self.http or self.https, self.state_dir).write(self.board.webhook(user_id))
+
+
+@dataclass(frozen=True, slots=True)
+class _UrlFiles:
+    portal: Portal
+    base: str | None
+    folder: Path
+
+    def issue(self, user_id: int, scopes: tuple[str, ...] | None) -> Path:
+        return self.write(new_webhook(self.portal, user_id, None, ALL_SCOPES if scopes is None else scopes))
+
+    def write(self, webhook: Webhook) -> Path:
+        path = self.folder / f"webhook-{webhook.user_id}.url"
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             os.fchmod(file.fileno(), 0o600)
-            file.write(url)
+            file.write(f"{self.base}/rest/{webhook.key}")
         return path
 
 
@@ -88,7 +109,13 @@ async def serve(
         tls, ca_file = _certificates(where.host, state_dir)
         http = await stack.enter_async_context(_listen(rest, where.host, where.http_port, None))
         https = await stack.enter_async_context(_listen(rest, where.host, where.https_port, tls))
-        yield Running(portal, engine, rest, clock, http, https, None, ca_file, state_dir)
+        board = Switchboard(engine, rest, clock)
+        stack.push_async_callback(board.close)
+        urls = _UrlFiles(portal, http or https, state_dir)
+        control = await stack.enter_async_context(
+            _listen(control_app(board, urls.issue), where.host, where.control_port, None)
+        )
+        yield Running(portal, board, http, https, control and f"{control}/control", ca_file, state_dir)
 
 
 @contextmanager
