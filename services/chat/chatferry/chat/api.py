@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from chatferry.chat.domain.items import kinds_of
-from chatferry.chat.handlers import Calls, Gate, Kinds, Verb
+from chatferry.chat.handlers import VERBS, Kinds
 from chatferry.chat.refusals import (
     RefusedCallError,
     answer_fault,
@@ -49,20 +49,30 @@ _ERRORS = {
     413: "BODY_TOO_LARGE",
     503: "TEMPORARILY_UNAVAILABLE, with Retry-After",
 }
-Endpoint = Callable[[Request, str, str], Awaitable[Response]]
+Answer = Callable[[Request], Awaitable[Response]]
+Answerer = Callable[[str, str, Kinds], Answer]
 
 
-def build_api(calls: Calls, gate: Gate) -> FastAPI:
-    """The application of one target."""
-    api = FastAPI(title="chatferry target", version="1", docs_url=None, redoc_url=None, redirect_slashes=False)
+class TargetApi(FastAPI):
+    """Adds to the OpenAPI document what FastAPI cannot see: the bodies, and the records that `data` has to be."""
+
+    def openapi(self) -> dict[str, Any]:
+        document = super().openapi()
+        models: list[type[BaseModel]] = [request for request, _, _ in _BODIES.values()]
+        models += [entity.model for entity in ENTITIES.values()]
+        _, schemas = models_json_schema([(model, "validation") for model in models], ref_template=_REF)
+        document["components"]["schemas"].update(schemas["$defs"])
+        return document
+
+
+def build_api(answerer: Answerer, unknown: Answer) -> FastAPI:
+    """The application of one target: `answerer(name, verb, kinds)` answers one method, `unknown` all others."""
+    api = TargetApi(title="chatferry target", version="1", docs_url=None, redoc_url=None, redirect_slashes=False)
     for family in FAMILIES:
         kinds = kinds_of(family)
-        for name, verb in calls.verbs().items():
-            _add(api, gate, f"import.{family}.{name}", verb, kinds)
-
-    async def unknown(request: Request) -> Response:
-        return await gate.unknown(request)
-
+        for verb in VERBS:
+            name = f"import.{family}.{verb}"
+            _add(api, name, kinds, answerer(name, verb, kinds))
     api.add_api_route("/rest/{user}/{secret}/{method:path}", unknown, methods=["POST"], include_in_schema=False)
     api.add_exception_handler(RefusedCallError, answer_refused)
     api.add_exception_handler(OutageError, answer_outage)
@@ -72,22 +82,21 @@ def build_api(calls: Calls, gate: Gate) -> FastAPI:
     return api
 
 
-def openapi_document(api: FastAPI) -> dict[str, Any]:
-    """The OpenAPI document, with the records' schemas that `data` has to follow."""
-    document = api.openapi()
-    requests = [(request, "validation") for request, _, _ in _BODIES.values()]
-    records = [(entity.model, "validation") for entity in ENTITIES.values()]
-    _, schemas = models_json_schema([*requests, *records], ref_template=_REF)  # type: ignore[list-item]
-    document["components"]["schemas"].update(schemas["$defs"])
-    return document
+def openapi_document() -> dict[str, Any]:
+    """The OpenAPI document of any target; needs no target to run."""
+
+    async def unanswered(_: Request) -> Response:
+        raise NotImplementedError("this application only describes")
+
+    return build_api(lambda *_: unanswered, unanswered).openapi()
 
 
-def _add(api: FastAPI, gate: Gate, name: str, verb: Verb, kinds: Kinds) -> None:
+def _add(api: FastAPI, name: str, kinds: Kinds, answer: Answer) -> None:
     request_model, answer_model, summary = _BODIES[name.rpartition(".")[2]]
     data = ", ".join(f"{entity}: {kind.entity.model.__name__}" for entity, kind in kinds.items())
     api.add_api_route(
         f"/rest/{{user}}/{{secret}}/{name}",
-        _endpoint(gate, name, verb, kinds),
+        _endpoint(answer),
         methods=["POST"],
         operation_id=name,
         summary=summary,
@@ -106,9 +115,9 @@ def _add(api: FastAPI, gate: Gate, name: str, verb: Verb, kinds: Kinds) -> None:
     )
 
 
-def _endpoint(gate: Gate, name: str, verb: Verb, kinds: Kinds) -> Endpoint:
+def _endpoint(answer: Answer) -> Callable[[Request, str, str], Awaitable[Response]]:
     async def endpoint(request: Request, user: str, secret: str) -> Response:
         del user, secret  # named for the OpenAPI document; the gate reads them from the path
-        return await gate.call(request, name, verb, kinds)
+        return await answer(request)
 
     return endpoint

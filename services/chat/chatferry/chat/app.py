@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from contextlib import suppress
 
 from starlette.routing import BaseRoute, Mount
@@ -51,9 +52,11 @@ class Target:
             self._watch,
             metrics,
         )
-        return [Mount("/", app=build_api(build_calls(settings, self._database, secrets[0], metrics), gate))]
+        calls = build_calls(settings, self._database, secrets[0], metrics)
+        return [Mount("/", app=build_api(gate.answerer(calls), gate.unknown))]
 
     async def _keep_watch(self, context: Context) -> None:
+        gc.freeze()  # modules and schemas are no garbage: without this each full collection walks them all
         try:
             while not context.stopping.is_set():
                 await _look(self._watch, self._database)

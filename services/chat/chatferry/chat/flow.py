@@ -107,14 +107,14 @@ class Importing:
 
     async def _written(self, kind: Kind, wave: Sequence[_Entry], outcomes: dict[int, Outcome]) -> None:
         for entry, target in zip(wave, await self.ids.take(kind, len(wave)), strict=True):
-            entry.document["_id"] = target
+            entry.document["target_id"] = target
         inserted = await self.records.insert(kind, [entry.document for entry in wave])
         present = set(inserted.present)
         for index, entry in enumerate(wave):
             if index in inserted.refused:
                 outcomes[entry.position] = refused(entry.key, inserted.refused[index])
             elif index not in present:
-                outcomes[entry.position] = Outcome(entry.key, "created", entry.document["_id"])
+                outcomes[entry.position] = Outcome(entry.key, "created", entry.document["target_id"])
         if present:
             await self._renewed(kind, [wave[index] for index in sorted(present)], outcomes)
 
@@ -124,7 +124,7 @@ class Importing:
         if not newer:
             return
         for entry in newer:
-            entry.document.pop("_id")
+            entry.document["target_id"] = stored[entry.source].id
         replaced = await self.records.replace(kind, [entry.document for entry in newer])
         if replaced < len(newer):
             # Somebody else wrote some of them meanwhile: what is there now decides.
@@ -145,7 +145,7 @@ class _Entry:
 
     @property
     def source(self) -> SourceId:
-        return SourceId(self.document["source_id"])
+        return SourceId(self.document["_id"])
 
 
 def _settled(entry: _Entry, stored: dict[SourceId, Stored], outcomes: dict[int, Outcome]) -> bool:
@@ -175,7 +175,7 @@ class Reading:
         """The records of these keys in the order asked, each once, and the keys that are not there."""
         wanted = dict.fromkeys(keys)
         ids = {source: key for key in wanted if (source := kind.source_of(key)) is not None}
-        found = {ids[document["source_id"]]: document for document in await self.reader.some(kind, ids)}
+        found = {ids[document["_id"]]: document for document in await self.reader.some(kind, ids)}
         items = [told(kind, found[key]) for key in wanted if key in found]
         return items, [key for key in wanted if key not in found]
 
@@ -185,15 +185,15 @@ class Reading:
         """A page by ascending source id, and the mark of the next one. Raises ForeignMarkError."""
         listing = f"{kind.entity.name} {'' if parent is None else parent}"
         page = await self.reader.page(kind, parent, None if after is None else self.marks.read(listing, after), limit)
-        following = self.marks.write(listing, page.documents[-1]["source_id"]) if page.more else None
+        following = self.marks.write(listing, page.documents[-1]["_id"]) if page.more else None
         return [told(kind, document) for document in page.documents], following
 
 
 def told(kind: Kind, document: Document) -> dict[str, Any]:
     """A stored document as the protocol gives it (`contracts.target.StoredItem`)."""
     return {
-        "key": kind.entity.key(document["source_id"]),
-        "id": str(document["_id"]),
+        "key": kind.entity.key(document["_id"]),
+        "id": str(document["target_id"]),
         "version": document["version"],
         "hash": document["hash"],
         "data": kind.shape.tell(document),

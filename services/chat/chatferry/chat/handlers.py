@@ -25,6 +25,7 @@ from chatferry.common.telemetry.traces import span
 M = TypeVar("M", bound=BaseModel)
 Kinds = Mapping[str, Kind]
 Verb = Callable[[Kinds, bytes], Awaitable[Any]]
+VERBS = ("batch", "count", "get", "list")
 
 
 class _LooseBatch(BaseModel):
@@ -85,9 +86,9 @@ class Calls:
             raise bad_request("INVALID_REQUEST", "after is not the next of a page of this list.") from None
         return {"items": items, "next": following}
 
-    def verbs(self) -> dict[str, Verb]:
-        """The calls by the last part of their name."""
-        return {"batch": self.batch, "count": self.count, "get": self.get, "list": self.list}
+    def verb(self, name: str) -> Verb:
+        """The call of one of VERBS."""
+        return {"batch": self.batch, "count": self.count, "get": self.get, "list": self.list}[name]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,14 @@ class Gate:
     bodies: Bodies
     watch: Watch
     metrics: ChatMetrics
+
+    def answerer(self, calls: Calls) -> Callable[[str, str, Kinds], Callable[[Request], Awaitable[Response]]]:
+        """What answers a method of that name, for `build_api`."""
+
+        def answer(name: str, verb: str, kinds: Kinds) -> Callable[[Request], Awaitable[Response]]:
+            return lambda request: self.call(request, name, calls.verb(verb), kinds)
+
+        return answer
 
     async def call(self, request: Request, name: str, verb: Verb, kinds: Kinds) -> Response:
         """One call. Raises RefusedCallError, OutageError, ClientDisconnect: the answers to them are in `refusals`."""

@@ -27,16 +27,16 @@ class Page:
 
 
 class Records(Protocol):
-    """Writes of one entity's documents, found by their `source_id`, of which there is never more than one."""
+    """Writes of one entity's documents, found by their `_id`, the source id."""
 
     async def insert(self, kind: Kind, documents: Sequence[Document]) -> Inserted:
-        """Keep new documents (with `_id`). After an OutageError any of them may be kept: insert again to know."""
+        """Keep new documents. After an OutageError any of them may be kept: insert again to know."""
 
     async def stored(self, kind: Kind, ids: Collection[SourceId]) -> dict[SourceId, Stored]:
         """What is there of these."""
 
     async def replace(self, kind: Kind, documents: Sequence[Document]) -> int:
-        """Put each (without `_id`) in the place of an older version only; returns how many were."""
+        """Put each in the place of an older version only; returns how many were. `target_id` must be the stored one."""
 
 
 class Reader(Protocol):

@@ -29,10 +29,8 @@ async def prepare(database: Database) -> None:
     """Create the indexes that are missing. Safe to repeat. Raises OutageError."""
     with mongo_outage():
         for shape in SHAPES.values():
-            collection = database[shape.collection]
-            await collection.create_index([("source_id", ASCENDING)], unique=True)
             if shape.parent_field is not None:
-                await collection.create_index([(shape.parent_field, ASCENDING), ("source_id", ASCENDING)])
+                await database[shape.collection].create_index([(shape.parent_field, ASCENDING), ("_id", ASCENDING)])
 
 
 async def reachable(database: Database) -> None:
@@ -43,7 +41,7 @@ async def reachable(database: Database) -> None:
 
 @dataclass(frozen=True, slots=True)
 class MongoRecords:
-    """Writes (`ports.Records`). The unique index on `source_id` is what makes an insert safe."""
+    """Writes (`ports.Records`). That `_id` is the source id makes an insert safe."""
 
     database: Database
 
@@ -63,14 +61,14 @@ class MongoRecords:
         with mongo_outage():
             found = await (
                 self.database[kind.shape.collection]
-                .find({"source_id": {"$in": list(ids)}}, {"source_id": 1, "version": 1})
+                .find({"_id": {"$in": list(ids)}}, {"target_id": 1, "version": 1})
                 .to_list(None)
             )
-        return {one["source_id"]: Stored(TargetId(one["_id"]), one["version"]) for one in found}
+        return {one["_id"]: Stored(TargetId(one["target_id"]), one["version"]) for one in found}
 
     async def replace(self, kind: Kind, documents: Sequence[Document]) -> int:
         writes = [
-            ReplaceOne({"source_id": document["source_id"], "version": {"$lt": document["version"]}}, document)
+            ReplaceOne({"_id": document["_id"], "version": {"$lt": document["version"]}}, document)
             for document in documents
         ]
         try:
@@ -90,10 +88,10 @@ class MongoReader:
     async def page(self, kind: Kind, parent: SourceId | None, after: SourceId | None, limit: int) -> Page:
         query = _query(kind, parent)
         if after is not None:
-            query["source_id"] = {"$gt": after}
+            query["_id"] = {"$gt": after}
         with mongo_outage():
             cursor = self.database[kind.shape.collection].find_raw_batches(
-                query, sort=[("source_id", ASCENDING)], limit=limit + 1, batch_size=limit + 1
+                query, sort=[("_id", ASCENDING)], limit=limit + 1, batch_size=limit + 1
             )
             documents: list[Document] = []
             async for raw in cursor:
@@ -107,7 +105,7 @@ class MongoReader:
         documents: list[Document] = []
         size = 0
         with mongo_outage():
-            query = {"source_id": {"$in": list(ids)}}
+            query = {"_id": {"$in": list(ids)}}
             async for raw in self.database[kind.shape.collection].find_raw_batches(query, batch_size=len(ids) + 1):
                 size += len(raw)
                 if size > _ANSWER_BYTES_MAX:
@@ -118,13 +116,13 @@ class MongoReader:
     async def count(self, kind: Kind, parent: SourceId | None) -> int:
         # `count` with a range on an index is exact and reads index keys only; without a query it trusts metadata
         # that an unclean shutdown may have left wrong.
-        index = "source_id_1" if parent is None else f"{kind.shape.parent_field}_1_source_id_1"
+        index = "_id_" if parent is None else f"{kind.shape.parent_field}_1__id_1"
         query = _query(kind, parent)
         with mongo_outage():
             answer = await self.database.command(
                 "count",
                 kind.shape.collection,
-                query=query or {"source_id": _EVERY_SOURCE_ID},
+                query=query or {"_id": _EVERY_SOURCE_ID},
                 hint=index,
                 readConcern={"level": "majority"},
             )

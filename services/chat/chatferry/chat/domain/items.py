@@ -104,7 +104,7 @@ def refused(key: str, refusal: RefusedItemError) -> Outcome:
 
 
 def document_of(kind: Kind, item: ImportItem, record_bytes_max: int) -> Document:
-    """The document to keep, without `_id` and the parent's `_id`. Raises RefusedItemError."""
+    """The document to keep, without the target ids of itself and its parent. Raises RefusedItemError."""
     data = item.data
     try:
         kind.entity.model.__pydantic_validator__.validate_python(data)

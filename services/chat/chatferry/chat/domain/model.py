@@ -4,15 +4,16 @@ Nothing is kept as the JSON it came in: what is null or empty is absent, flags a
 and back is the identity for every record that `checks` lets pass (a property test holds it).
 
 ```text
-users     _id, source_id, version, hash, names {full, first, last}, email, active, bot, external, position, departments
-chats     _id, source_id, version, hash, kind, title, about, owner, managers, members, created, bound_to {type, id}
-messages  _id, source_id, version, hash, chat (the chat's _id), source_chat_id, author, text, sent, marks,
+users     _id, target_id, version, hash, names {full, first, last}, email, active, bot, external, position, departments
+chats     _id, target_id, version, hash, kind, title, about, owner, managers, members, created, bound_to {type, id}
+messages  _id, target_id, version, hash, chat (its target_id), source_chat_id, author, text, sent, marks,
           reply_to, forwarded {chat, message, user}, attachments [{file, name, bytes, mime}], reactions [{kind, users}]
 ```
 
-`_id` is the target's own id. Users, and messages that others refer to, are named by their source ids: mapping them is
-the business of whoever compares. `members` is an array in the chat's document, so that a chat and its members are one
-write: 10,000 of them take 110 kB, of the 16 MB a document may have.
+`_id` is the source's id, so that MongoDB itself never keeps a record twice and one index less is written for each;
+`target_id` is the target's own. Users, and messages that others refer to, are named by their source ids: mapping them
+is the business of whoever compares. `members` is an array in the chat's document, so that a chat and its members are
+one write: 10,000 of them take 110 kB, of the 16 MB a document may have.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _MARKS = ("system", "deleted", "edited")
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """Where an entity lives and how it is kept. `parent_field` holds the parent's source id, `parent_ref` its `_id`."""
+    """Where an entity lives, and how. `parent_field` holds the parent's source id, `parent_ref` its target id."""
 
     collection: str
     keep: Callable[[Data], Document]
@@ -54,7 +55,7 @@ def _keep_user(data: Data) -> Document:
         position=data["work_position"],
         departments=data["departments"] or None,
     )
-    document["source_id"] = data["id"]
+    document["_id"] = data["id"]
     return document
 
 
@@ -62,7 +63,7 @@ def _tell_user(document: Document) -> dict[str, Any]:
     get = document.get
     names = get("names", {})
     return {
-        "id": document["source_id"],
+        "id": document["_id"],
         "name": names.get("full"),
         "first_name": names.get("first"),
         "last_name": names.get("last"),
@@ -85,7 +86,7 @@ def _keep_chat(data: Data) -> Document:
         created=kept_time(data["created_at"]) if data["created_at"] is not None else None,
         bound_to=_present(type=data["entity_type"], id=data["entity_id"]) or None,
     )
-    document["source_id"] = data["id"]
+    document["_id"] = data["id"]
     document["kind"] = data["type"]
     return document
 
@@ -94,7 +95,7 @@ def _tell_chat(document: Document) -> dict[str, Any]:
     get = document.get
     bound = get("bound_to", {})
     return {
-        "id": document["source_id"],
+        "id": document["_id"],
         "type": document["kind"],
         "title": get("title"),
         "description": get("about"),
@@ -109,7 +110,7 @@ def _tell_chat(document: Document) -> dict[str, Any]:
 
 def _keep_message(data: Data) -> Document:
     document: Document = {
-        "source_id": data["id"],
+        "_id": data["id"],
         "source_chat_id": data["chat_id"],
         "text": data["text"],
         "sent": kept_time(data["sent_at"]),
@@ -138,7 +139,7 @@ def _tell_message(document: Document) -> dict[str, Any]:
     marks = get("marks", ())
     origin = get("forwarded")
     return {
-        "id": document["source_id"],
+        "id": document["_id"],
         "chat_id": document["source_chat_id"],
         "author_id": get("author"),
         "text": document["text"],
