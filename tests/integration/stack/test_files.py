@@ -82,9 +82,13 @@ def test_the_last_error_of_a_log_is_found_and_readable(tmp_path: Path) -> None:
     log.write_text(
         '{"s":"E","msg":"WiredTiger error","attr":{"error":28}}\n{"s":"I","msg":"bye"}\n\n', encoding="utf-8"
     )
-    assert logs.last_error(log) == 'WiredTiger error {"error": 28}'
-    assert logs.last_lines(log, 1) == "bye"
-    assert logs.last_error(tmp_path / "none.log") == ""
+    assert logs.last_errors(log) == 'WiredTiger error {"error": 28}'
+    assert logs.last_errors(tmp_path / "none.log") == ""
+
+
+def test_the_last_lines_stand_in_for_errors_where_there_are_none(tmp_path: Path) -> None:
+    (tmp_path / "kafka.log").write_text("one\ntwo\n  at org.apache.Kafka\n")
+    assert logs.last_errors(tmp_path / "kafka.log", 2) == "one | two"
 
 
 def test_a_rotated_log_keeps_one_before_it(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,11 +36,24 @@ def stranger_on(port: int) -> Iterator[None]:
     with socket.socket() as stranger:
         stranger.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         stranger.bind(("127.0.0.1", port))
-        stranger.listen(1)
+        stranger.listen()
+        hanging_up = threading.Thread(target=_hang_up, args=(stranger,))
+        hanging_up.start()
         yield
+        stranger.shutdown(socket.SHUT_RDWR)
+        hanging_up.join(10)
 
 
-def command(what: str, root: Path, **popen: object) -> "subprocess.Popen[str]":
+def _hang_up(server: socket.socket) -> None:
+    """Close every connection at once: mongod waits half a minute for one that stays silent at its old address."""
+    while True:
+        try:
+            server.accept()[0].close()
+        except OSError:
+            return
+
+
+def command(what: str, root: Path) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         [sys.executable, "-m", "chatferry.stack", what, "--root", str(root)],
         stdout=subprocess.PIPE,

@@ -9,6 +9,10 @@ class GivenUpError(StackError):
     """A part's start was broken off since another part failed or the caller was interrupted."""
 
 
+class EndedError(StackError):
+    """A part's process ended while it was waited for."""
+
+
 class UnhealthyError(Exception):
     """A part does not answer as it should just now; says why, and never reaches a caller of this package."""
 

@@ -43,6 +43,9 @@ _SETTINGS: Mapping[str, str] = {
     "share.coordinator.state.topic.replication.factor": "1",
     "share.coordinator.state.topic.min.isr": "1",
     "group.initial.rebalance.delay.ms": "0",
+    # after a kill the broker may register again only when its session is over; heartbeats as often keep it meanwhile
+    "broker.session.timeout.ms": "4000",
+    "broker.heartbeat.interval.ms": "500",
     # topics are created by their declaration, and keep everything unless it says otherwise
     "auto.create.topics.enable": "false",
     "log.retention.ms": "-1",

@@ -176,7 +176,7 @@ class LocalStack:
         if address is None or process is None:
             return PartStatus(name, None, address, False, _why_not_running(part, state, place))
         problem = _problem(part, address)
-        words = logs.last_error(place.log) if problem else ""
+        words = logs.last_errors(place.log, 1) if problem else ""
         detail = f"{part.title} runs, but {problem}" if problem else f"{part.title} answers"
         return PartStatus(
             name, process.pid, address, problem is None, f"{detail}; its log says: {words}" if words else f"{detail}."
@@ -236,7 +236,7 @@ def _why_not_running(part: Part, state: PartState, place: Place) -> str:
         return f"{part.title} was never started here."
     if state.process is None:
         return f"{part.title} is stopped."
-    words = logs.last_error(place.log)
+    words = logs.last_errors(place.log, 1)
     return f"{part.title} has died" + (f"; its log says: {words}" if words else ", without a word in its log.")
 
 

@@ -7,8 +7,12 @@ from pathlib import Path
 _TAIL_BYTES = 64 * 1024
 _LINE_CHARACTERS = 400
 _ERROR = re.compile(
-    r"\b(ERROR|FATAL)\b|^\d+:\w .* # |error while loading|Caused by|\"s\":\s*\"[EF]\"|No space left|File too large"
+    r"\b(ERROR|FATAL)\b|^\d+:\w .* # |Caused by|\"s\": ?\"[EF]\"|No space left|File too large|error while loading"
 )
+_NOISE = re.compile(
+    r"overcommit|oO0Oo|just started|Configuration loaded|Server initialized|^\s*at |Restarting|Ready to accept"
+)
+"""What stands in a log of a part that is well, or fills the lines between an error and its cause."""
 
 
 def rotate(log: Path) -> None:
@@ -17,16 +21,16 @@ def rotate(log: Path) -> None:
         log.replace(log.with_name(log.name + ".1"))
 
 
-def last_lines(log: Path, count: int = 5) -> str:
-    """The last lines in readable form, joined by ` | `; empty when there is nothing."""
-    return " | ".join(_readable(line) for line in _lines(log)[-count:])
-
-
-def last_error(log: Path) -> str:
-    """The last line that reports an error, readable; the very last line when none does; empty without a log."""
-    lines = _lines(log)
+def last_errors(log: Path, count: int = 3) -> str:
+    """The last lines that report errors, joined by ` | `; any last lines when none does; empty without a log."""
+    lines = [line for line in _lines(log) if not _NOISE.search(line)]
     errors = [line for line in lines if _ERROR.search(line)]
-    return _readable((errors or lines or [""])[-1])
+    return " | ".join(_readable(line) for line in (errors or lines)[-count:])
+
+
+def tail(log: Path) -> str:
+    """The end of the log as it is; empty without a log."""
+    return "\n".join(_lines(log))
 
 
 def _lines(log: Path) -> list[str]:

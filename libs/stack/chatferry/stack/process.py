@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,9 @@ import psutil
 
 _SAME_INSTANT_S = 1.5
 """psutil's boot time is rounded to a second, so two readings of one birth may differ by that much."""
+
+
+_LAST_THREAD_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +120,10 @@ def _born_s_after_boot(process: psutil.Process) -> float:
 
 
 def _reap(process: psutil.Process) -> None:
+    """Take a dead child away, once the last of its threads is gone: until then its ports and files are in use."""
+    end = time.monotonic() + _LAST_THREAD_S
+    while process.num_threads() > 1 and time.monotonic() < end:
+        time.sleep(0.01)
     try:
         process.wait(timeout=0)
     except psutil.TimeoutExpired:

@@ -8,7 +8,7 @@ import psutil
 
 from chatferry.stack import logs
 from chatferry.stack.deadline import Deadline
-from chatferry.stack.errors import StackError, UnhealthyError
+from chatferry.stack.errors import EndedError, StackError, UnhealthyError
 from chatferry.stack.part import Part
 from chatferry.stack.process import find, free_port, is_free, listens, spawn
 from chatferry.stack.state import PartState
@@ -53,22 +53,30 @@ class Starter:
         Safe to repeat. A process that was started here and did not become healthy is left to the caller to end.
         """
         living = find(state.process, place.marker)
-        if living is not None:
-            self._wait(part, place, living, state)
+        if living is not None and self._stays(part, place, living, state):
             return state
-        for attempt in range(_ATTEMPTS):
-            state = PartState(_ports(part, state.ports))
-            process, state = self._spawn(part, place, state)
+        for _ in range(_ATTEMPTS - 1):
             try:
-                self._wait(part, place, process, state)
-            except StackError:
-                if attempt + 1 < _ATTEMPTS and find(state.process, place.marker) is None and _port_was_taken(place):
-                    self._announce(f"{part.name}: a port was taken in between, trying others")
-                    state = PartState({})
-                    continue
-                raise
-            return state
-        raise AssertionError("the last attempt returns or raises")
+                return self._start(part, place, state)
+            except EndedError:
+                if not _port_was_taken(place):
+                    raise
+                self._announce(f"{part.name}: a port was taken in between, trying others")
+                state = PartState()
+        return self._start(part, place, state)
+
+    def _stays(self, part: Part, place: Place, living: psutil.Process, state: PartState) -> bool:
+        """Wait for a process that an earlier call started; False when it was just dying."""
+        try:
+            self._wait(part, place, living, state)
+        except EndedError:
+            return False
+        return True
+
+    def _start(self, part: Part, place: Place, last: PartState) -> PartState:
+        process, state = self._spawn(part, place, PartState(_ports(part, last.ports)))
+        self._wait(part, place, process, state)
+        return state
 
     def _spawn(self, part: Part, place: Place, state: PartState) -> tuple[psutil.Process, PartState]:
         command = part.command(place.folder, state.ports)
@@ -85,7 +93,7 @@ class Starter:
         address = part.address(state.ports)
         while True:
             if find(state.process, place.marker) is None:
-                raise StackError(f"{part.title} ended while it was starting; {_last_words(place)}")
+                raise EndedError(f"{part.title} ended while it was starting; {_last_words(place)}")
             if listens(process, state.ports["client"]):
                 try:
                     part.settle(address)
@@ -112,9 +120,9 @@ def _ports(part: Part, last: Mapping[str, int]) -> dict[str, int]:
 
 
 def _port_was_taken(place: Place) -> bool:
-    return any(words in logs.last_lines(place.log, 50) for words in _PORT_TAKEN)
+    return any(words in logs.tail(place.log) for words in _PORT_TAKEN)
 
 
 def _last_words(place: Place) -> str:
-    words = logs.last_lines(place.log)
-    return f"its log {place.log} ends with: {words}" if words else f"its log {place.log} is empty"
+    words = logs.last_errors(place.log)
+    return f"its log {place.log} says: {words}" if words else f"its log {place.log} is empty"
