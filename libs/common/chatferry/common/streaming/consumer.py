@@ -49,7 +49,10 @@ class RecordWorker(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ConsumerSettings:
-    """`max_records`: most records handed over at once. `drain_s`: longest wait for work in hand at a revocation."""
+    """`max_records`: most records handed over at once. `drain_s`: longest wait for work in hand at a revocation.
+
+    `max_poll_interval_ms`: longest `deliver`; a process that hangs for longer loses its partitions.
+    """
 
     group: str
     topics: tuple[str, ...]
@@ -57,8 +60,23 @@ class ConsumerSettings:
     poll_ms: int = 50
     idle_s: float = 0.2
     drain_s: float = 10.0
+    max_poll_interval_ms: int = 900_000
     session_timeout_ms: int = 10_000
     max_partition_bytes: int = 2 * 1024 * 1024
+
+
+def open_broker(bootstrap: str, *, client_id: str) -> KafkaBroker:
+    """FastStream's broker as this module wants it: only consumers, nothing created, no log of its own."""
+    return KafkaBroker(
+        bootstrap,
+        client_id=client_id,
+        consumer_only=True,
+        allow_auto_create_topics=False,
+        apply_types=False,
+        graceful_timeout=1.0,
+        logger=None,
+        metadata_max_age_ms=30_000,
+    )
 
 
 class RecordConsumer:
@@ -67,8 +85,12 @@ class RecordConsumer:
     def __init__(
         self, broker: KafkaBroker, settings: ConsumerSettings, worker: RecordWorker, clock: Clock, health: Health
     ) -> None:
+        self._broker = broker
         self._settings, self._worker, self._clock, self._health = settings, worker, clock, health
         self._working = asyncio.Lock()
+        self._failed = asyncio.Event()
+        self._generation = 0
+        self._stopping = False
         self._owned: set[Partition] = set()
         self._told = True
         self._held: frozenset[str] = frozenset()
@@ -86,6 +108,8 @@ class RecordConsumer:
             max_records=settings.max_records,
             batch_timeout_ms=settings.poll_ms,
             session_timeout_ms=settings.session_timeout_ms,
+            max_poll_interval_ms=settings.max_poll_interval_ms,
+            rebalance_timeout_ms=int(settings.drain_s * 1_000) + 20_000,
             max_partition_fetch_bytes=settings.max_partition_bytes,
             listener=_Listener(self),
             parser=self._parse,
@@ -102,18 +126,30 @@ class RecordConsumer:
             self._held = held
             self._apply_pauses()
 
-    async def start_idle_work(self) -> None:
-        """Begin the idle work; call after the broker was started."""
-        self._idle_task = asyncio.create_task(self._idle_loop(), name=f"idle {self._settings.group}")
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Consume until `stopping` is set, then finish the work in hand and commit it.
 
-    async def stop_idle_work(self) -> None:
-        """End the idle work and commit what is finished; call before the broker is stopped."""
+        Raises OutageError when Kafka cannot be reached at the start, and whatever the worker raised beside outages.
+        """
+        try:
+            await self._broker.start()
+            self._idle_task = asyncio.create_task(self._idle_loop(), name=f"idle {self._settings.group}")
+            await _first_of(stopping, self._failed)
+        except KafkaError as failure:
+            raise OutageError("kafka", "Kafka cannot be reached; work begins when it can") from failure
+        finally:
+            await self._stop()
+        if self._failure is not None:
+            raise self._failure
+
+    async def _stop(self) -> None:
+        self._stopping = True
         if self._idle_task is not None:
             self._idle_task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._idle_task
+            await asyncio.gather(self._idle_task, return_exceptions=True)
         async with self._working:
             await self._commit({})
+        await self._broker.stop()
 
     @property
     def _consumer(self) -> AIOKafkaConsumer | None:
@@ -125,7 +161,7 @@ class RecordConsumer:
     async def _on_batch(self, records: Any) -> None:
         async with self._working:
             mine = [record for record in records if (record.topic, record.partition) in self._owned]
-            if not mine:
+            if not mine or self._stopping or self._failure is not None:
                 return
             progress = Progress(mine)
             try:
@@ -135,7 +171,7 @@ class RecordConsumer:
             except OutageError as away:
                 self._went_away(away)
             except BaseException as failure:
-                self._failure = failure
+                self._fail(failure)
                 raise
             finally:
                 self._go_back(progress.unfinished())
@@ -161,10 +197,14 @@ class RecordConsumer:
             return away.retry_after_s or min(max(waited * 2, _FIRST_PROBE_S), _LONGEST_PROBE_S)
         except Exception as failure:
             # The runtime loop: whatever ends it must be seen by the health check, and end the service.
-            self._failure = failure
             log.error("idle.failed", exc_info=failure)
+            self._fail(failure)
             raise
         return self._settings.idle_s
+
+    def _fail(self, failure: BaseException) -> None:
+        self._failure = failure
+        self._failed.set()
 
     def _went_away(self, away: OutageError) -> None:
         if self._away is None:
@@ -223,6 +263,7 @@ class RecordConsumer:
         """Own these partitions from now on; the worker is told before their first record."""
         self._owned = set(partitions)
         self._told = False
+        self._generation += 1
         self._uncommitted.clear()
         self._apply_pauses()
 
@@ -230,13 +271,14 @@ class RecordConsumer:
         # Not from the listener: aiokafka knows the committed offsets only after it has returned.
         if self._told or self._consumer is None:
             return
-        owned = sorted(self._owned)
+        owned, generation = sorted(self._owned), self._generation
         try:
             offsets = {p: await self._consumer.committed(TopicPartition(*p)) or 0 for p in owned}
         except KafkaError as failure:
             raise OutageError("kafka", "Kafka does not say where this group stands; asked again") from failure
         await self._worker.rebalanced(offsets)
-        self._told = owned == sorted(self._owned)
+        # A rebalance in between may have given the same partitions back with other offsets.
+        self._told = generation == self._generation
 
     def _dead(self) -> str | None:
         if self._failure is not None:
@@ -255,6 +297,15 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         self._consumer.assigned([Partition(p.topic, p.partition) for p in assigned])
+
+
+async def _first_of(*events: asyncio.Event) -> None:
+    waiting = [asyncio.ensure_future(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for one in waiting:
+            one.cancel()
 
 
 async def _decode(message: KafkaAckableMessage) -> Any:

@@ -1,0 +1,1 @@
+"""The outside: MongoDB, Kafka and the target."""

@@ -1,0 +1,134 @@
+"""Record documents and the id map in MongoDB."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+
+from chatferry.common.adapters.mongo import Database, Document, UpdateMany, UpdateOne, mongo_outage
+from chatferry.common.documents import ENTITY_STATES, ID_MAP, IMPORT_OK
+from chatferry.common.entities import Entity
+from chatferry.importer.domain import FamilyState, Standing
+from chatferry.importer.ports import Done
+
+_SEEN = {"version": 1, "status": 1, "imported_version": 1, "attempts": 1, "last_error": 1}
+# Looking a key up in the literal list is linear: longer lists make the server's work square.
+_GROUP = 200
+
+
+class MongoRecords:
+    """Port `Records`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def standings(self, entity: Entity, keys: Collection[str]) -> dict[str, Standing]:
+        with mongo_outage():
+            found = await self._database[entity.name].find({"_id": {"$in": list(keys)}}, _SEEN).to_list(None)
+        return {row["_id"]: _standing(row) for row in found}
+
+    async def imported(self, entity: Entity, keys: Collection[str]) -> set[str]:
+        wanted = {"_id": {"$in": list(keys)}, "imported_version": {"$gt": 0}}
+        with mongo_outage():
+            return {row["_id"] for row in await self._database[entity.name].find(wanted, {"_id": 1}).to_list(None)}
+
+    async def mark_done(self, entity: Entity, done: Sequence[Done]) -> None:
+        ids = {(d.record.key, d.record.version): d.target_id for d in done}
+        if not ids:
+            return
+        groups = list(_by_version(ids))
+        collection = self._database[entity.name]
+        with mongo_outage():
+            result = await collection.bulk_write([_done(version, ids_) for version, ids_ in groups], ordered=False)
+            if result.matched_count < len(ids):
+                await collection.bulk_write(
+                    [_superseded(version, list(ids_)) for version, ids_ in groups], ordered=False
+                )
+
+    async def mark_failed(self, entity: Entity, status: str, failed: Sequence[tuple[str, int, int, str]]) -> None:
+        groups: dict[tuple[int, int, str], list[str]] = defaultdict(list)
+        for key, version, attempts, code in failed:
+            groups[version, attempts, code].append(key)
+        updates = [
+            UpdateMany(
+                {"_id": {"$in": keys}, "version": version, "imported_version": {"$not": {"$gte": version}}},
+                {"$set": {"status": status, "attempts": attempts, "last_error": code}},
+            )
+            for (version, attempts, code), keys in groups.items()
+        ]
+        if updates:
+            with mongo_outage():
+                await self._database[entity.name].bulk_write(updates, ordered=False)
+
+
+def _standing(row: Document) -> Standing:
+    return Standing(
+        version=row["version"],
+        status=row["status"],
+        imported_version=row.get("imported_version") or 0,
+        attempts=row.get("attempts") or 0,
+        erred=row.get("last_error") is not None,
+    )
+
+
+def _by_version(ids: Mapping[tuple[str, int], str | None]) -> Iterator[tuple[int, dict[str, str | None]]]:
+    groups: dict[int, dict[str, str | None]] = defaultdict(dict)
+    for (key, version), target_id in ids.items():
+        groups[version][key] = target_id
+    for version, group in groups.items():
+        items = list(group.items())
+        for start in range(0, len(items), _GROUP):
+            yield version, dict(items[start : start + _GROUP])
+
+
+def _done(version: int, ids: Mapping[str, str | None]) -> UpdateMany[Document]:
+    keys = list(ids)
+    here = {"$indexOfArray": [{"$literal": keys}, "$_id"]}
+    told = {"$arrayElemAt": [{"$literal": [ids[key] for key in keys]}, here]}
+    fields = {
+        "status": IMPORT_OK,
+        "imported_version": version,
+        "imported_hash": "$payload_hash",
+        "target_id": {"$ifNull": [told, "$target_id"]},
+    }
+    return UpdateMany(
+        {"_id": {"$in": keys}, "version": version}, [{"$set": fields}, {"$unset": ["last_error", "attempts"]}]
+    )
+
+
+def _superseded(version: int, keys: list[str]) -> UpdateMany[Document]:
+    """The document has newer content by now: its status is not ours, but what the target has is."""
+    return UpdateMany({"_id": {"$in": keys}, "version": {"$gt": version}}, {"$max": {"imported_version": version}})
+
+
+class MongoIds:
+    """Port `Ids`."""
+
+    def __init__(self, database: Database) -> None:
+        self._map = database[ID_MAP]
+
+    async def learn(self, entity: Entity, ids: Mapping[str, str]) -> None:
+        updates = [
+            UpdateOne({"_id": key}, {"$set": {"entity": entity.name, "target_id": target_id}}, upsert=True)
+            for key, target_id in ids.items()
+        ]
+        if updates:
+            with mongo_outage():
+                await self._map.bulk_write(updates, ordered=False)
+
+
+class MongoFamilies:
+    """Port `Families`."""
+
+    def __init__(self, database: Database) -> None:
+        self._states = database[ENTITY_STATES]
+
+    async def states(self) -> dict[str, FamilyState]:
+        with mongo_outage():
+            rows = await self._states.find({}, {"set_open": 1, "blocked": 1}).to_list(None)
+        return {row["_id"]: FamilyState(row.get("set_open") is True, row.get("blocked")) for row in rows}
+
+    async def block(self, family: str, sentence: str | None) -> None:
+        change = {"$unset": {"blocked": ""}} if sentence is None else {"$set": {"blocked": sentence}}
+        with mongo_outage():
+            await self._states.update_one({"_id": family}, change)

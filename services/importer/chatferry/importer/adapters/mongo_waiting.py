@@ -1,0 +1,253 @@
+"""`parked` and `dead_letters` in MongoDB."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from chatferry.common.adapters.mongo import (
+    ASCENDING,
+    DESCENDING,
+    BulkWriteError,
+    Database,
+    Document,
+    UpdateMany,
+    UpdateOne,
+    mongo_outage,
+)
+from chatferry.common.adapters.mongo import (
+    Collection as MongoCollection,
+)
+from chatferry.common.clock import Clock
+from chatferry.common.documents import DEAD_LETTERS, PARKED
+from chatferry.common.entities import ENTITIES, Entity
+from chatferry.common.streaming.records import Partition, RawRecord, StoredRecord
+from chatferry.importer.domain import ImportRecord, Line, UndecodableError, place_of, read_record
+from chatferry.importer.ports import Dead, ParkedRow, StoredLine
+
+SERVICE = "importer"
+_DUPLICATE = 11000
+_ROWS_BYTES = 16 * 1024 * 1024
+_LIVING = ["dead", "replaying"]
+
+
+class MongoParked:
+    """Ports `Parked` and `ParkedView`."""
+
+    def __init__(self, database: Database) -> None:
+        self._rows = database[PARKED]
+
+    async def park(self, rows: Sequence[tuple[ImportRecord, str, datetime | None]]) -> None:
+        with mongo_outage():
+            await _insert_new(self._rows, [_parked(*row) for row in rows])
+
+    async def postpone(self, moments: Mapping[str, datetime]) -> None:
+        updates = [
+            UpdateOne({"_id": place}, {"$set": {"reason": "retry", "not_before": moment}})
+            for place, moment in moments.items()
+        ]
+        with mongo_outage():
+            await self._rows.bulk_write(updates, ordered=False)
+
+    async def drop(self, places: Collection[str]) -> None:
+        if places:
+            with mongo_outage():
+                await self._rows.delete_many({"_id": {"$in": list(places)}})
+
+    async def lines(self, partitions: Collection[Partition]) -> list[StoredLine]:
+        found = []
+        for topic, partition in partitions:
+            match = {"$match": {"topic": topic, "partition": partition}}
+            order = {"$sort": {"topic": 1, "partition": 1, "parent": 1, "offset": 1}}
+            group = {
+                "_id": "$parent",
+                "reason": {"$first": "$reason"},
+                "not_before": {"$first": "$not_before"},
+                "last": {"$max": "$offset"},
+            }
+            with mongo_outage():
+                rows = self._rows.aggregate([match, order, {"$group": group}])
+                found += [
+                    StoredLine(Line(topic, partition, row["_id"]), row["reason"], _moment(row), row["last"])
+                    async for row in rows
+                ]
+        return found
+
+    async def rows(self, partition: Partition, parents: Collection[int], limit: int) -> tuple[list[ParkedRow], bool]:
+        match = {"topic": partition.topic, "partition": partition.partition, "parent": {"$in": list(parents)}}
+        cursor = self._rows.find(match).sort([("parent", ASCENDING), ("offset", ASCENDING)]).limit(limit + 1)
+        taken: list[ParkedRow] = []
+        size = 0
+        with mongo_outage():
+            async for row in cursor.batch_size(200):
+                if taken and (len(taken) == limit or size + len(row["value"]) > _ROWS_BYTES):
+                    await cursor.close()
+                    return taken, False
+                taken.append(ParkedRow(_raw(row, row["raw_key"], row["value"], row["headers"]), _moment(row)))
+                size += len(row["value"])
+        return taken, True
+
+    async def known(self, places: Collection[str]) -> set[str]:
+        return await _known(self._rows, places)
+
+    async def counts(self) -> dict[str, int]:
+        with mongo_outage():
+            return {name: await self._rows.count_documents({"entity": name}) for name in ENTITIES}
+
+
+class MongoDeadLetters:
+    """Ports `DeadLetters` and `DeadView`."""
+
+    def __init__(self, database: Database, project: str, clock: Clock) -> None:
+        self._rows, self._project, self._clock = database[DEAD_LETTERS], project, clock
+
+    async def open(self, dead: Sequence[Dead]) -> None:
+        now = self._clock.now()
+        with mongo_outage():
+            await _insert_new(self._rows, [_dead(one, now) for one in dead])
+
+    async def uncopied(self, partitions: Collection[Partition], limit: int) -> list[Dead]:
+        wanted = {
+            "service": SERVICE,
+            "copied": False,
+            "$or": [{"topic": topic, "partition": partition} for topic, partition in partitions],
+        }
+        if not partitions:
+            return []
+        with mongo_outage():
+            rows = await self._rows.find(wanted).sort([("partition", 1), ("offset", 1)]).limit(limit).to_list(None)
+        return [self._read(row) for row in rows]
+
+    async def copied(self, places: Collection[str]) -> None:
+        with mongo_outage():
+            await self._rows.update_many(
+                {"_id": {"$in": list(places)}}, {"$set": {"copied": True}, "$unset": {"raw": ""}}
+            )
+
+    async def resolve(self, replayed: Collection[str], newer: Mapping[str, int]) -> None:
+        now = self._clock.now()
+        updates = [
+            UpdateMany(
+                {"key": key, "state": {"$in": _LIVING}, "version": {"$lt": version}},
+                {"$set": {"state": "superseded", "by": SERVICE, "at": now}},
+            )
+            for key, version in newer.items()
+        ]
+        if replayed:
+            updates.append(
+                UpdateMany(
+                    {"_id": {"$in": list(replayed)}, "state": {"$in": _LIVING}},
+                    {"$set": {"state": "replayed", "at": now}},
+                )
+            )
+        with mongo_outage():
+            await self._rows.bulk_write(updates, ordered=True)
+
+    async def known(self, places: Collection[str]) -> set[str]:
+        return await _known(self._rows, places)
+
+    async def last_offsets(self, partitions: Mapping[Partition, int]) -> dict[Partition, int]:
+        last = {}
+        for (topic, partition), offset in partitions.items():
+            match = {"topic": topic, "partition": partition, "offset": {"$gte": offset}}
+            with mongo_outage():
+                row = await self._rows.find_one(match, {"offset": 1}, sort=[("offset", DESCENDING)])
+            if row is not None:
+                last[Partition(topic, partition)] = int(row["offset"])
+        return last
+
+    async def holding(self, entity: Entity, parents: Collection[int]) -> set[int]:
+        match = {"entity": entity.name, "state": {"$in": _LIVING}, "line": {"$in": list(parents)}}
+        with mongo_outage():
+            return {row["line"] async for row in self._rows.find(match, {"line": 1})}
+
+    def _read(self, row: Document) -> Dead:
+        entity = ENTITIES[row["entity"]]
+        raw = _raw(row, row["raw"]["key"], row["raw"]["value"], row["raw"]["headers"])
+        try:
+            record = read_record(raw, entity, self._project)
+        except UndecodableError:
+            record = None
+        return Dead(raw, entity, record, row["error_class"], row["code"], row["message"], row["attempts"])
+
+
+def _place(raw: RawRecord) -> Document:
+    return {"topic": raw.topic, "partition": raw.partition, "offset": raw.offset, "timestamp": raw.timestamp}
+
+
+def _headers(raw: RawRecord) -> list[list[Any]]:
+    return [[name, value] for name, value in raw.headers]
+
+
+def _parked(record: ImportRecord, reason: str, not_before: datetime | None) -> Document:
+    """`parent` is the id of the line: the parent's for a child, the record's own for a root."""
+    return {
+        "_id": place_of(record.raw),
+        "entity": record.entity.name,
+        "key": record.key,
+        "version": record.version,
+        "parent": record.line.parent,
+        **_place(record.raw),
+        "reason": reason,
+        "not_before": not_before,
+        "raw_key": record.raw.key,
+        "value": record.body,
+        "headers": _headers(record.raw),
+    }
+
+
+def _dead(dead: Dead, now: datetime) -> Document:
+    """`line` orders replays: the parent's id, a root's own, null for a record that could not be read."""
+    record = dead.record
+    line = None if record is None else record.line.parent
+    return {
+        "_id": place_of(dead.raw),
+        "entity": dead.entity.name,
+        "key": None if record is None else record.key,
+        "version": None if record is None else record.version,
+        "parent": None if dead.entity.parent is None else line,
+        "line": line,
+        **_place(dead.raw),
+        "error_class": dead.error_class,
+        "code": dead.code,
+        "message": dead.message,
+        "attempts": dead.attempts,
+        "state": "dead",
+        "reason": dead.message,
+        "by": SERVICE,
+        "at": now,
+        "copied": False,
+        "service": SERVICE,
+        "raw": {"key": dead.raw.key, "value": dead.raw.value, "headers": _headers(dead.raw)},
+    }
+
+
+def _raw(row: Document, key: bytes | None, value: bytes | None, headers: Sequence[Sequence[Any]]) -> StoredRecord:
+    return StoredRecord(
+        row["topic"],
+        row["partition"],
+        row["offset"],
+        row["timestamp"],
+        None if key is None else bytes(key),
+        None if value is None else bytes(value),
+        tuple((name, None if given is None else bytes(given)) for name, given in headers),
+    )
+
+
+def _moment(row: Document) -> float:
+    return row["not_before"].timestamp() if row["not_before"] is not None else 0.0
+
+
+async def _known(rows: MongoCollection, places: Collection[str]) -> set[str]:
+    with mongo_outage():
+        return {row["_id"] async for row in rows.find({"_id": {"$in": list(places)}}, {"_id": 1})}
+
+
+async def _insert_new(rows: MongoCollection, documents: list[Document]) -> None:
+    """Rows that are there stay as they are."""
+    try:
+        await rows.insert_many(documents, ordered=False)
+    except BulkWriteError as refused:
+        if any(error["code"] != _DUPLICATE for error in refused.details["writeErrors"]):
+            raise

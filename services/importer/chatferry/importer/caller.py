@@ -1,0 +1,136 @@
+"""Calls to the target, and what their failure means: an outage, a poisoned batch, or a closed door (design §3)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from chatferry.common.clock import Clock
+from chatferry.common.contracts.target import ItemResult
+from chatferry.common.entities import ENTITIES, Entity
+from chatferry.common.errors import OutageError, PermanentError
+from chatferry.common.telemetry.metrics import Metrics
+from chatferry.common.telemetry.traces import span
+from chatferry.importer.domain import ImportRecord, Window
+from chatferry.importer.ports import CallFailedError, Families, Target, Trouble
+
+_BEHIND = "the target answers, but asks to try every record again; work goes on when it takes them"
+
+
+class PoisonedError(PermanentError):
+    """The target is well, this batch is not: bisect it. `permanent`: it was refused, not merely failing."""
+
+    def __init__(self, code: str, *, permanent: bool) -> None:
+        super().__init__(code, "the target fails on these records only")
+        self.permanent = permanent
+
+
+@dataclass(frozen=True, slots=True)
+class CallRules:
+    """`tries`: calls with one batch before it is bisected; `pause_s` between them."""
+
+    tries: int = 3
+    pause_s: float = 0.5
+
+
+class Caller:
+    """One per process: what it has seen of the target is shared by all lanes."""
+
+    def __init__(self, target: Target, families: Families, clock: Clock, metrics: Metrics, rules: CallRules) -> None:
+        self._target, self._families, self._clock, self._metrics, self._rules = target, families, clock, metrics, rules
+        self._window = Window()
+        self._good: dict[str, ImportRecord] = {}
+        self._suspect: Entity | None = None
+        self._behind = False
+
+    async def call(self, entity: Entity, batch: Sequence[ImportRecord], *, known_bad: bool = False) -> list[ItemResult]:
+        """Results in order. Raises OutageError, or PoisonedError (at once when the batch is `known_bad`)."""
+        tries = 1 if known_bad else self._rules.tries
+        code = ""
+        for attempt in range(tries):
+            if attempt:
+                await self._clock.sleep(self._rules.pause_s * attempt)
+            try:
+                return await self._send(entity, batch)
+            except CallFailedError as failed:
+                await self._tell_apart(entity, failed)
+                code = failed.code
+        raise PoisonedError(code, permanent=False)
+
+    async def weigh(self, entity: Entity, batch: Sequence[ImportRecord], results: Sequence[ItemResult]) -> bool:
+        """True when the errors among the results are answers about records; False: an outage behind the target.
+
+        All temporary: a record that the target took before is sent once more, and its answer decides. Without that
+        proof a single record is believed, several are not.
+        """
+        temporary = [result.status == "error" and result.retryable is not False for result in results]
+        self._window.add(temporary)
+        taken = next((r for r, result in zip(batch, results, strict=True) if result.status != "error"), None)
+        if taken is not None:
+            self._good[entity.name] = taken
+        if not all(temporary):
+            return not self._window.outage()
+        good = self._good.get(entity.name)
+        return len(batch) == 1 if good is None else await self._takes(good)
+
+    def outage_behind(self, entity: Entity) -> OutageError:
+        """The outage to raise once `weigh` has said so."""
+        self._suspect, self._behind = entity, True
+        self._window.clear()
+        return OutageError("target", _BEHIND)
+
+    async def recheck(self) -> None:
+        """Ask the target for something small. Raises OutageError while it is away."""
+        entity = self._suspect
+        if entity is None:
+            return
+        try:
+            await self._target.probe(entity)
+        except CallFailedError as failed:
+            raise await self._outage(entity, failed) from None
+        good = self._good.get(entity.name)
+        if self._behind and good is not None and not await self._takes(good):
+            raise OutageError("target", _BEHIND)
+        self._behind = False
+        await self._families.block(entity.family, None)
+
+    async def unblock(self, blocked: Mapping[str, str]) -> None:
+        """Families that an earlier process found blocked: free again if the target says so."""
+        for family in blocked:
+            entity = next((entity for entity in ENTITIES.values() if entity.family == family), None)
+            if entity is not None:
+                self._suspect = entity
+                await self.recheck()
+
+    async def _send(self, entity: Entity, batch: Sequence[ImportRecord]) -> list[ItemResult]:
+        parents = [record.envelope.traceparent for record in batch if record.envelope.traceparent]
+        with (
+            span("import.call", parents, **{"chatferry.entity": entity.name, "chatferry.records": len(batch)}),
+            self._metrics.timed("target", "batch"),
+        ):
+            return await self._target.send(entity, batch)
+
+    async def _takes(self, good: ImportRecord) -> bool:
+        try:
+            [result] = await self._send(good.entity, [good])
+        except CallFailedError:
+            return False
+        return result.status != "error"
+
+    async def _tell_apart(self, entity: Entity, failed: CallFailedError) -> None:
+        """Returns when the target is well apart from this batch. Raises OutageError or PoisonedError."""
+        if failed.trouble is Trouble.REFUSED:
+            raise PoisonedError(failed.code, permanent=True) from None
+        if failed.trouble is not Trouble.SHAKY:
+            raise await self._outage(entity, failed) from None
+        try:
+            with self._metrics.timed("target", "probe"):
+                await self._target.probe(entity)
+        except CallFailedError as also_failed:
+            raise await self._outage(entity, also_failed) from None
+
+    async def _outage(self, entity: Entity, failed: CallFailedError) -> OutageError:
+        self._suspect = entity
+        if failed.trouble is Trouble.DENIED:
+            await self._families.block(entity.family, failed.sentence)
+        return OutageError("target", failed.sentence, retry_after_s=failed.retry_after_s)

@@ -1,0 +1,239 @@
+"""The story of an import, step by step; what is read and written is behind the ports."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from chatferry.common.clock import Clock
+from chatferry.common.entities import ENTITIES, Entity
+from chatferry.common.streaming.progress import Progress
+from chatferry.common.streaming.records import Partition, RawRecord, partition_of
+from chatferry.importer.domain import (
+    UNDECODABLE,
+    UNKNOWN,
+    ImportRecord,
+    Line,
+    UndecodableError,
+    Verdict,
+    judge,
+    place_of,
+    read_record,
+)
+from chatferry.importer.gate import Gate
+from chatferry.importer.lines import Lines
+from chatferry.importer.ports import (
+    Behind,
+    Dead,
+    DeadLetters,
+    DeadView,
+    Done,
+    Ending,
+    Finished,
+    ParkedRow,
+    ParkedView,
+    Records,
+    Waits,
+)
+from chatferry.importer.sending import Round, Sender
+from chatferry.importer.settle import Books, Settler
+
+_DEAD_AT_ONCE = 200
+_DRAINED_AT_ONCE = 2_000
+_LINES_AT_ONCE = 500
+_UNKNOWN_MESSAGE = "no document of this record is in the database; was it published by somebody else?"
+
+
+@dataclass(frozen=True, slots=True)
+class Views:
+    """What is read beside the records."""
+
+    records: Records
+    parked: ParkedView
+    dead: DeadView
+    dead_letters: DeadLetters
+
+
+class Importer:
+    """Delivers records, and drains what is parked. Its methods never run beside each other (the runtime sees to it)."""
+
+    def __init__(
+        self, project: str, topics: Mapping[str, Entity], views: Views, books: Books, way: tuple[Sender, Gate, Lines]
+    ) -> None:
+        self._project, self._topics, self._views, self._books = project, topics, views, books
+        self._sender, self._gate, self._lines = way
+        self._owned: tuple[Partition, ...] = ()
+        self._seen_below: dict[Partition, int] = {}
+        self._depths = _by_depth(topics.values())
+
+    async def take_over(self, owned: Mapping[Partition, int]) -> None:
+        """These partitions are ours from these offsets on: learn what waits there, and what ended beyond them."""
+        self._owned = tuple(owned)
+        self._seen_below = {p: last + 1 for p, last in (await self._views.dead.last_offsets(owned)).items()}
+        for partition, last in (await self.reload_lines()).items():
+            if last >= owned[partition]:
+                self._seen_below[partition] = max(last + 1, self._seen_below.get(partition, 0))
+        await self.complete_dead_letters()
+
+    async def reload_lines(self) -> dict[Partition, int]:
+        """Read anew which lines wait (a zombie may have parked late); the highest parked offset per partition."""
+        stored = await self._views.parked.lines(self._owned)
+        self._lines.replace(
+            {row.line: row.not_before for row in stored if row.reason == "retry"}, [row.line for row in stored]
+        )
+        last: dict[Partition, int] = {}
+        for row in stored:
+            partition = Partition(row.line.topic, row.line.partition)
+            last[partition] = max(row.last, last.get(partition, 0))
+        return last
+
+    async def complete_dead_letters(self) -> None:
+        """Send the copies, results and statuses of dead letters that a crash cut off."""
+        while dead := await self._views.dead_letters.uncopied(self._owned, _DEAD_AT_ONCE):
+            await self._books.settle_dead(dead)
+
+    async def deliver(self, records: Sequence[RawRecord], progress: Progress) -> None:
+        """Bring each record to its end. OutageError: what `progress` calls unfinished has to be delivered again."""
+        async with Settler(self._books, progress) as settler:
+            fresh = await self._without_finished(records, settler)
+            await self._import(self._read(fresh, settler), settler)
+
+    async def _without_finished(self, records: Sequence[RawRecord], settler: Settler) -> Sequence[RawRecord]:
+        """Redelivered offsets that have a row in `parked` or `dead_letters` are finished."""
+        again = [r for r in records if r.offset < self._seen_below.get(partition_of(r), 0)]
+        if not again:
+            return records
+        places = [place_of(record) for record in again]
+        known = await self._views.parked.known(places) | await self._views.dead.known(places)
+        settler.add([Finished(record, parked=False) for record in again if place_of(record) in known])
+        return [record for record in records if place_of(record) not in known]
+
+    def _read(self, raws: Iterable[RawRecord], settler: Settler, *, parked: bool = False) -> list[ImportRecord]:
+        read = []
+        for raw in raws:
+            entity = self._topics[raw.topic]
+            try:
+                read.append(read_record(raw, entity, self._project, parked=parked))
+            except UndecodableError as broken:
+                settler.add([Dead(raw, entity, None, UNDECODABLE, broken.code, broken.sentence, 0, parked)])
+        return read
+
+    async def _import(self, records: Sequence[ImportRecord], settler: Settler) -> None:
+        """Parents before children: what a stage ended is written down before the next one begins."""
+        for entity in self._depths:
+            stage = [record for record in records if record.entity is entity]
+            if stage:
+                await self._import_entity(entity, stage, settler)
+                await settler.flush()
+                if settler.failed:
+                    return
+                self._release_children(entity, stage)
+
+    async def _import_entity(self, entity: Entity, records: Sequence[ImportRecord], settler: Settler) -> None:
+        standings = await self._views.records.standings(entity, list({record.key for record in records}))
+        due = []
+        for record in records:
+            standing = standings.get(record.key)
+            verdict = judge(record, standing)
+            if verdict is Verdict.SEND:
+                due.append(record)
+            else:
+                settler.add([_ended(record, verdict, standing is not None and standing.erred)])
+        sendable = await self._through_gate(entity, due, settler)
+        await self._sender.send(Round(entity, standings, settler), sendable)
+
+    async def _through_gate(
+        self, entity: Entity, records: Sequence[ImportRecord], settler: Settler
+    ) -> list[ImportRecord]:
+        parents = {record.line.parent for record in records}
+        closed = await self._gate.closed_parents(entity, parents)
+        held = await self._gate.held_by_dead(entity, parents)
+        if not closed and not held:
+            return list(records)
+        sendable = []
+        for record in records:
+            if record.line.parent in closed:
+                settler.add([Waits(record, Behind.PARENT)])
+            elif record.line.parent in held and not self._gate.overtakes_dead(record):
+                settler.add([Waits(record, Behind.BEHIND)])
+            else:
+                sendable.append(record)
+                continue
+            self._lines.wait_at_gate(record.line)
+        return sendable
+
+    def _release_children(self, entity: Entity, records: Sequence[ImportRecord]) -> None:
+        for topic, child in self._topics.items():
+            if child.parent == entity.name:
+                for record in records:
+                    self._lines.release(Line(topic, record.line.partition, record.line.parent))
+
+    async def drain(self, clock: Clock, open_topics: frozenset[str]) -> int:
+        """Deliver what is parked and may go now, a bounded number of rows; how many were taken up."""
+        now = clock.now().timestamp()
+        ready = await self._ready(now, open_topics)
+        rows, unread = await self._rows(ready, now)
+        if not rows:
+            return 0
+        taken = {Line(row.raw.topic, row.raw.partition, int(row.raw.key or b"0")) for row in rows}
+        for line in taken:
+            self._lines.leave(line)
+        try:
+            async with Settler(self._books, None) as settler:
+                await self._import(self._read([row.raw for row in rows], settler, parked=True), settler)
+        except BaseException:
+            self._keep_waiting(taken)
+            raise
+        self._keep_waiting(taken & unread)
+        return len(rows)
+
+    def _keep_waiting(self, lines: Iterable[Line]) -> None:
+        for line in lines:
+            self._lines.wait_at_gate(line)
+
+    async def _ready(self, now: float, open_topics: frozenset[str]) -> list[Line]:
+        due = [line for line in self._lines.due(now, _LINES_AT_ONCE) if line.topic in open_topics]
+        gated = [line for line in self._lines.at_gate(_LINES_AT_ONCE) if line.topic in open_topics]
+        passable = await self._gate.passable(due + gated, self._topics)
+        for line in set(due) - set(passable):
+            self._lines.leave(line)
+            self._lines.wait_at_gate(line)
+        return passable
+
+    async def _rows(self, ready: Sequence[Line], now: float) -> tuple[list[ParkedRow], set[Line]]:
+        """Rows of lines whose first row is due, line by line; and the lines that have (or may have) more rows."""
+        taken: list[ParkedRow] = []
+        unread: set[Line] = set()
+        for partition in sorted({Partition(line.topic, line.partition) for line in ready}):
+            lines = {line.parent: line for line in ready if (line.topic, line.partition) == partition}
+            room = _DRAINED_AT_ONCE - len(taken)
+            if room <= 0:
+                break
+            rows, complete = await self._views.parked.rows(partition, list(lines), room)
+            firsts: dict[int, ParkedRow] = {}
+            for row in rows:
+                firsts.setdefault(int(row.raw.key or b"0"), row)
+            if not complete:
+                unread.update(lines.values())
+            for parent, line in lines.items():
+                if parent not in firsts and complete:
+                    self._lines.leave(line)
+                elif parent in firsts and firsts[parent].not_before > now:
+                    self._lines.wait_until(line, firsts[parent].not_before)
+            taken += [row for row in rows if firsts[int(row.raw.key or b"0")].not_before <= now]
+        return taken, unread
+
+
+def _ended(record: ImportRecord, verdict: Verdict, erred: bool) -> Ending:
+    if verdict is Verdict.DONE:
+        return Done(record, "skipped", None, erred)
+    if verdict is Verdict.UNKNOWN:
+        return Dead(record.raw, record.entity, record, UNKNOWN, "record.unknown", _UNKNOWN_MESSAGE, 0, record.parked)
+    return Finished(record.raw, record.parked)
+
+
+def _by_depth(entities: Iterable[Entity]) -> list[Entity]:
+    def depth(entity: Entity) -> int:
+        return 0 if entity.parent is None else 1 + depth(ENTITIES[entity.parent])
+
+    return sorted(entities, key=depth)

@@ -1,0 +1,64 @@
+"""Who may go: a child once its parent is imported, a record once no dead one of its line forbids it."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Collection, Mapping, Sequence
+
+from chatferry.common.entities import ENTITIES, Entity
+from chatferry.importer.domain import ImportRecord, Line
+from chatferry.importer.ports import DeadView, Records
+
+
+class Gate:
+    """Remembers a bounded number of imported parents: an imported version never goes away."""
+
+    def __init__(self, records: Records, dead: DeadView, *, may_pass_dead: bool, remembered: int = 100_000) -> None:
+        self._records, self._dead, self._may_pass_dead = records, dead, may_pass_dead
+        self._most = remembered
+        self._open: OrderedDict[tuple[str, int], None] = OrderedDict()
+
+    async def closed_parents(self, entity: Entity, parents: Collection[int]) -> set[int]:
+        """Which parents of this entity's records are not imported yet; empty for a root."""
+        if entity.parent is None:
+            return set()
+        parent = ENTITIES[entity.parent]
+        asked = {parent.key(number): number for number in parents if not self._remembers(parent.name, number)}
+        if not asked:
+            return set()
+        there = await self._records.imported(parent, list(asked))
+        for key in there:
+            self._remember(parent.name, asked[key])
+        return {number for key, number in asked.items() if key not in there}
+
+    async def held_by_dead(self, entity: Entity, parents: Collection[int]) -> set[int]:
+        """Which lines wait for a dead record to be replayed or discarded; none where passing is allowed."""
+        if self._may_pass_dead or not parents:
+            return set()
+        return await self._dead.holding(entity, parents)
+
+    async def passable(self, lines: Sequence[Line], topics: Mapping[str, Entity]) -> list[Line]:
+        """Those of the lines whose first record may go now."""
+        passable = []
+        for topic in sorted({line.topic for line in lines}):
+            entity = topics[topic]
+            asked = [line for line in lines if line.topic == topic]
+            parents = {line.parent for line in asked}
+            closed = await self.closed_parents(entity, parents) | await self.held_by_dead(entity, parents)
+            passable += [line for line in asked if line.parent not in closed]
+        return passable
+
+    def overtakes_dead(self, record: ImportRecord) -> bool:
+        """A replay goes ahead of those that wait for it."""
+        return not self._may_pass_dead and record.envelope.replay_of is not None
+
+    def _remembers(self, entity: str, number: int) -> bool:
+        if (entity, number) not in self._open:
+            return False
+        self._open.move_to_end((entity, number))
+        return True
+
+    def _remember(self, entity: str, number: int) -> None:
+        self._open[entity, number] = None
+        if len(self._open) > self._most:
+            self._open.popitem(last=False)

@@ -1,0 +1,78 @@
+"""How Kafka's records enter: the worker that the streaming runtime drives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+from chatferry.common.clock import Clock
+from chatferry.common.entities import Entity
+from chatferry.common.errors import OutageError
+from chatferry.common.streaming.progress import Progress
+from chatferry.common.streaming.records import Partition, RawRecord
+from chatferry.common.telemetry.metrics import Metrics
+from chatferry.common.telemetry.traces import span
+from chatferry.importer.caller import Caller
+from chatferry.importer.domain import open_families
+from chatferry.importer.flow import Importer
+from chatferry.importer.ports import Families, ParkedView
+
+_STATES_EVERY_S, _RELOAD_EVERY_S, _COUNT_EVERY_S = 0.5, 30.0, 5.0
+Hold = Callable[[Collection[str]], None]
+
+
+class ImportWorker:
+    """Port RecordWorker of the runtime. Delivers only families whose `set_open` is true; holds the others' topics."""
+
+    def __init__(
+        self, importer: Importer, caller: Caller, families: Families, parked: ParkedView, topics: Mapping[str, Entity]
+    ) -> None:
+        self._importer, self._caller, self._families, self._parked = importer, caller, families, parked
+        self._topics = topics
+        self._open: frozenset[str] = frozenset()
+        self._next = {"states": 0.0, "reload": 0.0, "count": 0.0}
+
+    def run_on(self, clock: Clock, metrics: Metrics, hold: Hold) -> None:
+        """Bind to the runtime that was built around this worker."""
+        self._clock, self._metrics, self._hold = clock, metrics, hold
+
+    async def rebalanced(self, owned: Mapping[Partition, int]) -> None:
+        await self._importer.take_over(owned)
+        await self._read_states()
+
+    async def deliver(self, records: Sequence[RawRecord], progress: Progress) -> None:
+        wanted = [record for record in records if record.topic in self._open]
+        if wanted:
+            with span("import.delivery", **{"chatferry.records": len(wanted)}):
+                await self._importer.deliver(wanted, progress)
+
+    async def idle(self) -> None:
+        if self._is_time("states", _STATES_EVERY_S):
+            await self._read_states()
+        if self._is_time("reload", _RELOAD_EVERY_S):
+            await self._importer.reload_lines()
+        if self._is_time("count", _COUNT_EVERY_S):
+            for entity, count in (await self._parked.counts()).items():
+                self._metrics.parked.labels(entity).set(count)
+        await self._importer.drain(self._clock, self._open)
+
+    async def probe(self, away: OutageError) -> None:
+        if away.part == "target":
+            await self._caller.recheck()
+        else:
+            await self._families.states()
+
+    async def _read_states(self) -> None:
+        states = await self._families.states()
+        opened = open_families(states)
+        self._open = frozenset(topic for topic, entity in self._topics.items() if entity.family in opened)
+        self._hold([topic for topic in self._topics if topic not in self._open])
+        blocked = {name: state.blocked for name, state in states.items() if state.blocked and state.set_open}
+        if blocked:
+            await self._caller.unblock(blocked)
+
+    def _is_time(self, what: str, every_s: float) -> bool:
+        now = self._clock.monotonic()
+        if now < self._next[what]:
+            return False
+        self._next[what] = now + every_s
+        return True

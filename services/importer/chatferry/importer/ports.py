@@ -1,0 +1,225 @@
+"""What the flow needs from outside. Every method may raise OutageError of the part behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum, auto
+from typing import Protocol
+
+from chatferry.common.contracts.target import ItemResult
+from chatferry.common.entities import Entity
+from chatferry.common.errors import ChatferryError
+from chatferry.common.streaming.records import Partition, RawRecord, StoredRecord
+from chatferry.importer.domain import FamilyState, ImportRecord, Line, Standing
+
+
+class Trouble(Enum):
+    """How a call as a whole failed: SHAKY reset, time-out, 5xx, an answer that is none; REFUSED 400 or 413."""
+
+    SHAKY = auto()
+    THROTTLED = auto()
+    REFUSED = auto()
+    DENIED = auto()
+
+
+class CallFailedError(ChatferryError):
+    """No answer about any record. `retry_after_s`: the target named a time."""
+
+    def __init__(self, trouble: Trouble, code: str, sentence: str, retry_after_s: float | None = None) -> None:
+        super().__init__(code, sentence)
+        self.trouble = trouble
+        self.retry_after_s = retry_after_s
+
+
+class Target(Protocol):
+    """Where records go."""
+
+    async def send(self, entity: Entity, records: Sequence[ImportRecord]) -> list[ItemResult]:
+        """One result per record, in order. Raises CallFailedError. Safe to repeat: versions decide."""
+
+    async def probe(self, entity: Entity) -> None:
+        """Ask for something small. Raises CallFailedError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The target has this version (or a newer one, `stale`). `skipped`: it had it before this delivery."""
+
+    record: ImportRecord
+    status: str
+    target_id: str | None
+    erred_before: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Dead:
+    """A record that ends as a dead letter. `record` is None when it could not be read."""
+
+    raw: RawRecord
+    entity: Entity
+    record: ImportRecord | None
+    error_class: str
+    code: str
+    message: str
+    attempts: int
+    parked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """A temporary error: tried again not before `not_before`."""
+
+    record: ImportRecord
+    attempts: int
+    code: str
+    not_before: datetime
+
+
+class Behind(Enum):
+    """Why a record waits without having been tried."""
+
+    PARENT = "parent"
+    BEHIND = "behind"
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """Not sent: its parent is not there, or an earlier record of its line waits."""
+
+    record: ImportRecord
+    reason: Behind
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """Nothing is due: it ended before, and its end is written down."""
+
+    raw: RawRecord
+    parked: bool
+
+
+Ending = Done | Dead | Retry | Waits | Finished
+
+
+class Records(Protocol):
+    """The record documents. Every write has the version in its filter."""
+
+    async def standings(self, entity: Entity, keys: Collection[str]) -> dict[str, Standing]:
+        """What the documents say; a key without a document is left out."""
+
+    async def imported(self, entity: Entity, keys: Collection[str]) -> set[str]:
+        """Which of the keys have an imported version."""
+
+    async def mark_done(self, entity: Entity, done: Sequence[Done]) -> None:
+        """IMPORT_OK with version, hash and target id; a document with newer content only learns what is there."""
+
+    async def mark_failed(self, entity: Entity, status: str, failed: Sequence[tuple[str, int, int, str]]) -> None:
+        """(key, version, attempts, code) each: `status`, unless the document is done or has newer content."""
+
+
+class Ids(Protocol):
+    """The map from source keys to the target's ids."""
+
+    async def learn(self, entity: Entity, ids: Mapping[str, str]) -> None:
+        """Remember; safe to repeat."""
+
+
+class Parked(Protocol):
+    """Writes to `parked`."""
+
+    async def park(self, rows: Sequence[tuple[ImportRecord, str, datetime | None]]) -> None:
+        """(record, reason, not before) each. Repeating it changes nothing."""
+
+    async def postpone(self, moments: Mapping[str, datetime]) -> None:
+        """These rows (by place) had an attempt and wait for their moment now."""
+
+    async def drop(self, places: Collection[str]) -> None:
+        """These rows are finished."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredLine:
+    """A line that has parked rows. The reason and moment are those of its first row; `last` is the highest offset."""
+
+    line: Line
+    reason: str
+    not_before: float
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class ParkedRow:
+    """One row, as it came from Kafka. `not_before`: seconds since the epoch, 0 for none."""
+
+    raw: StoredRecord
+    not_before: float
+
+
+class ParkedView(Protocol):
+    """Reads of `parked`."""
+
+    async def lines(self, partitions: Collection[Partition]) -> list[StoredLine]:
+        """Every line of these partitions that waits."""
+
+    async def rows(self, partition: Partition, parents: Collection[int], limit: int) -> tuple[list[ParkedRow], bool]:
+        """Rows of these lines, line by line, by offset; and whether that was all of them."""
+
+    async def known(self, places: Collection[str]) -> set[str]:
+        """Which of these places have a row."""
+
+    async def counts(self) -> dict[str, int]:
+        """Rows per entity."""
+
+
+class DeadLetters(Protocol):
+    """The collection `dead_letters`."""
+
+    async def open(self, dead: Sequence[Dead]) -> None:
+        """Rows in state dead, with the raw bytes. Repeating it changes nothing."""
+
+    async def uncopied(self, partitions: Collection[Partition], limit: int) -> list[Dead]:
+        """Rows of ours whose copy on `dlq` or whose status may be missing."""
+
+    async def copied(self, places: Collection[str]) -> None:
+        """Copy, result and status of these are answered for."""
+
+    async def resolve(self, replayed: Collection[str], newer: Mapping[str, int]) -> None:
+        """`replayed`: rows (by place) whose replay has ended. `newer`: key -> version that is imported now."""
+
+
+class DeadView(Protocol):
+    """Reads of `dead_letters`."""
+
+    async def known(self, places: Collection[str]) -> set[str]:
+        """Which of these places have a row."""
+
+    async def last_offsets(self, partitions: Mapping[Partition, int]) -> dict[Partition, int]:
+        """The highest offset with a row, for partitions that have one at or after the given offset."""
+
+    async def holding(self, entity: Entity, parents: Collection[int]) -> set[int]:
+        """Which of these parents have a record of this entity that is dead (or on its replay) now."""
+
+
+class Events(Protocol):
+    """What goes to Kafka; returns when the broker has answered for all of it."""
+
+    async def imported(self, done: Sequence[Done]) -> None:
+        """`record.imported` on `results`."""
+
+    async def failed(self, dead: Sequence[Dead]) -> None:
+        """`record.failed` on `results`, for records that could be read."""
+
+    async def copy_dead(self, dead: Sequence[Dead]) -> None:
+        """The records as they were on `dlq`, with what happened in additional headers."""
+
+
+class Families(Protocol):
+    """The collection `entities`."""
+
+    async def states(self) -> dict[str, FamilyState]:
+        """All families that are known there."""
+
+    async def block(self, family: str, sentence: str | None) -> None:
+        """Say why nothing of this family can be delivered, or that it can (None)."""

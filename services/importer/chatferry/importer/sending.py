@@ -1,0 +1,140 @@
+"""Sends records in lanes: each line is whole in one lane, so one call at a time has its records, in order."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from chatferry.common.clock import Clock
+from chatferry.common.contracts.target import ItemResult
+from chatferry.common.documents import ERROR_RETRY
+from chatferry.common.entities import Entity
+from chatferry.importer.caller import Caller, PoisonedError
+from chatferry.importer.domain import (
+    EXHAUSTED,
+    PERMANENT,
+    ImportRecord,
+    Standing,
+    attempts_before,
+    batches,
+    halves,
+    lanes,
+    own_code,
+    retry_delay,
+)
+from chatferry.importer.lines import Lines
+from chatferry.importer.ports import Behind, Dead, Done, Ending, Retry, Waits
+from chatferry.importer.settle import Settler
+
+_MESSAGES = {
+    PERMANENT: "the target refuses this record; trying again changes nothing",
+    EXHAUSTED: "the target could not take this record in as many attempts as are allowed",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SendRules:
+    """`batch_items` overrides an entity's own batch size. `retry_delays_s` after attempt 1, 2, …: one more than these
+    is the last. `may_pass_dead`: records may pass one of their line that is a dead letter."""
+
+    lanes: int = 4
+    batch_items: Mapping[str, int] = field(default_factory=dict)
+    batch_bytes: int = 4 * 1024 * 1024
+    retry_delays_s: tuple[float, ...] = (2.0, 6.0)
+    may_pass_dead: bool = True
+
+    def items(self, entity: Entity) -> int:
+        """Most records in one call."""
+        return self.batch_items.get(entity.name, entity.batch_size)
+
+
+@dataclass(slots=True)
+class Round:
+    """Records of one entity on their way to the target, and what their documents said before."""
+
+    entity: Entity
+    standings: Mapping[str, Standing]
+    settler: Settler
+    stopped: bool = False
+
+
+class Sender:
+    """Ends every record it is given as done, dead, in retry or waiting; an OutageError leaves the rest untouched."""
+
+    def __init__(
+        self, caller: Caller, lines: Lines, rules: SendRules, clock: Clock, chance: Callable[[], float] = random.random
+    ) -> None:
+        self._caller, self._lines, self._rules, self._clock, self._chance = caller, lines, rules, clock, chance
+
+    async def send(self, round_: Round, records: Sequence[ImportRecord]) -> None:
+        """Raises the first error of any lane, after the calls under way have come back."""
+        running = [self._lane(round_, lane) for lane in lanes(records, self._rules.lanes)]
+        outcomes = await asyncio.gather(*running, return_exceptions=True)
+        for outcome in outcomes:
+            if outcome is not None:
+                raise outcome
+
+    async def _lane(self, round_: Round, records: Sequence[ImportRecord]) -> None:
+        for batch in batches(records, self._rules.items(round_.entity), self._rules.batch_bytes):
+            await round_.settler.room()
+            if round_.stopped or round_.settler.failed:
+                return
+            try:
+                await self._batch(round_, batch)
+            except BaseException:
+                round_.stopped = True
+                raise
+
+    async def _batch(self, round_: Round, batch: Sequence[ImportRecord], *, known_bad: bool = False) -> None:
+        sendable = self._admit(round_, batch)
+        if not sendable:
+            return
+        try:
+            results = await self._caller.call(round_.entity, sendable, known_bad=known_bad)
+        except PoisonedError as poisoned:
+            if len(sendable) == 1:
+                round_.settler.add(
+                    [self._attempt(round_, sendable[0], poisoned.code, temporary=not poisoned.permanent)]
+                )
+                return
+            for half in halves(sendable):
+                await self._batch(round_, half, known_bad=True)
+            return
+        await self._take(round_, sendable, results)
+
+    def _admit(self, round_: Round, batch: Sequence[ImportRecord]) -> list[ImportRecord]:
+        """Whose line has begun to wait stays behind."""
+        behind = [record for record in batch if record.line in self._lines]
+        if not behind:
+            return list(batch)
+        round_.settler.add([Waits(record, Behind.BEHIND) for record in behind])
+        return [record for record in batch if record.line not in self._lines]
+
+    async def _take(self, round_: Round, batch: Sequence[ImportRecord], results: Sequence[ItemResult]) -> None:
+        believed = await self._caller.weigh(round_.entity, batch, results)
+        endings: list[Ending] = []
+        for record, result in zip(batch, results, strict=True):
+            if result.status != "error":
+                erred = round_.standings[record.key].erred
+                endings.append(Done(record, result.status, result.id, erred))
+            elif believed or result.retryable is False:
+                temporary = result.retryable is not False
+                endings.append(self._attempt(round_, record, own_code(result.code), temporary=temporary))
+        round_.settler.add(endings)
+        if not believed:
+            raise self._caller.outage_behind(round_.entity)
+
+    def _attempt(self, round_: Round, record: ImportRecord, code: str, *, temporary: bool) -> Ending:
+        attempts = attempts_before(record, round_.standings[record.key], ERROR_RETRY) + 1
+        delay = retry_delay(attempts, self._rules.retry_delays_s, self._chance()) if temporary else None
+        if delay is None:
+            why = EXHAUSTED if temporary else PERMANENT
+            if not self._rules.may_pass_dead:
+                self._lines.wait_at_gate(record.line)
+            return Dead(record.raw, record.entity, record, why, code, _MESSAGES[why], attempts, record.parked)
+        not_before = self._clock.now() + timedelta(seconds=delay)
+        self._lines.wait_until(record.line, not_before.timestamp())
+        return Retry(record, attempts, code, not_before)

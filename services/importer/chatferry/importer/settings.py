@@ -1,0 +1,51 @@
+"""The importer's settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr
+
+from chatferry.common.entities import ENTITIES
+from chatferry.common.errors import ConfigurationError
+from chatferry.common.settings import ServiceSettings, secret_lines
+
+
+class ImporterSettings(ServiceSettings):
+    """What the importer is told."""
+
+    target_url: SecretStr | None = Field(default=None, description="The target, http(s)://host/rest/{user}/{secret}.")
+    target_url_file: Path | None = Field(default=None, description="File that holds the target's URL.")
+    target_ca_file: Path | None = Field(default=None, description="Certificates (PEM) that the target's must lead to.")
+    target_connect_seconds: float = Field(default=5.0, gt=0, description="Longest wait for a connection.")
+    target_answer_seconds: float = Field(default=30.0, gt=0, le=120, description="Longest wait for an answer.")
+    lanes: int = Field(default=4, ge=1, le=32, description="Calls to the target at a time.")
+    batch_items: dict[str, int] = Field(
+        default_factory=dict, description='Records per call by entity, as JSON: {"chats": 20, "chat_messages": 100}.'
+    )
+    batch_bytes: int = Field(default=4 * 1024 * 1024, ge=1024, description="Most bytes of records in one call.")
+    retry_delays_seconds: tuple[float, ...] = Field(
+        default=(2.0, 6.0), description="Waits before attempt 2, 3, …, as a JSON list; one more attempt than waits."
+    )
+    may_pass_dead: bool = Field(
+        default=True, description="Whether a record may be imported after one of its chat that is a dead letter."
+    )
+    max_records: int = Field(default=2_000, ge=1, le=20_000, description="Most records taken from Kafka at once.")
+
+    def target(self) -> str:
+        """The target's URL. Raises ConfigurationError, which never repeats it."""
+        lines = secret_lines(self.target_url, self.target_url_file, "TARGET_URL")
+        parts = urlsplit(lines[0] if lines else "")
+        if parts.scheme not in ("http", "https") or not parts.hostname or "/rest/" not in parts.path:
+            raise ConfigurationError("CHATFERRY_TARGET_URL is not of the form http(s)://host/rest/{user}/{secret}")
+        return lines[0]
+
+    def items(self) -> dict[str, int]:
+        """Batch sizes that override the entities' own. Raises ConfigurationError."""
+        for name, size in self.batch_items.items():
+            if name not in ENTITIES or not 1 <= size <= 500:
+                raise ConfigurationError(
+                    f"CHATFERRY_BATCH_ITEMS: {name} must be one of {', '.join(ENTITIES)}, with 1 to 500 records"
+                )
+        return dict(self.batch_items)

@@ -1,0 +1,207 @@
+"""Writes down how records ended, in the one order that survives a crash between any two writes (design: data.md §3).
+
+done     results answered -> id map -> replayed dead letters -> status
+dead     row in dead_letters -> copy on dlq -> results -> status -> row marked copied
+retry    status with the attempt -> parked
+waiting  parked
+and only then the offset, or for a record out of `parked` its row.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self, TypeVar
+
+from chatferry.common.documents import ERROR_RETRY, IMPORT_ERR
+from chatferry.common.entities import Entity
+from chatferry.common.streaming.progress import Progress
+from chatferry.common.streaming.records import RawRecord
+from chatferry.common.telemetry.metrics import Metrics
+from chatferry.importer.domain import place_of
+from chatferry.importer.ports import (
+    Dead,
+    DeadLetters,
+    Done,
+    Ending,
+    Events,
+    Finished,
+    Ids,
+    Parked,
+    Records,
+    Retry,
+    Waits,
+)
+
+_MOST_PENDING = 1_000
+T = TypeVar("T", Done, Dead, Retry)
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """Everything that endings are written to."""
+
+    records: Records
+    ids: Ids
+    parked: Parked
+    dead: DeadLetters
+    events: Events
+    metrics: Metrics
+
+    async def settle(self, endings: Sequence[Ending], progress: Progress | None) -> None:
+        """Write down the endings. Safe to repeat whole after any failure."""
+        await self._done([ending for ending in endings if isinstance(ending, Done)])
+        await self.settle_dead([ending for ending in endings if isinstance(ending, Dead)])
+        await self._retry([ending for ending in endings if isinstance(ending, Retry)])
+        await self._wait([ending for ending in endings if isinstance(ending, Waits) and not ending.record.parked])
+        await self.parked.drop([place_of(raw) for raw in _leaving(endings)])
+        if progress is not None:
+            progress.finish(_of_this_delivery(endings))
+
+    async def settle_dead(self, dead: Sequence[Dead]) -> None:
+        """The end of dead letters; a row that is not marked copied goes through all of it again."""
+        if not dead:
+            return
+        await self.dead.open(dead)
+        await self.events.copy_dead(dead)
+        await self.events.failed(dead)
+        replayed = [d.record.envelope.replay_of for d in dead if d.record and d.record.envelope.replay_of]
+        if replayed:
+            await self.dead.resolve(replayed, {})
+        for entity, group in _by_entity(dead):
+            known = [(d.record.key, d.record.version, d.attempts, d.code) for d in group if d.record is not None]
+            await self.records.mark_failed(entity, IMPORT_ERR, known)
+            self.metrics.import_err.labels(entity.name).inc(len(group))
+        await self.dead.copied([place_of(d.raw) for d in dead])
+
+    async def _done(self, done: Sequence[Done]) -> None:
+        if not done:
+            return
+        await self.events.imported(done)
+        for entity, group in _by_entity(done):
+            fresh = [d for d in group if d.status != "skipped"]
+            if entity.parent is None:
+                await self.ids.learn(entity, {d.record.key: d.target_id for d in fresh if d.target_id is not None})
+            await self._resolve(group)
+            await self.records.mark_done(entity, fresh)
+            self.metrics.import_ok.labels(entity.name).inc(len(fresh))
+            self.metrics.skipped.labels(entity.name, "imported").inc(len(group) - len(fresh))
+
+    async def _resolve(self, done: Sequence[Done]) -> None:
+        replayed = [d.record.envelope.replay_of for d in done if d.record.envelope.replay_of]
+        newer = {d.record.key: d.record.version for d in done if d.erred_before}
+        if replayed or newer:
+            await self.dead.resolve(replayed, newer)
+
+    async def _retry(self, retries: Sequence[Retry]) -> None:
+        for entity, group in _by_entity(retries):
+            await self.records.mark_failed(
+                entity, ERROR_RETRY, [(r.record.key, r.record.version, r.attempts, r.code) for r in group]
+            )
+            self.metrics.retries.labels(entity.name).inc(len(group))
+        fresh = [(r.record, "retry", r.not_before) for r in retries if not r.record.parked]
+        if fresh:
+            await self.parked.park(fresh)
+        again = {place_of(r.record.raw): r.not_before for r in retries if r.record.parked}
+        if again:
+            await self.parked.postpone(again)
+
+    async def _wait(self, waits: Sequence[Waits]) -> None:
+        if waits:
+            await self.parked.park([(w.record, w.reason.value, None) for w in waits])
+
+
+class Settler:
+    """Settles what lanes add, group by group, while they go on: one group at a time, as large as has gathered."""
+
+    def __init__(self, books: Books, progress: Progress | None) -> None:
+        self._books, self._progress = books, progress
+        self._pending: list[Ending] = []
+        self._wake, self._taken = asyncio.Event(), asyncio.Event()
+        self._closed = self._busy = False
+        self.failed = False
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._run(), name="settle")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        del kind, trace
+        if self._task is None:
+            return
+        if isinstance(error, asyncio.CancelledError):
+            self._task.cancel()
+        self._closed = True
+        self._wake.set()
+        [outcome] = await asyncio.gather(self._task, return_exceptions=True)
+        if error is None and outcome is not None:
+            raise outcome
+
+    def add(self, endings: Iterable[Ending]) -> None:
+        """To be settled soon; whether it was, `progress` tells."""
+        self._pending.extend(endings)
+        self._wake.set()
+
+    async def room(self) -> None:
+        """Wait until not too much is pending."""
+        while len(self._pending) > _MOST_PENDING and not self.failed:
+            self._taken.clear()
+            await self._taken.wait()
+
+    async def flush(self) -> None:
+        """Wait until all that was added is written down, or could not be."""
+        while (self._pending or self._busy) and not self.failed:
+            self._taken.clear()
+            await self._taken.wait()
+
+    async def _run(self) -> None:
+        try:
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                group, self._pending = self._pending, []
+                if group:
+                    self._busy = True
+                    self._taken.set()
+                    await self._books.settle(group, self._progress)
+                    self._busy = False
+                    self._taken.set()
+                elif self._closed:
+                    return
+                if self._closed:
+                    self._wake.set()
+        except BaseException:
+            self.failed = True
+            raise
+        finally:
+            self._taken.set()
+
+
+def _by_entity(endings: Sequence[T]) -> Iterable[tuple[Entity, list[T]]]:
+    groups: dict[str, tuple[Entity, list[T]]] = {}
+    for ending in endings:
+        entity = ending.entity if isinstance(ending, Dead) else ending.record.entity
+        groups.setdefault(entity.name, (entity, []))[1].append(ending)
+    return groups.values()
+
+
+def _raw_of(ending: Ending) -> RawRecord:
+    return ending.raw if isinstance(ending, (Dead, Finished)) else ending.record.raw
+
+
+def _is_parked(ending: Ending) -> bool:
+    return ending.parked if isinstance(ending, (Dead, Finished)) else ending.record.parked
+
+
+def _leaving(endings: Sequence[Ending]) -> list[RawRecord]:
+    """Records out of `parked` that go back there no more."""
+    return [_raw_of(ending) for ending in endings if _is_parked(ending) and not isinstance(ending, (Retry, Waits))]
+
+
+def _of_this_delivery(endings: Sequence[Ending]) -> list[RawRecord]:
+    return [_raw_of(ending) for ending in endings if not _is_parked(ending)]
