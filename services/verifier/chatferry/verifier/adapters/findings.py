@@ -1,0 +1,126 @@
+"""Mismatches, verdicts and reports in the project's database."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from chatferry.common.adapters.mongo import (
+    Database,
+    Document,
+    DuplicateKeyError,
+    UpdateOne,
+    mongo_outage,
+)
+from chatferry.common.clock import Clock
+from chatferry.common.documents import MISMATCHES, VERIFY_REPORTS
+from chatferry.common.entities import Entity
+from chatferry.verifier.domain.comparison import Fingerprint, Tally
+from chatferry.verifier.domain.facts import Mismatch, Run, Verdict
+
+# One document per comparison of a report: `_id` = report/entity/parent key. What `status` shows as verified is the
+# sum of their `tally.compared`.
+VERIFY_VERDICTS = "verify_verdicts"
+_LAST_CHECKS = ("walk", "gap", "count", "ledger", "sample")
+_WRITES_AT_ONCE = 500
+
+
+class MongoFindings:
+    """The Findings port, for one report."""
+
+    def __init__(self, database: Database, report: str, clock: Clock) -> None:
+        self._mismatches, self._verdicts = database[MISMATCHES], database[VERIFY_VERDICTS]
+        self._report, self._clock = report, clock
+
+    async def begin(self, entity: Entity, parent: str | None) -> None:
+        with mongo_outage():
+            await self._mismatches.delete_many({"report": self._report, "entity": entity.name, "parent": parent})
+
+    async def add(self, mismatches: Sequence[Mismatch]) -> int:
+        new, now = 0, self._clock.now()
+        for start in range(0, len(mismatches), _WRITES_AT_ONCE):
+            writes = [self._upsert(one, now) for one in mismatches[start : start + _WRITES_AT_ONCE]]
+            with mongo_outage():
+                new += (await self._mismatches.bulk_write(writes, ordered=False)).upserted_count
+        return new
+
+    async def keep(self, verdict: Verdict) -> None:
+        document = {"report": self._report, **asdict(verdict), "at": self._clock.now()}
+        with mongo_outage():
+            await self._verdicts.replace_one({"_id": self._id(verdict.entity, verdict.key)}, document, upsert=True)
+
+    async def verdicts(self, entity: Entity, parents: Collection[str] | None = None) -> dict[str, Verdict]:
+        if parents is None:
+            start = self._id(entity.name, "")
+            query: Document = {"_id": {"$gte": start, "$lt": f"{start}\uffff"}}
+        else:
+            query = {"_id": {"$in": [self._id(entity.name, parent) for parent in parents]}}
+        with mongo_outage():
+            return {row["key"]: _verdict(row) async for row in self._verdicts.find(query)}
+
+    def _id(self, entity: str, key: str) -> str:
+        return f"{self._report}/{entity}/{key}"
+
+    def _upsert(self, one: Mismatch, now: Any) -> UpdateOne:
+        document = {"report": self._report, **asdict(one), "at": now}
+        name = f"{self._report}/{one.entity}/{one.key}/{one.check}/{one.field}"
+        return UpdateOne({"_id": name}, {"$setOnInsert": document}, upsert=True)
+
+
+class MongoReports:
+    """The Reports port."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def claim(self, run: Run) -> str | None:
+        reports = self._database[VERIFY_REPORTS]
+        with mongo_outage():
+            written = [row async for row in reports.find({"run": run.id}, {"asked_at": 1})]
+            if any(row["asked_at"] == run.asked_at for row in written):
+                return None
+            report = f"{run.id}:{len(written) + 1}" if written else run.id
+            await self._database[MISMATCHES].delete_many({"report": report, "check": {"$in": list(_LAST_CHECKS)}})
+        return report
+
+    async def mismatches(self, report: str, limit: int) -> tuple[list[dict[str, Any]], dict[str, int]]:
+        rows = self._database[MISMATCHES]
+        group = {"_id": "$check", "n": {"$sum": 1}}
+        shown = {"_id": 0, "report": 0, "at": 0}
+        with mongo_outage():
+            counts = {
+                row["_id"]: row["n"]
+                async for row in rows.aggregate([{"$match": {"report": report}}, {"$group": group}])
+            }
+            first = await rows.find({"report": report}, shown).sort("_id", 1).limit(limit).to_list(limit)
+        return first, counts
+
+    async def names(self, entity: Entity, keys: Collection[str]) -> dict[str, str]:
+        query = {"_id": {"$in": list(keys)}, "payload.title": {"$type": "string"}}
+        with mongo_outage():
+            found = self._database[entity.name].find(query, {"payload.title": 1})
+            return {row["_id"]: row["payload"]["title"] async for row in found}
+
+    async def save(self, report: dict[str, Any]) -> None:
+        with mongo_outage():
+            try:
+                await self._database[VERIFY_REPORTS].insert_one(report)
+            except DuplicateKeyError:
+                return
+
+
+def _verdict(row: Document) -> Verdict:
+    return Verdict(
+        entity=row["entity"],
+        key=row["key"],
+        tally=Tally(**row["tally"]),
+        fingerprint=Fingerprint(**row["fingerprint"]),
+        users=row["users"],
+        unmapped=row["unmapped"],
+        altered=tuple(row["altered"]),
+        altered_total=row["altered_total"],
+        sample=tuple(row["sample"]),
+        unreadable=row["unreadable"],
+        different_users=row["different_users"],
+    )

@@ -1,0 +1,21 @@
+"""The Meter port on the process's metrics."""
+
+from __future__ import annotations
+
+from chatferry.common.entities import FAMILIES
+from chatferry.common.telemetry.metrics import Metrics
+
+
+class PrometheusMeter:
+    """`verify_sample_mismatch_total{entity}` and `duration_ms{entity,phase="verify"}`; `entity` is the run's family."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        for family in FAMILIES:
+            metrics.sample_mismatch.labels(family)
+
+    def sample_mismatches(self, family: str, count: int) -> None:
+        self._metrics.sample_mismatch.labels(family).inc(count)
+
+    def duration(self, family: str, milliseconds: float) -> None:
+        self._metrics.duration.labels(family, "verify").observe(milliseconds)

@@ -1,0 +1,66 @@
+"""A target that is waited for: an outage is no mismatch, and one call that fails alone is no outage."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+from chatferry.common.clock import Clock
+from chatferry.common.entities import Entity
+from chatferry.common.errors import OutageError
+from chatferry.common.health import Health
+from chatferry.common.telemetry.logs import get_logger
+from chatferry.verifier.domain.errors import ReadBackError
+from chatferry.verifier.domain.lines import TargetItem
+from chatferry.verifier.ports import Target, TargetPage
+
+log = get_logger(__name__)
+T = TypeVar("T")
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 5.0
+_ALONE_TIMES = 3
+
+
+class PatientTarget:
+    """The Target port over another one. A call that fails three times while a small count is answered cannot be used."""
+
+    def __init__(self, target: Target, clock: Clock, health: Health) -> None:
+        self._target, self._clock, self._health = target, clock, health
+
+    async def page(self, entity: Entity, parent: str | None, after: str | None) -> TargetPage:
+        return await self._outlast(entity, "list", lambda: self._target.page(entity, parent, after))
+
+    async def get(self, entity: Entity, keys: Sequence[str]) -> dict[str, TargetItem]:
+        return await self._outlast(entity, "get", lambda: self._target.get(entity, keys))
+
+    async def count(self, entity: Entity, parent: str | None = None) -> int:
+        return await self._outlast(entity, "count", lambda: self._target.count(entity, parent))
+
+    async def _outlast(self, entity: Entity, method: str, call: Callable[[], Awaitable[T]]) -> T:
+        alone, wait = 0, _FIRST_WAIT_S
+        while True:
+            try:
+                answer = await call()
+            except OutageError as away:
+                alone = alone + 1 if await self._answers(entity, away) else 0
+                if alone >= _ALONE_TIMES:
+                    raise ReadBackError(
+                        f"the target fails to {method} {entity.name} again and again, while it answers a count"
+                    ) from away
+                await self._clock.sleep(away.retry_after_s or wait)
+                wait = min(wait * 2, _LONGEST_WAIT_S)
+            else:
+                self._health.outage("target", None)
+                return answer
+
+    async def _answers(self, entity: Entity, away: OutageError) -> bool:
+        """A small probe; what it finds is what /readyz says."""
+        try:
+            await self._target.count(entity)
+        except OutageError as still:
+            if "target" not in self._health.outages:
+                log.warning("outage", part="target")
+            self._health.outage("target", still.sentence)
+            return False
+        except ReadBackError:
+            return True
+        return away.retry_after_s is None

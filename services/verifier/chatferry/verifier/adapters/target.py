@@ -1,0 +1,137 @@
+"""The target over HTTP. Its answers are data from outside: checked here, and never quoted in an error."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import orjson
+
+from chatferry.common.contracts.target import LIST_LIMIT
+from chatferry.common.entities import Entity
+from chatferry.common.errors import ConfigurationError, OutageError
+from chatferry.common.telemetry.metrics import Metrics
+from chatferry.verifier.domain.errors import ReadBackError
+from chatferry.verifier.domain.lines import TargetItem, seq_of
+from chatferry.verifier.ports import TargetPage
+
+_REFUSED = frozenset({401, 403, 404})
+_BUSY = 429
+
+
+@dataclass(frozen=True, slots=True)
+class TargetAddress:
+    """`url` holds the secret. `ca_file`: PEM certificates to trust instead of the system's."""
+
+    url: str
+    ca_file: Path | None
+    timeout_s: float
+    lanes: int
+
+
+def open_http(address: TargetAddress) -> httpx.AsyncClient:
+    """A client with kept connections. Raises ConfigurationError when the CA file cannot be used."""
+    try:
+        context = ssl.create_default_context(cafile=address.ca_file) if address.ca_file else True
+    except (OSError, ssl.SSLError) as unusable:
+        raise ConfigurationError(f"CHATFERRY_TARGET_CA_FILE: {address.ca_file} is no PEM file to be read") from unusable
+    # Two connections a lane: one for the pages ahead, one for counts.
+    limits = httpx.Limits(max_connections=2 * address.lanes + 2, max_keepalive_connections=2 * address.lanes + 2)
+    return httpx.AsyncClient(verify=context, timeout=address.timeout_s, limits=limits, trust_env=False)
+
+
+class HttpTarget:
+    """The Target port. Raises OutageError when the target is away, ReadBackError when its answer is of no use."""
+
+    def __init__(self, http: httpx.AsyncClient, url: str, page_size: int, metrics: Metrics) -> None:
+        self._http, self._url, self._page_size, self._metrics = http, url.rstrip("/"), page_size, metrics
+
+    async def page(self, entity: Entity, parent: str | None, after: str | None) -> TargetPage:
+        body = {"entity": entity.name, "parent": parent, "after": after, "limit": self._page_size}
+        answer = await self._call(entity, "list", {name: value for name, value in body.items() if value is not None})
+        items, following = _items(entity, answer), answer.get("next")
+        if following is not None and (not isinstance(following, str) or following == after):
+            raise ReadBackError(f"the target's list of {entity.name} has a `next` that leads nowhere")
+        return TargetPage(items, following)
+
+    async def get(self, entity: Entity, keys: Sequence[str]) -> dict[str, TargetItem]:
+        found: dict[str, TargetItem] = {}
+        for start in range(0, len(keys), LIST_LIMIT):
+            asked = list(keys[start : start + LIST_LIMIT])
+            answer = await self._call(entity, "get", {"entity": entity.name, "keys": asked})
+            found.update({item.key: item for item in _items(entity, answer)})
+        return found
+
+    async def count(self, entity: Entity, parent: str | None = None) -> int:
+        body = {"entity": entity.name} if parent is None else {"entity": entity.name, "parent": parent}
+        count = (await self._call(entity, "count", body)).get("count")
+        if not isinstance(count, int) or isinstance(count, bool) or count < 0:
+            raise ReadBackError(f"the target's count of {entity.name} is no number")
+        return count
+
+    async def _call(self, entity: Entity, method: str, body: dict[str, Any]) -> dict[str, Any]:
+        url = f"{self._url}/import.{entity.family}.{method}"
+        headers = {"content-type": "application/json", "accept": "application/json"}
+        with self._metrics.timed("target", method):
+            try:
+                response = await self._http.post(url, content=orjson.dumps(body), headers=headers)
+            except httpx.TransportError as away:
+                raise OutageError("target", _sentence(away)) from None
+        _check_status(response, entity, method)
+        try:
+            answer = orjson.loads(response.content)
+        except orjson.JSONDecodeError:
+            raise ReadBackError(f"the target's answer to {method} of {entity.name} is not JSON") from None
+        if not isinstance(answer, dict):
+            raise ReadBackError(f"the target's answer to {method} of {entity.name} is not an object")
+        return answer
+
+
+def _check_status(response: httpx.Response, entity: Entity, method: str) -> None:
+    status = response.status_code
+    if status == httpx.codes.OK:
+        return
+    if status in _REFUSED:
+        raise OutageError(
+            "target",
+            f"the target refuses {method} of {entity.name} (HTTP {status}): check the user, secret and path in "
+            "CHATFERRY_TARGET_URL",
+        )
+    if status == _BUSY or status >= httpx.codes.INTERNAL_SERVER_ERROR:
+        raise OutageError(
+            "target", f"the target cannot serve now (HTTP {status})", retry_after_s=_retry_after(response)
+        )
+    raise ReadBackError(f"the target answers {method} of {entity.name} with HTTP {status}")
+
+
+def _retry_after(response: httpx.Response) -> float | None:
+    value = response.headers.get("retry-after", "")
+    return float(value) if value.isascii() and value.isdigit() else None
+
+
+def _sentence(away: httpx.TransportError) -> str:
+    # An httpx error's own text may hold the URL, and so the secret.
+    if isinstance(away.__cause__, ssl.SSLCertVerificationError) or "CERTIFICATE_VERIFY_FAILED" in str(away):
+        return (
+            "the target's certificate is signed by nobody trusted here: give its authority's file in "
+            "CHATFERRY_TARGET_CA_FILE"
+        )
+    return f"the target cannot be reached ({type(away).__name__}); the verification goes on when it is back"
+
+
+def _items(entity: Entity, answer: dict[str, Any]) -> list[TargetItem]:
+    try:
+        items = [
+            TargetItem(item["key"], seq_of(item["key"]), item["version"], item["hash"], item["data"])
+            for item in answer["items"]
+        ]
+    except (KeyError, TypeError, AttributeError):
+        raise ReadBackError(f"the target's list of {entity.name} has items that are not of the protocol") from None
+    for item in items:
+        if type(item.version) is not int or type(item.hash) is not str or type(item.data) is not dict:
+            raise ReadBackError(f"the target's list of {entity.name} has items that are not of the protocol")
+    return items

@@ -1,0 +1,203 @@
+"""The story of a verification: work beside the set phase, finish when it is over, and write one report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from chatferry.common.entities import FAMILIES, Entity, Family
+from chatferry.verifier.domain.errors import ReadBackError
+from chatferry.verifier.domain.facts import Facts, Mismatch, Row, Run
+from chatferry.verifier.domain.sample import Sample
+from chatferry.verifier.ports import Findings, Meter, Moments, Records, Reports, Runs, Source, Target
+from chatferry.verifier.steps.chats import Roots, enter
+from chatferry.verifier.steps.compare import ROOTS, Comparer
+from chatferry.verifier.steps.report import MISMATCHES_SHOWN, Written, report_document
+from chatferry.verifier.steps.target import Sides, check_sample, look_for_orphans
+from chatferry.verifier.steps.walks import look_at_walks
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The ports that one verification works with. `findings` belong to its report."""
+
+    runs: Runs
+    records: Records
+    source: Source
+    target: Target
+    findings: Findings
+    reports: Reports
+    meter: Meter
+    clock: Moments
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """`sample`: records compared by content; `lanes`: chats at a time; `pause_s`: between looks at an unready run."""
+
+    sample: int = 200
+    seed: int = 1
+    lanes: int = 4
+    pause_s: float = 0.5
+
+
+@dataclass(slots=True)
+class Verification:
+    """One report of one run. May be begun again after a crash or an outage: verdicts that still hold are used."""
+
+    run: Run
+    report: str
+    parts: Parts
+    rules: Rules
+    facts: Facts = field(default_factory=Facts)
+    _seconds: dict[str, float] = field(default_factory=dict)
+
+    async def verify(self) -> bool:
+        """Until the report is written (true), or the run goes on no more (false). Raises OutageError."""
+        family = FAMILIES[self.run.family]
+        sampled = (family.children or (family.root,))[0]
+        sample = Sample(self.rules.sample, self.rules.seed)
+        comparer = Comparer(
+            records=self.parts.records,
+            target=self.parts.target,
+            source=self.parts.source,
+            findings=self.parts.findings,
+            sample=sample,
+            sampled_entity=sampled.name,
+        )
+        roots = Roots(family, comparer, self.rules.lanes, self.facts)
+        await self._recall(family, sample)
+        if not await self._beside_the_set(family, roots):
+            return False
+        started, tick = self.parts.clock.now(), self.parts.clock.monotonic()
+        await self._roots_of_all(family, comparer)
+        await self._walks_and_children(family, roots)
+        await self._orphans(family, roots)
+        with self._timed("sample"):
+            await check_sample(sampled, sample.keys(), self.facts, self._sides())
+        await self._counts(family)
+        await self._write(family, roots, started)
+        self.parts.meter.sample_mismatches(family.name, self.facts.sample_mismatches)
+        self.parts.meter.duration(family.name, (self.parts.clock.monotonic() - tick) * 1000)
+        return True
+
+    async def _recall(self, family: Family, sample: Sample) -> None:
+        """Take up the sample where an earlier process left it: keys only ever join the population."""
+        for entity in family.children:
+            for verdict in (await self.parts.findings.verdicts(entity)).values():
+                for key in verdict.sample:
+                    sample.offer(key)
+
+    async def _beside_the_set(self, family: Family, roots: Roots) -> bool:
+        """While the run is in its set phase compare what is complete; true once the verify phase is asked for."""
+        done: set[int] = set()
+        while await self._still_set():
+            idle = True
+            async for rows in self.parts.source.rows(family):
+                looked, compared = await roots.early(_roots_in(rows, family), done)
+                idle = idle and not looked
+                if looked and not compared:
+                    await self.parts.clock.sleep(self.rules.pause_s)
+                if not await self._still_set():
+                    break
+            if idle:
+                await self.parts.clock.sleep(self.rules.pause_s)
+        return self.run.phase == "verify"
+
+    async def _still_set(self) -> bool:
+        run = await self.parts.runs.read(self.run.id)
+        self.run = run if run is not None else replace(self.run, phase=None)
+        return self.run.phase == "set"
+
+    async def _roots_of_all(self, family: Family, comparer: Comparer) -> None:
+        """Compare every root entity whole: the family's own and those it stands on."""
+        with self._timed("roots"):
+            for entity in (family.root for family in _covered(family)):
+                counts = await self.parts.source.counts(entity, FAMILIES[entity.family])
+                if entity.family != family.name and not counts.extracted and not counts.source:
+                    continue
+                verdict = await comparer.compare(entity, None)
+                enter(verdict, self.facts)
+                if entity.family == family.name:
+                    self.facts.roots_compared = verdict.tally.compared
+
+    async def _walks_and_children(self, family: Family, roots: Roots) -> None:
+        with self._timed("children"):
+            for covered in _covered(family):
+                async for rows in self.parts.source.rows(covered):
+                    await look_at_walks(rows, covered, self.facts, self.parts.findings)
+                    if covered is family:
+                        await roots.finish(_roots_in(rows, family))
+
+    async def _orphans(self, family: Family, roots: Roots) -> None:
+        """Only when the target counts more than it listed under all known parents."""
+        with self._timed("orphans"):
+            for entity in family.children:
+                try:
+                    if await self.parts.target.count(entity) > roots.listed.get(entity.name, 0):
+                        self.facts.full.extra += await look_for_orphans(entity, self._sides())
+                except ReadBackError as unusable:
+                    self.facts.unreadable += 1
+                    await self.parts.findings.add([_unusable(entity, unusable)])
+
+    async def _counts(self, family: Family) -> None:
+        with self._timed("counts"):
+            for covered in _covered(family):
+                for entity in covered.entities:
+                    counts = await self.parts.source.counts(entity, covered)
+                    if covered is family or counts.extracted or counts.source:
+                        counts.target = await self._count_at_target(entity)
+                    self.facts.counts[entity.name] = counts
+            self.facts.dead_letters = await self.parts.source.dead_letters(_covered(family))
+
+    async def _count_at_target(self, entity: Entity) -> int:
+        try:
+            return await self.parts.target.count(entity)
+        except ReadBackError as unusable:
+            self.facts.unreadable += 1
+            await self.parts.findings.add([_unusable(entity, unusable)])
+            return -1
+
+    async def _write(self, family: Family, roots: Roots, started: datetime) -> None:
+        mismatches, by_check = await self.parts.reports.mismatches(self.report, MISMATCHES_SHOWN)
+        self.facts.mismatches.update(by_check)
+        table = roots.table()
+        shown = {line.key for line in table} | {gap["key"] for gap in self.facts.gaps}
+        written = Written(
+            report=self.report,
+            started_at=started,
+            finished_at=self.parts.clock.now(),
+            mismatches=mismatches,
+            names=await self.parts.reports.names(family.root, shown),
+            table=table,
+            seconds=self._seconds,
+            seed=self.rules.seed,
+        )
+        await self.parts.reports.save(report_document(self.run, family, self.facts, written))
+
+    def _sides(self) -> Sides:
+        return Sides(self.parts.records, self.parts.target, self.parts.findings)
+
+    @contextmanager
+    def _timed(self, step: str) -> Iterator[None]:
+        begun = self.parts.clock.monotonic()
+        yield
+        self._seconds[step] = self.parts.clock.monotonic() - begun
+
+
+def _roots_in(rows: list[Row], family: Family) -> list[Row]:
+    """Rows of root records; a family's listing as a whole and strangers have rows of other keys."""
+    root = family.root
+    return [row for row in rows if row.entity == root.name and row.key.startswith(root.key_prefix)]
+
+
+def _covered(family: Family) -> list[Family]:
+    """The family, after those it stands on."""
+    before = {covered.name: covered for name in family.needs for covered in _covered(FAMILIES[name])}
+    return [*before.values(), family]
+
+
+def _unusable(entity: Entity, unusable: ReadBackError) -> Mismatch:
+    return Mismatch(entity.name, ROOTS, None, "read_back", "count", {"reason": unusable.sentence})

@@ -1,0 +1,112 @@
+"""How work enters: runs that want a verification are looked for, each is taken under a lease and verified."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from chatferry.common.errors import LeaseLostError, OutageError
+from chatferry.common.health import Health
+from chatferry.common.telemetry.logs import get_logger
+from chatferry.common.telemetry.traces import span
+from chatferry.verifier.domain.facts import Run
+from chatferry.verifier.flow import Verification
+from chatferry.verifier.ports import Announcer, Leases, Moments, Reports, Runs
+
+log = get_logger(__name__)
+_AT_ONCE = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What the watch works with. `begin` makes the verification of a run's report."""
+
+    runs: Runs
+    leases: Leases
+    reports: Reports
+    announcer: Announcer
+    clock: Moments
+    health: Health
+    begin: Callable[[Run, str], Verification]
+
+
+@dataclass(slots=True)
+class Watch:
+    """Looks for runs, verifies several at once, and never one that another process verifies."""
+
+    desk: Desk
+    poll_s: float
+    lease_s: float
+    _tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+
+    async def until(self, stopping: asyncio.Event) -> None:
+        """Work until asked to stop. Raises OutageError of MongoDB or Kafka, after letting go of every run."""
+        try:
+            while not stopping.is_set():
+                await self._look()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(stopping.wait(), self.poll_s)
+        finally:
+            await self._let_go()
+
+    async def _look(self) -> None:
+        for run, task in list(self._tasks.items()):
+            if task.done():
+                del self._tasks[run]
+                task.result()
+        await self.desk.announcer.announce()
+        for wanted in await self.desk.runs.wanted():
+            if wanted.id in self._tasks or len(self._tasks) >= _AT_ONCE:
+                continue
+            if await self.desk.leases.take(wanted.id):
+                await self._begin(wanted)
+
+    async def _begin(self, run: Run) -> None:
+        report = await self.desk.reports.claim(run)
+        if report is None:
+            await self.desk.leases.release(run.id)
+            return
+        self._tasks[run.id] = asyncio.create_task(self._verify(run, report), name=f"verify {run.id}")
+
+    async def _verify(self, run: Run, report: str) -> None:
+        log.info("verify.started", run=run.id, family=run.family, phase=run.phase)
+        try:
+            with span("verify", run=run.id, family=run.family):
+                written = await self._under_lease(run, self.desk.begin(run, report))
+        except LeaseLostError:
+            log.warning("verify.lease_lost", run=run.id)
+            return
+        await self.desk.leases.release(run.id)
+        log.info("verify.ended", run=run.id, family=run.family, written=written)
+
+    async def _under_lease(self, run: Run, verification: Verification) -> bool:
+        """Renews the lease three times in its time; without it the work ends at once."""
+        work = asyncio.create_task(verification.verify(), name=f"verification {run.id}")
+        try:
+            while True:
+                await asyncio.wait([work], timeout=self.lease_s / 3)
+                if work.done():
+                    return work.result()
+                if not await self.desk.leases.take(run.id):
+                    raise LeaseLostError("another verifier has this run now")
+        finally:
+            await _ended(work)
+
+    async def _let_go(self) -> None:
+        tasks, self._tasks = self._tasks, {}
+        for run, task in tasks.items():
+            await _ended(task)
+            try:
+                await self.desk.leases.release(run)
+            except OutageError:
+                log.warning("verify.lease_kept", run=run)
+
+
+async def _ended(task: asyncio.Task[Any]) -> None:
+    task.cancel()
+    await asyncio.wait([task])
+    if not task.cancelled():
+        task.exception()

@@ -1,0 +1,140 @@
+"""What the verifier needs from the world. Every method may raise OutageError, which never counts as a mismatch."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple, Protocol
+
+from chatferry.common.entities import Entity, Family
+from chatferry.verifier.domain.facts import Counts, Mismatch, Row, Run, Stored, Verdict
+from chatferry.verifier.domain.lines import SourceLine, TargetItem
+
+
+class TargetPage(NamedTuple):
+    """A page of the target's list. `next` is opaque; None: it was the last one."""
+
+    items: Sequence[TargetItem]
+    next: str | None
+
+
+class Records(Protocol):
+    """The records in MongoDB."""
+
+    async def page(self, entity: Entity, parent: int | None, after: int, limit: int) -> list[SourceLine]:
+        """Records under a parent (None: roots) with a seq above `after`, ascending; fewer than `limit`: the last ones."""
+
+    async def payloads(self, entity: Entity, keys: Collection[str]) -> dict[str, dict[str, Any]]:
+        """Canonical records by key. A record without one (never readable) and an unknown key are left out."""
+
+    async def stored(self, entity: Entity, parents: Sequence[int]) -> dict[int, Stored]:
+        """What is stored under each of the parents; one without records is left out."""
+
+    async def waiting(self, entity: Entity, parent: int) -> bool:
+        """Whether a record under the parent still waits for its import."""
+
+
+class Source(Protocol):
+    """What the extractor and the importer wrote down about the portal and the run."""
+
+    def rows(self, family: Family) -> AsyncIterator[list[Row]]:
+        """Every row of the family's inventory, ascending by seq, in chunks."""
+
+    async def counts(self, entity: Entity, family: Family) -> Counts:
+        """The entity's counts and ledger, `target` still 0."""
+
+    async def dead_letters(self, families: Sequence[Family]) -> dict[str, int]:
+        """Dead letters by state."""
+
+    async def unmapped(self, users: Collection[int]) -> set[int]:
+        """Those of the users that the user map does not have."""
+
+
+class Target(Protocol):
+    """The target's read-back (design §5). Raises ReadBackError when an answer cannot be used."""
+
+    async def page(self, entity: Entity, parent: str | None, after: str | None) -> TargetPage:
+        """A page of `list`: of the records under a parent's key, or of the whole entity."""
+
+    async def get(self, entity: Entity, keys: Sequence[str]) -> dict[str, TargetItem]:
+        """Records by key, any number of them; those that the target does not have are left out."""
+
+    async def count(self, entity: Entity, parent: str | None = None) -> int:
+        """How many records the target says it has."""
+
+
+class Findings(Protocol):
+    """Mismatches and verdicts of one report while it is in the making. Safe to repeat."""
+
+    async def begin(self, entity: Entity, parent: str | None) -> None:
+        """Forget what an earlier comparison of the same records found."""
+
+    async def add(self, mismatches: Sequence[Mismatch]) -> int:
+        """Keep mismatches, one document each; how many of them were not known yet."""
+
+    async def keep(self, verdict: Verdict) -> None:
+        """Keep what a comparison came to, in place of an earlier verdict on the same records."""
+
+    async def verdicts(self, entity: Entity, parents: Collection[str] | None = None) -> dict[str, Verdict]:
+        """Verdicts by parent key: of these parents, or of all."""
+
+
+class Reports(Protocol):
+    """Reports and what they say about mismatches."""
+
+    async def claim(self, run: Run) -> str | None:
+        """The id of the report that the run asks for, its last checks forgotten; None: it is written already."""
+
+    async def mismatches(self, report: str, limit: int) -> tuple[list[dict[str, Any]], dict[str, int]]:
+        """The first mismatches, and how many there are by check."""
+
+    async def names(self, entity: Entity, keys: Collection[str]) -> dict[str, str]:
+        """Titles of root records that have one."""
+
+    async def save(self, report: dict[str, Any]) -> None:
+        """Keep a report. Safe to repeat: the first one of an id stays."""
+
+
+class Runs(Protocol):
+    """The runs that a verification is asked of."""
+
+    async def wanted(self) -> list[Run]:
+        """Runs that go on now, include a verification, and are in their set or verify phase."""
+
+    async def read(self, run: str) -> Run | None:
+        """The run as it is now; None when it does not go on."""
+
+
+class Leases(Protocol):
+    """Who verifies a run now, by MongoDB's clock."""
+
+    async def take(self, run: str) -> bool:
+        """Have the lease, or go on having it; False while another process has it."""
+
+    async def release(self, run: str) -> None:
+        """Let it go, if it is ours."""
+
+
+class Announcer(Protocol):
+    """The event at the end of a verification."""
+
+    async def announce(self) -> None:
+        """Publish the event of every report that has none yet. Safe to repeat."""
+
+
+class Meter(Protocol):
+    """Metrics that a verification moves."""
+
+    def sample_mismatches(self, family: str, count: int) -> None:
+        """So many sampled records differ."""
+
+    def duration(self, family: str, milliseconds: float) -> None:
+        """How long the verify phase took."""
+
+
+class Moments(Protocol):
+    """The clock, as far as the story needs it."""
+
+    def now(self) -> datetime: ...
+    def monotonic(self) -> float: ...
+    async def sleep(self, seconds: float) -> None: ...

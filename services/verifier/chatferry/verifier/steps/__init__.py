@@ -1,0 +1,1 @@
+"""The steps of a verification's story, each on the ports alone."""
