@@ -88,6 +88,7 @@ def indexes() -> list[Index]:
         Index(DEAD_LETTERS, "by_state", ("entity", "state", "parent")),
         Index(DEAD_LETTERS, "by_key", ("key", "state")),
         Index(DEAD_LETTERS, "by_offset", ("topic", "partition", "offset")),
+        Index(DEAD_LETTERS, "uncopied", ("service", "copied"), {"copied": False}),
         Index(RUNS, "by_state", ("state", "requested_at")),
         Index(MISMATCHES, "by_report", ("report", "entity")),
         Index(VERIFY_REPORTS, "by_run", ("run",)),
@@ -102,8 +103,13 @@ def indexes() -> list[Index]:
 
 
 async def create_indexes(database: Database) -> None:
-    """Create what is missing. Safe to repeat."""
-    for index in indexes():
-        fields = [(name, ASCENDING) for name in index.fields]
-        options: dict[str, Any] = {} if index.only is None else {"partialFilterExpression": index.only}
-        await database[index.collection].create_index(fields, name=index.name, unique=index.unique, **options)
+    """Create what is missing. Safe to repeat. OutageError when MongoDB is away."""
+    with mongo_outage():
+        for index in indexes():
+            await _create(database, index)
+
+
+async def _create(database: Database, index: Index) -> None:
+    fields = [(name, ASCENDING) for name in index.fields]
+    options: dict[str, Any] = {} if index.only is None else {"partialFilterExpression": index.only}
+    await database[index.collection].create_index(fields, name=index.name, unique=index.unique, **options)

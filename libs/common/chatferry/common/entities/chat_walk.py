@@ -51,7 +51,18 @@ class ChatWalk:
     _sent: list[str] = field(default_factory=list)
 
     def state(self) -> dict[str, Any]:
-        names = ("watermark", "claimed", "low", "high", "closed_low", "closed_high", "listed", "limited", "method")
+        names = (
+            "watermark",
+            "claimed",
+            "low",
+            "high",
+            "closed_low",
+            "closed_high",
+            "listed",
+            "limited",
+            "method",
+            "complete",
+        )
         return {name: getattr(self, name) for name in names}
 
     def needs(self) -> int:

@@ -161,14 +161,12 @@ def map_of(value: Any) -> Mapping[str, Any]:
 
 
 def whole(value: Any) -> int | None:
-    """An id that may come as a number or as digits; 0, empty and anything else are None."""
-    if isinstance(value, bool):
+    """An id that may come as a number or as digits; 0, empty, above 2^53 and anything else are None."""
+    if isinstance(value, str) and len(value) <= 16 and value.isascii() and value.isdigit():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int):
         return None
-    if isinstance(value, int):
-        return value or None
-    if isinstance(value, str) and value.isascii() and value.isdigit():
-        return int(value) or None
-    return None
+    return value if 0 < value <= 2**53 else None
 
 
 def wholes(value: Any) -> list[int]:

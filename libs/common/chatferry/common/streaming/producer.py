@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 from aiokafka.partitioner import murmur2
 
 from chatferry.common.errors import OutageError, PermanentError
@@ -55,6 +55,18 @@ class RecordProducer:
         except (KafkaError, TimeoutError) as failure:
             await self.close()
             raise OutageError("kafka", _SENTENCE) from failure
+
+    async def has_topic(self, topic: str) -> bool:
+        """Whether the topic exists. OutageError when Kafka does not answer."""
+        try:
+            producer = await self._open()
+            async with asyncio.timeout(10):
+                return bool(await producer.partitions_for(topic))
+        except UnknownTopicOrPartitionError:
+            return False
+        except (KafkaError, TimeoutError) as failure:
+            await self.close()
+            raise OutageError("kafka", "Kafka does not answer") from failure
 
     async def close(self) -> None:
         """Let go of the connection; the next `send` opens a new one."""

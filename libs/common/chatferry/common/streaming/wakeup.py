@@ -1,0 +1,52 @@
+"""A FastStream subscriber that only wakes somebody up: nothing is lost when an event of it is."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from aiokafka.errors import KafkaError
+from faststream import AckPolicy
+from faststream.kafka import KafkaBroker
+from faststream.kafka.message import FAKE_CONSUMER, KafkaMessage
+
+from chatferry.common.errors import OutageError
+from chatferry.common.settings import ServiceSettings
+
+
+@asynccontextmanager
+async def wake_on(
+    settings: ServiceSettings, topic: str, service: str, wake: Callable[[], None]
+) -> AsyncIterator[KafkaBroker]:
+    """Call `wake` for every event of a topic. Raises OutageError when Kafka cannot be reached at the start."""
+    broker = KafkaBroker(settings.kafka, logger=None, allow_auto_create_topics=False, graceful_timeout=1)
+
+    async def parse(record: Any) -> KafkaMessage:
+        return KafkaMessage(raw_message=record, body=b"", consumer=FAKE_CONSUMER)
+
+    async def decode(_: KafkaMessage) -> bytes:
+        return b""
+
+    async def handle(_: Any) -> None:
+        wake()
+
+    subscriber = broker.subscriber(
+        settings.topic(topic),
+        group_id=f"{settings.group(service)}.wakeup",
+        auto_offset_reset="latest",
+        ack_policy=AckPolicy.ACK_FIRST,
+        parser=parse,
+        decoder=decode,
+        no_reply=True,
+    )
+    subscriber(handle)
+    try:
+        await broker.start()
+    except KafkaError as away:
+        await broker.stop()
+        raise OutageError("kafka", "Kafka cannot be reached; work goes on when it is back") from away
+    try:
+        yield broker
+    finally:
+        await broker.stop()

@@ -1,0 +1,155 @@
+"""`source_inventory` and `page_log`: where each walk stands, fenced by the lease's epoch."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+
+from chatferry.common.adapters.mongo import (
+    Client,
+    Database,
+    Document,
+    InsertOne,
+    OperationFailure,
+    Session,
+    UpdateOne,
+    mongo_outage,
+)
+from chatferry.common.clock import Clock
+from chatferry.common.documents import INVENTORY, PAGE_LOG
+from chatferry.common.entities import Family
+from chatferry.common.entities.reading import View
+from chatferry.common.errors import LeaseLostError
+from chatferry.extractor.ports import PageEntry, Row, WalkUpdate
+
+ENDED = ("closed", "failed", "unreadable")
+_WRITE_CONFLICT = 112
+_FRESH: Document = {
+    "state": "listed",
+    "listed": 0,
+    "absent": 0,
+    "rejected": 0,
+    "claimed": None,
+    "watermark": None,
+    "gap": None,
+    "reason": None,
+    "walks": 0,
+    "walk": {},
+}
+
+
+class MongoInventory:
+    """The Inventory port on the project's database."""
+
+    def __init__(self, client: Client, database: Database, clock: Clock) -> None:
+        self._client, self._database, self._clock = client, database, clock
+
+    async def list_roots(self, family: Family, run: str, epoch: int, roots: Sequence[tuple[int, View]]) -> int:
+        if not roots:
+            return 0
+        updates = [self._enter(family, run, epoch, seq, view) for seq, view in roots]
+        with mongo_outage():
+            result = await self._database[INVENTORY].bulk_write(updates, ordered=True)
+        return result.upserted_count + result.modified_count
+
+    def _enter(self, family: Family, run: str, epoch: int, seq: int, view: View) -> UpdateOne:
+        entity = family.root.name
+        seen = {"webhook": view.webhook, "ref": view.ref}
+        new = {"$ne": ["$run", run]}
+        others = {
+            "$filter": {
+                "input": {"$ifNull": ["$views", []]},
+                "cond": {"$ne": ["$$this.webhook", view.webhook]},
+            }
+        }
+        fresh = {name: {"$cond": [new, {"$literal": value}, f"${name}"]} for name, value in _FRESH.items()}
+        known = {"$or": [{"$ifNull": ["$known", False]}, {"$gt": [{"$ifNull": ["$listed", 0]}, 0]}]}
+        stages = [
+            {"$set": {"known": {"$cond": [new, known, "$known"]}, "views": {"$cond": [new, [], others]}}},
+            {"$set": {**fresh, "views": {"$concatArrays": ["$views", [seen]]}}},
+            {"$set": {"stored": {"$ifNull": ["$stored", False]}, "run": run, "epoch": epoch}},
+            {"$set": {"family": family.name, "entity": entity, "seq": seq, "kind": "root"}},
+        ]
+        return UpdateOne({"_id": family.root.key(seq)}, stages, upsert=True)
+
+    async def known_roots(self, family: Family) -> list[tuple[int, list[View]]]:
+        """Roots that earlier runs knew, with the views they had."""
+        with mongo_outage():
+            found = self._database[INVENTORY].find({"family": family.name, "kind": "root"}, {"seq": 1, "views": 1})
+            return [(row["seq"], [View(v["webhook"], v["ref"]) for v in row["views"]]) async for row in found]
+
+    async def list_missing(self, family: Family, run: str, epoch: int, roots: Sequence[tuple[int, View]]) -> None:
+        with mongo_outage():
+            keys = [family.root.key(seq) for seq, _ in roots]
+            stale = self._database[INVENTORY].find({"_id": {"$in": keys}, "run": {"$ne": run}}, {"seq": 1})
+            missing = {row["seq"] async for row in stale}
+        await self.list_roots(family, run, epoch, [root for root in roots if root[0] in missing])
+
+    async def open_rows(self, family: Family, run: str, epoch: int) -> AsyncIterator[Row]:
+        query = {"family": family.name, "run": run, "kind": "root", "state": {"$nin": list(ENDED)}}
+        with mongo_outage():
+            await self._database[INVENTORY].update_many(query, {"$set": {"epoch": epoch}})
+            async for row in self._database[INVENTORY].find(query).sort("seq", 1):
+                yield row
+
+    async def commit(self, run: str, epoch: int, updates: Sequence[WalkUpdate]) -> None:
+        if not updates:
+            return
+        with mongo_outage():
+            async with await self._client.start_session() as session:
+                try:
+                    async with session.start_transaction():
+                        await self._write(session, run, epoch, updates)
+                except OperationFailure as failure:
+                    if failure.code == _WRITE_CONFLICT:
+                        raise LeaseLostError("another extractor writes the same walks") from failure
+                    raise
+
+    async def _write(self, session: Session, run: str, epoch: int, updates: Sequence[WalkUpdate]) -> None:
+        rows = [UpdateOne({"_id": one.key, "run": run, "epoch": epoch}, {"$set": one.fields}) for one in updates]
+        result = await self._database[INVENTORY].bulk_write(rows, ordered=False, session=session)
+        if result.matched_count != len(updates):
+            raise LeaseLostError("another extractor drives this run now")
+        pages = [InsertOne(self._entry(run, epoch, page)) for one in updates for page in one.pages]
+        if pages:
+            await self._database[PAGE_LOG].bulk_write(pages, ordered=False, session=session)
+
+    def _entry(self, run: str, epoch: int, page: PageEntry) -> Document:
+        return {
+            "_id": f"{run}/{page.entity}/{page.parent}/{page.hi}",
+            "run": run,
+            "epoch": epoch,
+            "entity": page.entity,
+            "parent": page.parent,
+            "lo": page.lo,
+            "hi": page.hi,
+            "count": page.count,
+            "absent": page.absent,
+            "rejected": page.rejected,
+            "read_seq": page.read_seq,
+            "webhook": page.webhook,
+            "method": page.method,
+            "duration_ms": page.duration_ms,
+            "at": self._clock.now(),
+        }
+
+    async def restart(self, run: str, epoch: int, key: str, parent: int) -> None:
+        fields = {"walk": {}, "listed": 0, "absent": 0, "rejected": 0, "state": "walking", "known": True}
+        with mongo_outage():
+            row = {"_id": key, "run": run, "epoch": epoch}
+            result = await self._database[INVENTORY].update_one(row, {"$set": fields, "$inc": {"walks": 1}})
+            if not result.matched_count:
+                raise LeaseLostError("another extractor drives this run now")
+            await self._database[PAGE_LOG].delete_many({"parent": parent, "run": run, "epoch": {"$lte": epoch}})
+
+    async def put_listing(self, entity: str, run: str, epoch: int, fields: Mapping[str, Any]) -> None:
+        """The row of a list whose rows are whole records."""
+        row: Document = {"_id": f"listing:{entity}", "kind": "listing", "run": run, "epoch": epoch, **fields}
+        with mongo_outage():
+            await self._database[INVENTORY].replace_one({"_id": row["_id"]}, row, upsert=True)
+
+    async def get_listing(self, entity: str) -> Document | None:
+        """The same row, None before the first run."""
+        with mongo_outage():
+            found: Document | None = await self._database[INVENTORY].find_one({"_id": f"listing:{entity}"})
+        return found

@@ -1,0 +1,191 @@
+"""Record documents: inserts where nothing can be there yet, versioned updates elsewhere (data.md §2, §3)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from chatferry.common.adapters.mongo import (
+    BulkWriteError,
+    Collection,
+    Database,
+    Document,
+    InsertOne,
+    UpdateOne,
+    mongo_outage,
+)
+from chatferry.common.clock import Clock
+from chatferry.common.contracts.canonical import payload_hash
+from chatferry.common.documents import DEAD_LETTERS, IMPORT_ERR, NEW
+from chatferry.common.entities import FAMILIES, Entity
+from chatferry.extractor.domain.records import Candidate
+from chatferry.extractor.ports import PageEntry, Saved
+
+_DUPLICATE = 11000
+_SEEN = {"payload_hash": 1, "version": 1, "payload.deleted": 1}
+_CLEARED = {"attempts": "", "last_error": "", "skip_reason": ""}
+
+
+class MongoRecords:
+    """The Records port on the project's database."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database, self._clock = database, clock
+
+    async def save(self, entity: Entity, candidates: Sequence[Candidate], version: int, *, fresh: bool) -> Saved:
+        if not candidates:
+            return Saved()
+        by_key = {one.key: one for one in candidates}
+        with mongo_outage():
+            await self._bury_rejects(entity, by_key.values(), version)
+            stored: dict[str, Document] = {}
+            if not fresh:
+                found = self._of(entity).find({"_id": {"$in": list(by_key)}}, _SEEN)
+                stored = {doc["_id"]: doc async for doc in found}
+            missing = [one for key, one in by_key.items() if key not in stored]
+            stored |= await self._insert(entity, missing, version) if missing else {}
+            changed = await self._update(entity, [by_key[key] for key in stored], stored, version)
+        return Saved(new=len(by_key) - len(stored), changed=changed)
+
+    async def save_interval(
+        self, entity: Entity, candidates: Sequence[Candidate], version: int, page: PageEntry
+    ) -> Saved:
+        interval = {"parent": page.parent, "seq": {"$gte": max(1, page.lo), "$lt": page.hi}}
+        by_key = {one.key: one for one in candidates}
+        with mongo_outage():
+            stored = {doc["_id"]: doc async for doc in self._of(entity).find(interval, _SEEN)}
+            fresh = [one for key, one in by_key.items() if key not in stored]
+            saved = await self.save(entity, fresh, version, fresh=True)
+            kept = [one for key, one in by_key.items() if key in stored]
+            changed = await self._update(entity, kept, stored, version)
+            gone = [doc for key, doc in stored.items() if key not in by_key]
+            buried = await self._bury(entity, gone, version)
+        return Saved(new=saved.new, changed=saved.changed + changed + buried, absent=len(gone))
+
+    async def unknown_users(self, entity: Entity, ids: Sequence[int]) -> set[int]:
+        keys = {entity.key(number): number for number in ids}
+        with mongo_outage():
+            async for doc in self._of(entity).find({"_id": {"$in": list(keys)}}, {"_id": 1}):
+                del keys[doc["_id"]]
+        return set(keys.values())
+
+    def _of(self, entity: Entity) -> Collection:
+        return self._database[entity.name]
+
+    async def _insert(self, entity: Entity, candidates: Sequence[Candidate], version: int) -> dict[str, Document]:
+        """Insert all; returns what was stored before, by key."""
+        try:
+            await self._of(entity).insert_many([_document(one, version) for one in candidates], ordered=False)
+        except BulkWriteError as failure:
+            errors = failure.details["writeErrors"]
+            if any(error["code"] != _DUPLICATE for error in errors):
+                raise
+            keys = [candidates[error["index"]].key for error in errors]
+            return {doc["_id"]: doc async for doc in self._of(entity).find({"_id": {"$in": keys}}, _SEEN)}
+        return {}
+
+    async def _update(
+        self, entity: Entity, candidates: Sequence[Candidate], stored: Mapping[str, Document], version: int
+    ) -> int:
+        changed = [one for one in candidates if stored[one.key]["payload_hash"] != one.hash]
+        await self._bury_rejects(entity, changed, version)
+        return await self._write(
+            entity, [(one.key, _content(one, version), one.payload is None) for one in changed], version
+        )
+
+    async def _write(self, entity: Entity, contents: Sequence[tuple[str, Document, bool]], version: int) -> int:
+        """Versioned writes: a process that wakes up late changes nothing."""
+        if not contents:
+            return 0
+        updates = [
+            UpdateOne(
+                {"_id": key, "version": {"$lt": version}},
+                {"$set": content, "$unset": {**_CLEARED, "due": ""} if reject else _CLEARED},
+            )
+            for key, content, reject in contents
+        ]
+        result = await self._of(entity).bulk_write(updates, ordered=False)
+        await self._supersede([key for key, _, reject in contents if not reject])
+        return result.modified_count
+
+    async def _bury(self, entity: Entity, gone: Sequence[Document], version: int) -> int:
+        """Tombstones for stored records that the portal no longer has."""
+        bury = FAMILIES[entity.family].reading.bury
+        keys = [doc["_id"] for doc in gone if not doc.get("payload", {}).get("deleted")]
+        if bury is None or not keys:
+            return 0
+        contents: list[tuple[str, Document, bool]] = []
+        async for doc in self._of(entity).find({"_id": {"$in": keys}, "payload": {"$ne": None}}, {"payload": 1}):
+            payload = bury(doc["payload"])
+            content = {"payload": payload, "payload_hash": payload_hash(payload), "version": version}
+            contents.append((doc["_id"], {**content, "status": NEW, "due": True}, False))
+        return await self._write(entity, contents, version)
+
+    async def _supersede(self, keys: Sequence[str]) -> None:
+        """Newer content is on its way: dead letters of the older one need no replay."""
+        await self._database[DEAD_LETTERS].update_many(
+            {"key": {"$in": list(keys)}, "state": "dead"},
+            {"$set": {"state": "superseded", "reason": "newer content was read", "at": self._clock.now()}},
+        )
+
+    async def _bury_rejects(self, entity: Entity, candidates: Any, version: int) -> None:
+        """Dead letters first: whoever sees the record's document finds its reason."""
+        rejects = [one for one in candidates if one.payload is None]
+        if not rejects:
+            return
+        known = {"key": {"$in": [one.key for one in rejects]}, "state": "dead"}
+        letters_there = self._database[DEAD_LETTERS].find(known, {"key": 1, "hash": 1})
+        hashes = {doc["key"]: doc["hash"] async for doc in letters_there}
+        letters = [
+            InsertOne(_dead_letter(entity, one, version, self._clock.now()))
+            for one in rejects
+            if hashes.get(one.key) != one.hash
+        ]
+        if not letters:
+            return
+        try:
+            await self._database[DEAD_LETTERS].bulk_write(letters, ordered=False)
+        except BulkWriteError as failure:
+            if any(error["code"] != _DUPLICATE for error in failure.details["writeErrors"]):
+                raise
+
+
+def _document(one: Candidate, version: int) -> Document:
+    return {"_id": one.key, "seq": one.seq, "parent": one.parent, **_content(one, version)}
+
+
+def _content(one: Candidate, version: int) -> Document:
+    content: Document = {"payload": one.payload, "payload_hash": one.hash, "version": version}
+    if one.payload is None:
+        return {**content, "status": IMPORT_ERR, "last_error": one.code, "flags": []}
+    content.update(status=NEW, due=True)
+    if one.flags:
+        content["flags"] = list(one.flags)
+    return content
+
+
+def _dead_letter(entity: Entity, one: Candidate, version: int, now: datetime) -> Document:
+    return {
+        "_id": f"{one.key}@{version}",
+        "entity": entity.name,
+        "key": one.key,
+        "version": version,
+        "hash": one.hash,
+        "parent": one.parent,
+        "seq": one.seq,
+        "topic": entity.name,
+        "partition": None,
+        "offset": None,
+        "error_class": "rejected",
+        "code": one.code,
+        "message": f"the portal's record cannot be taken ({one.code})",
+        "attempts": 0,
+        "state": "dead",
+        "reason": one.code,
+        "by": "extractor",
+        "service": "extractor",
+        "at": now,
+        "copied": False,
+        "raw": {"value": one.raw},
+    }

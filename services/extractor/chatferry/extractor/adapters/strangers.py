@@ -1,0 +1,61 @@
+"""Strangers as rows of `source_inventory`, so that whoever goes on with the run asks for them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from chatferry.common.adapters.mongo import Database, UpdateOne, mongo_outage
+from chatferry.common.documents import INVENTORY
+from chatferry.common.entities import Entity
+from chatferry.extractor.ports import Stranger
+
+
+class MongoStrangers:
+    """The StrangerStore port on the project's database."""
+
+    def __init__(self, database: Database) -> None:
+        self._rows = database[INVENTORY]
+
+    async def want(self, entity: Entity, strangers: Sequence[Stranger]) -> None:
+        updates = [
+            UpdateOne(
+                {"_id": _id(entity, one.seq)},
+                {
+                    "$setOnInsert": {
+                        "kind": "stranger",
+                        "of": entity.name,
+                        "seq": one.seq,
+                        "state": "wanted",
+                        "raw": None if one.raw is None else dict(one.raw),
+                    }
+                },
+                upsert=True,
+            )
+            for one in strangers
+        ]
+        if updates:
+            with mongo_outage():
+                await self._rows.bulk_write(updates, ordered=False)
+
+    async def wanted(self, entity: Entity, limit: int) -> list[Stranger]:
+        query = {"kind": "stranger", "of": entity.name, "state": "wanted"}
+        with mongo_outage():
+            return [
+                Stranger(row["seq"], row["raw"]) async for row in self._rows.find(query).sort("seq", 1).limit(limit)
+            ]
+
+    async def settle(self, entity: Entity, resolved: Sequence[int], lost: Sequence[int]) -> None:
+        with mongo_outage():
+            await self._set(entity, resolved, {"state": "resolved", "reason": None})
+            await self._set(
+                entity, lost, {"state": "unresolvable", "reason": "no method of the portal knows this user"}
+            )
+
+    async def _set(self, entity: Entity, ids: Sequence[int], fields: dict[str, str | None]) -> None:
+        if ids:
+            keys = [_id(entity, number) for number in ids]
+            await self._rows.update_many({"_id": {"$in": keys}}, {"$set": fields, "$unset": {"raw": ""}})
+
+
+def _id(entity: Entity, seq: int) -> str:
+    return f"stranger:{entity.key(seq)}"

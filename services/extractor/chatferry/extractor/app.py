@@ -1,0 +1,114 @@
+"""Composition root of the extractor."""
+
+from __future__ import annotations
+
+import os
+import random
+import secrets
+import socket
+import ssl
+from functools import partial
+
+import httpx
+from redis.asyncio import Redis
+
+from chatferry.common.adapters.mongo import open_client, open_database
+from chatferry.common.clock import Clock
+from chatferry.common.documents import create_indexes
+from chatferry.common.errors import ConfigurationError
+from chatferry.common.portal.bucket import RedisRateBucket
+from chatferry.common.portal.client import PortalClient, PortalSettings
+from chatferry.common.service import Context, Work, run_service
+from chatferry.common.streaming.producer import RecordProducer
+from chatferry.common.streaming.wakeup import wake_on
+from chatferry.extractor.adapters.events import RunEvents
+from chatferry.extractor.adapters.inventory import MongoInventory
+from chatferry.extractor.adapters.outbox import MongoOutbox
+from chatferry.extractor.adapters.progress import MongoProgress
+from chatferry.extractor.adapters.records import MongoRecords
+from chatferry.extractor.adapters.runs import MongoLeases, MongoRuns
+from chatferry.extractor.adapters.strangers import MongoStrangers
+from chatferry.extractor.flow import Parts
+from chatferry.extractor.handlers import Driver, Workshop
+from chatferry.extractor.settings import ExtractorSettings
+from chatferry.extractor.steps.context import Limits
+
+
+def work(settings: ExtractorSettings) -> Work:
+    """Everything wired; the webhooks are read once, so that a wrong one ends the process at its start."""
+    webhooks = settings.webhooks()
+    verify = portal_trust(settings)
+
+    async def drive(context: Context) -> None:
+        mongo = open_client(settings.mongodb.get_secret_value())
+        database = open_database(mongo, settings.database)
+        redis = Redis.from_url(settings.redis.get_secret_value(), socket_timeout=5, socket_connect_timeout=5)
+        producer = RecordProducer(settings.kafka, client_id=settings.group("extractor"))
+        rng = random.Random()  # noqa: S311 - jitter
+        bucket = RedisRateBucket(redis, webhooks[0].host, settings.limits(), context.clock, rng)
+        async with httpx.AsyncClient(verify=verify, limits=httpx.Limits(max_connections=32)) as http:
+
+            def portal(limited: RedisRateBucket) -> PortalClient:
+                client = PortalClient(webhooks, http, limited, context.clock, context.metrics)
+                return client.with_settings(PortalSettings(settings.limits(), settings.portal_timeout_seconds))
+
+            def parts(client: PortalClient) -> Parts:
+                inventory = MongoInventory(mongo, database, context.clock)
+                return Parts(
+                    portal=client,
+                    webhooks=list(client.webhooks),
+                    runs=MongoRuns(database),
+                    records=MongoRecords(database, context.clock),
+                    inventory=inventory,
+                    listings=inventory,
+                    strangers=MongoStrangers(database),
+                    outbox=MongoOutbox(database, settings.project),
+                    broker=producer,
+                    progress=MongoProgress(database, redis, producer, settings.project),
+                    events=RunEvents(producer, settings.project, client.host, context.clock),
+                    project=settings.project,
+                )
+
+            leases = MongoLeases(database, _owner(context.clock), settings.lease_seconds)
+            shop = Workshop(
+                leases, MongoRuns(database), portal, bucket, parts, _limits(settings), settings.lease_seconds
+            )
+            driver = Driver(shop, context)
+            try:
+                await create_indexes(database)
+                async with wake_on(settings, "commands", "extractor", driver.wake):
+                    await driver.work()
+            finally:
+                await producer.close()
+                await redis.aclose()
+                mongo.close()
+
+    return drive
+
+
+def portal_trust(settings: ExtractorSettings) -> ssl.SSLContext:
+    """Certificates that the portal may show. Raises ConfigurationError when the CA file cannot be used."""
+    try:
+        return ssl.create_default_context(cafile=settings.portal_ca_file)
+    except OSError as unusable:
+        raise ConfigurationError(
+            f"CHATFERRY_PORTAL_CA_FILE: {settings.portal_ca_file} is no CA in PEM ({unusable.strerror})"
+        ) from None
+
+
+def _owner(clock: Clock) -> str:
+    return f"{socket.gethostname()}/{os.getpid()}/{clock.now():%H%M%S}/{secrets.token_hex(4)}"
+
+
+def _limits(settings: ExtractorSettings) -> Limits:
+    return Limits(
+        concurrency=settings.portal_concurrency,
+        batch_commands=settings.batch_commands,
+        page_size=settings.page_size,
+        open_walks=settings.open_walks,
+        publish_chunk=settings.publish_chunk,
+        record_bytes_max=settings.record_bytes_max,
+    )
+
+
+main = partial(run_service, "extractor", ExtractorSettings, work)

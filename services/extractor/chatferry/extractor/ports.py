@@ -1,0 +1,208 @@
+"""What the extractor needs from the outside."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from chatferry.common.entities import Entity, Family
+from chatferry.common.entities.reading import Answer, Command, View
+from chatferry.common.streaming.records import Outgoing
+from chatferry.extractor.domain.records import Candidate
+
+RunDocument = dict[str, Any]
+Row = dict[str, Any]
+
+
+class Portal(Protocol):
+    """The portal behind its bucket (common.portal.client)."""
+
+    async def batch(self, webhook: int, commands: Sequence[Command]) -> list[Answer]:
+        """One request; one answer a command. BlockedError, OutageError."""
+
+    async def call(self, webhook: int, method: str, params: Mapping[str, Any] | None = None) -> Answer:
+        """One call outside a batch. BlockedError, OutageError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to drive a portal's run. Writes carry `epoch`; a newer one shuts out an older holder."""
+
+    portal: str
+    owner: str
+    epoch: int
+
+
+class Leases(Protocol):
+    """One driver per portal at a time (data.md §2). Times are MongoDB's own."""
+
+    async def acquire(self, portal: str) -> Lease | None:
+        """A lease of a new epoch, or None while another process holds it."""
+
+    async def renew(self, lease: Lease) -> None:
+        """LeaseLostError when another process has taken it."""
+
+    async def release(self, lease: Lease) -> None:
+        """Let others take it at once."""
+
+
+class Runs(Protocol):
+    """The documents in `runs` and `entities`."""
+
+    async def next(self) -> RunDocument | None:
+        """The oldest run that is asked for or under way."""
+
+    async def update(self, run: str, epoch: int, fields: Mapping[str, Any]) -> None:
+        """Set fields. LeaseLostError when a newer epoch has written."""
+
+    async def get(self, run: str) -> RunDocument:
+        """The run as it is now."""
+
+    async def entity(self, family: str, fields: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
+        """Set fields of a family's state, if given, and return it; empty when there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class PageEntry:
+    """One entry of `page_log`."""
+
+    entity: str
+    parent: int | None
+    lo: int
+    hi: int
+    count: int
+    absent: int
+    rejected: int
+    read_seq: int
+    webhook: int
+    method: str
+    duration_ms: int
+
+
+@dataclass(slots=True)
+class WalkUpdate:
+    """What one batch changed of a walk's row: `fields` are set, `pages` logged, both or neither."""
+
+    key: str
+    fields: dict[str, Any]
+    pages: list[PageEntry] = field(default_factory=list)
+
+
+class Inventory(Protocol):
+    """`source_inventory` and `page_log`."""
+
+    async def list_roots(self, family: Family, run: str, epoch: int, roots: Sequence[tuple[int, View]]) -> int:
+        """Enter listed roots for this run, views merged. Returns how many were new to the run."""
+
+    async def commit(self, run: str, epoch: int, updates: Sequence[WalkUpdate]) -> None:
+        """Rows and their pages in one transaction. LeaseLostError when a newer epoch owns a row."""
+
+    async def restart(self, run: str, epoch: int, key: str, parent: int) -> None:
+        """Forget a walk's pages and position: it begins anew."""
+
+    async def known_roots(self, family: Family) -> list[tuple[int, list[View]]]:
+        """Roots that earlier runs knew, with the views they had."""
+
+    async def list_missing(self, family: Family, run: str, epoch: int, roots: Sequence[tuple[int, View]]) -> None:
+        """Enter those of these roots that nobody listed for this run."""
+
+    def open_rows(self, family: Family, run: str, epoch: int) -> AsyncIterator[Row]:
+        """Rows of this run whose walk has not ended, now owned by `epoch`, in order of id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """What storing candidates did. `absent`: stored ids in the interval that the page lacks."""
+
+    new: int = 0
+    changed: int = 0
+    absent: int = 0
+
+
+class Records(Protocol):
+    """The records themselves."""
+
+    async def save(self, entity: Entity, candidates: Sequence[Candidate], version: int, *, fresh: bool) -> Saved:
+        """Store what is new or has changed; what has not is left alone. Safe to repeat, in any order of versions.
+
+        `fresh`: nothing should be there yet (only a hint: it is looked after when something is).
+        """
+
+    async def save_interval(
+        self, entity: Entity, candidates: Sequence[Candidate], version: int, page: PageEntry
+    ) -> Saved:
+        """The same for a page where records may be stored already; what it lacks is buried."""
+
+    async def unknown_users(self, entity: Entity, ids: Sequence[int]) -> set[int]:
+        """Which of these users have no record."""
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A record whose version the broker has not answered for."""
+
+    entity: Entity
+    key: str
+    version: int
+    seq: int
+    parent: int | None
+    body: bytes
+    """Canonical JSON."""
+
+
+class Outbox(Protocol):
+    """What is due, known from the store alone (data.md §3)."""
+
+    async def due(self, entity: Entity, parents: Sequence[int] | None, limit: int) -> list[Due]:
+        """The lowest due records in order of parent and id; of these parents, or of all."""
+
+    async def due_roots(self, entity: Entity, ids: Sequence[int]) -> list[Due]:
+        """Due records of a root entity among these ids."""
+
+    async def answered(self, entity: Entity, records: Sequence[Due]) -> None:
+        """The broker has them: clear what is still of the version that was sent."""
+
+    async def uncopied_dead_letters(self, limit: int) -> list[tuple[str, Outgoing]]:
+        """Dead letters of the extractor whose copy on `dlq` is not answered for, with their ids."""
+
+    async def copied(self, letters: Sequence[str]) -> None:
+        """The broker has answered for these copies."""
+
+
+class Listings(Protocol):
+    """The row of a list whose rows are whole records, and the strangers beside it."""
+
+    async def put_listing(self, entity: str, run: str, epoch: int, fields: Mapping[str, Any]) -> None:
+        """Replace the list's row."""
+
+    async def get_listing(self, entity: str) -> Mapping[str, Any] | None:
+        """The list's row, None before the first run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stranger:
+    """A user that records mention and nobody listed. `raw`: how a page showed them, if one did."""
+
+    seq: int
+    raw: Mapping[str, Any] | None
+
+
+class StrangerStore(Protocol):
+    """Strangers survive the process that met them."""
+
+    async def want(self, entity: Entity, strangers: Sequence[Stranger]) -> None:
+        """Enter those that are not there yet."""
+
+    async def wanted(self, entity: Entity, limit: int) -> list[Stranger]:
+        """Those that were not asked for yet."""
+
+    async def settle(self, entity: Entity, resolved: Sequence[int], lost: Sequence[int]) -> None:
+        """These have a record now, these nobody knows."""
+
+
+class Broker(Protocol):
+    """Kafka (common.streaming.producer)."""
+
+    async def send(self, records: Sequence[Outgoing]) -> None:
+        """All answered, in order within each partition; else OutageError."""

@@ -1,0 +1,1 @@
+"""The steps of Get: reading, taking in what was read, finding strangers, publishing."""

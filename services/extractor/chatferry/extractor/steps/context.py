@@ -1,0 +1,95 @@
+"""What all steps of one driven run share."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from chatferry.common.clock import Clock
+from chatferry.common.entities.reading import Understanding
+from chatferry.common.errors import OutageError
+from chatferry.common.health import Health
+from chatferry.common.telemetry.logs import get_logger
+from chatferry.common.telemetry.metrics import Metrics
+from chatferry.extractor.ports import Lease
+
+log = get_logger(__name__)
+T = TypeVar("T")
+SEQ_BITS = 21
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 5.0
+
+
+class ReadSequence:
+    """`read_seq = epoch * 2^21 + n`, taken before each portal request (data.md §2)."""
+
+    def __init__(self, epoch: int) -> None:
+        self._next, self._end = epoch << SEQ_BITS, (epoch + 1) << SEQ_BITS
+
+    @property
+    def spent(self) -> bool:
+        """True shortly before the epoch's numbers are used up: a new epoch is needed."""
+        return self._end - self._next < 1_000
+
+    def take(self) -> int:
+        """The next number. Never one of another epoch: OverflowError first."""
+        self._next += 1
+        if self._next >= self._end:
+            raise OverflowError("the epoch's read numbers are used up")
+        return self._next
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Sizes of the work: see ExtractorSettings."""
+
+    concurrency: int
+    batch_commands: int
+    page_size: int
+    open_walks: int
+    publish_chunk: int
+    record_bytes_max: int
+    retry_after_s: tuple[float, ...] = (0.0, 2.0, 6.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Drive:
+    """One run, driven under one lease."""
+
+    run: str
+    lease: Lease
+    sequence: ReadSequence
+    told: Understanding
+    limits: Limits
+    clock: Clock
+    metrics: Metrics
+    health: Health
+    jitter: Callable[[], float]
+    newest: int | None = None
+    """test_limit: how many of the newest children of each root are listed."""
+    method: str | None = None
+    """The method that reads the children, when the family has a choice."""
+
+
+async def outlast(drive: Drive, step: Callable[[], Awaitable[T]]) -> T:
+    """Repeat a step for as long as a part that it needs is away. It stops progress, and is no fault of any record."""
+    wait = _FIRST_WAIT_S
+    while True:
+        try:
+            return await step()
+        except OutageError as away:
+            log.warning("outage", part=away.part)
+            drive.health.outage(away.part, away.sentence)
+            drive.metrics.outage.labels(away.part).set(1)
+            await drive.clock.sleep(away.retry_after_s or wait)
+            wait = min(wait * 2, _LONGEST_WAIT_S)
+            drive.health.outage(away.part, None)
+            drive.metrics.outage.labels(away.part).set(0)
+
+
+def first_of(failures: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first error that a task group met."""
+    first: BaseException = failures
+    while isinstance(first, BaseExceptionGroup):
+        first = first.exceptions[0]
+    return first

@@ -1,0 +1,216 @@
+"""Taking in what a walk through a root brought: records first, then the walk's position and its pages, together."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from chatferry.common.entities import Family
+from chatferry.common.entities.reading import Page, Refusal, View, WalkOrder
+from chatferry.extractor.domain.gaps import gap_reason
+from chatferry.extractor.domain.records import Candidate, Canonicalizer, mentioned_users
+from chatferry.extractor.ports import Inventory, PageEntry, Records, Row, WalkUpdate
+from chatferry.extractor.steps.context import Drive
+from chatferry.extractor.steps.publisher import Publisher
+from chatferry.extractor.steps.reader import Active, Reaped
+from chatferry.extractor.steps.strangers import Strangers
+
+Found = tuple[Candidate | None, list[tuple[Page, list[Candidate]]]]
+_MOST_WALKS = 2
+
+
+@dataclass(slots=True)
+class Root:
+    """A root whose walk is under way. `pending`: pages that may be logged once the root itself is complete."""
+
+    key: str
+    seq: int
+    views: list[View]
+    view: int
+    stored: bool
+    known: bool
+    walks: int
+    absent: int
+    rejected: int
+    pending: list[PageEntry] = field(default_factory=list)
+
+
+class RootIntake:
+    """The Sink for walks through roots and their children."""
+
+    def __init__(
+        self,
+        family: Family,
+        drive: Drive,
+        records: Records,
+        inventory: Inventory,
+        strangers: Strangers,
+        publisher: Publisher,
+    ) -> None:
+        reading, limit = family.reading, drive.limits.record_bytes_max
+        self._family, self._drive = family, drive
+        self._records, self._inventory = records, inventory
+        self._strangers, self._publisher = strangers, publisher
+        self._child = family.children[0]
+        self._root_rows = Canonicalizer(family.root, reading.parse_root, drive.told, limit)
+        assert reading.parse_child is not None, "a family with a walk has children"
+        self._child_rows = Canonicalizer(self._child, reading.parse_child, drive.told, limit)
+        self._roots: dict[str, Root] = {}
+
+    async def walks(self) -> AsyncIterator[Active]:
+        """The walks of this run that have not ended, each where an earlier process left it."""
+        async for row in self._inventory.open_rows(self._family, self._drive.run, self._drive.lease.epoch):
+            yield await self._begin(row)
+
+    async def _begin(self, row: Row) -> Active:
+        views = [View(view["webhook"], view["ref"]) for view in row["views"]]
+        root = Root(
+            row["_id"],
+            row["seq"],
+            views,
+            row["seq"] % len(views),
+            row["stored"],
+            bool(row["known"]),
+            row["walks"],
+            row["absent"],
+            row["rejected"],
+        )
+        self._roots[root.key] = root
+        return self._active(root, row["walk"])
+
+    def _active(self, root: Root, state: Row, method: str | None = None) -> Active:
+        view = root.views[root.view % len(root.views)]
+        chosen = method or self._drive.method
+        order = WalkOrder(root.seq, view, chosen, self._drive.limits.page_size, self._drive.newest, state)
+        assert self._family.reading.walk is not None
+        return Active(root.key, self._family.reading.walk(order), view.webhook, chosen or "")
+
+    async def take(self, reaped: Sequence[Reaped]) -> list[Active]:
+        candidates = [(one, self._candidates(one)) for one in reaped]
+        await self._note_strangers(reaped, [found for _, found in candidates])
+        entries = await self._store(candidates)
+        updates = [self._update(one, entries[one.active.name]) for one in reaped]
+        await self._inventory.commit(self._drive.run, self._drive.lease.epoch, updates)
+        self._drive.metrics.extracted.labels(self._child.name).inc(sum(page.count for u in updates for page in u.pages))
+        return [again for one in reaped if (again := await self._ended(one)) is not None]
+
+    def _candidates(self, one: Reaped) -> Found:
+        seq = self._roots[one.active.name].seq
+        root = one.harvest.root
+        parent = None if root is None else self._root_rows.row({**root, "id": seq}, {}, None)
+        return parent, [(page, self._child_rows.page(page, seq)) for page in one.harvest.pages]
+
+    async def _note_strangers(self, reaped: Sequence[Reaped], found: Sequence[Found]) -> None:
+        mentioned: set[int] = set()
+        for parent, pages in found:
+            if parent is not None:
+                mentioned |= mentioned_users(self._family.root, [parent])
+            for _, children in pages:
+                mentioned |= mentioned_users(self._child, children)
+        raw = [user for one in reaped for user in one.harvest.users]
+        raw += [user for one in reaped for page in one.harvest.pages for user in page.users]
+        await self._strangers.note(mentioned, raw)
+
+    async def _store(self, candidates: Sequence[tuple[Reaped, Found]]) -> dict[str, list[PageEntry]]:
+        """Everything where nothing can be there yet goes in one insert; the rest is compared page by page."""
+        version = candidates[0][0].read_seq
+        roots: list[Candidate] = []
+        fresh: list[Candidate] = []
+        entries: dict[str, list[PageEntry]] = {}
+        for one, (parent, pages) in candidates:
+            root = self._roots[one.active.name]
+            if parent is not None:
+                roots.append(parent)
+            entries[root.key] = []
+            for page, children in pages:
+                entry = self._entry(one, root, page, children)
+                if root.known:
+                    saved = await self._records.save_interval(self._child, children, version, entry)
+                    entry = replace(entry, absent=saved.absent)
+                else:
+                    fresh += children
+                entries[root.key].append(entry)
+        await self._records.save(self._child, fresh, version, fresh=True)
+        saved = await self._records.save(self._family.root, roots, version, fresh=False)
+        self._drive.metrics.extracted.labels(self._family.root.name).inc(saved.new + saved.changed)
+        return entries
+
+    def _entry(self, one: Reaped, root: Root, page: Page, children: Sequence[Candidate]) -> PageEntry:
+        return PageEntry(
+            entity=self._child.name,
+            parent=root.seq,
+            lo=page.lo,
+            hi=page.hi,
+            count=len({child.key for child in children if child.seq}),
+            absent=0,
+            rejected=len({child.key for child in children if not child.seq}),
+            read_seq=one.read_seq,
+            webhook=one.active.webhook,
+            method=one.active.method,
+            duration_ms=one.duration_ms,
+        )
+
+    def _update(self, one: Reaped, entries: list[PageEntry]) -> WalkUpdate:
+        root, state = self._roots[one.active.name], one.active.walk.state()
+        root.pending += [entry for entry in entries if entry.hi > entry.lo]
+        if one.harvest.root is not None:
+            root.stored = True
+        if not state["complete"]:
+            return WalkUpdate(root.key, {"state": "walking"})
+        pages, root.pending = root.pending, []
+        root.absent += sum(page.absent for page in pages)
+        root.rejected += sum(page.rejected for page in pages)
+        fields = {
+            "state": "walking",
+            "stored": root.stored,
+            "walk": state,
+            "claimed": state["claimed"],
+            "watermark": state["watermark"],
+            "listed": state["listed"],
+            "absent": root.absent,
+            "rejected": root.rejected,
+        }
+        return WalkUpdate(root.key, {**fields, **self._end_of(one, root, state)}, pages)
+
+    def _end_of(self, one: Reaped, root: Root, state: Row) -> Row:
+        if not one.harvest.ended or self._walks_again(root, state):
+            return {}
+        reason = gap_reason(state["claimed"], state["listed"], limited=state["limited"], walks=root.walks + 1)
+        gap = state["claimed"] - state["listed"]
+        return {"state": "closed", "gap": gap, "reason": reason, "method": state["method"]}
+
+    def _walks_again(self, root: Root, state: Row) -> bool:
+        """A walk that missed the claim is walked once more: something may have been deleted meanwhile."""
+        return state["claimed"] != state["listed"] and not state["limited"] and root.walks + 1 < _MOST_WALKS
+
+    async def _ended(self, one: Reaped) -> Active | None:
+        root, state = self._roots[one.active.name], one.active.walk.state()
+        if not one.harvest.ended:
+            return None
+        if not self._walks_again(root, state):
+            del self._roots[root.key]
+            await self._publisher.closed(root.seq)
+            return None
+        return await self._anew(root)
+
+    async def _anew(self, root: Root) -> Active:
+        """From the beginning, by the method that every portal has."""
+        planned = self._family.reading.planned
+        await self._inventory.restart(self._drive.run, self._drive.lease.epoch, root.key, root.seq)
+        root.walks, root.absent, root.rejected, root.known = root.walks + 1, 0, 0, True
+        root.pending.clear()
+        return self._active(root, {}, planned[1] if planned else None)
+
+    async def failed(self, active: Active, refusal: Refusal) -> Active | None:
+        root = self._roots[active.name]
+        if root.view + 1 < root.seq % len(root.views) + len(root.views):
+            root.view += 1
+            return await self._anew(root)
+        state = "failed" if refusal.transient else "unreadable"
+        reason = f"the portal refused it ({refusal.code}) to every webhook that sees it"
+        listed, claimed = active.walk.state()["listed"], active.walk.state()["claimed"]
+        fields = {"state": state, "reason": reason, "gap": None if claimed is None else claimed - listed}
+        update = WalkUpdate(root.key, fields, [])
+        await self._inventory.commit(self._drive.run, self._drive.lease.epoch, [update])
+        del self._roots[root.key]
+        return None

@@ -1,0 +1,97 @@
+"""Listing: a family's roots from every webhook's view, or a list whose rows are whole records."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+
+from chatferry.common.entities import Family
+from chatferry.common.entities.reading import Refusal, View
+from chatferry.common.errors import BlockedError
+from chatferry.extractor.domain.records import Canonicalizer
+from chatferry.extractor.ports import Inventory, Listings, Records
+from chatferry.extractor.steps.context import Drive
+from chatferry.extractor.steps.reader import Active, Reaped
+
+
+async def listing_walks(family: Family, webhooks: Iterable[int]) -> AsyncIterator[Active]:
+    """The walks over the list, of every webhook where each sees its own."""
+    chosen = list(webhooks) if family.reading.every_webhook else list(webhooks)[:1]
+    for webhook in chosen:
+        for name, walk in family.reading.listings(webhook):
+            yield Active(f"{name}:{webhook}", walk, webhook, name)
+
+
+def _refused(active: Active, family: Family, refusal: Refusal) -> BlockedError:
+    return BlockedError(
+        f"the list of {family.name} cannot be read through the webhook of user {active.webhook} ({refusal.code})"
+    )
+
+
+class RootListing:
+    """The Sink for lists whose rows name roots. `most`: test_limit."""
+
+    def __init__(self, family: Family, drive: Drive, inventory: Inventory, most: int | None) -> None:
+        self._family, self._drive, self._inventory = family, drive, inventory
+        self._left = most
+        self._taken: set[int] = set()
+
+    async def take(self, reaped: Sequence[Reaped]) -> list[Active]:
+        roots: list[tuple[int, View]] = []
+        for one in reaped:
+            for page in one.harvest.pages:
+                found = (self._family.reading.row(row, one.active.webhook) for row in page.rows)
+                roots += [root for root in found if root is not None and self._wanted(root[0])]
+        await self._inventory.list_roots(self._family, self._drive.run, self._drive.lease.epoch, roots)
+        return []
+
+    def _wanted(self, seq: int) -> bool:
+        if self._left is None:
+            return True
+        if seq not in self._taken and len(self._taken) < self._left:
+            self._taken.add(seq)
+        return seq in self._taken
+
+    async def failed(self, active: Active, refusal: Refusal) -> Active | None:
+        raise _refused(active, self._family, refusal)
+
+
+class RecordListing:
+    """The Sink for a list whose rows are whole records. `most`: test_limit."""
+
+    def __init__(self, family: Family, drive: Drive, records: Records, listings: Listings, most: int | None) -> None:
+        self._family, self._drive = family, drive
+        self._records, self._listings, self._left = records, listings, most
+        self._rows = Canonicalizer(family.root, family.reading.parse_root, drive.told, drive.limits.record_bytes_max)
+        self._listed = self._rejected = 0
+
+    async def take(self, reaped: Sequence[Reaped]) -> list[Active]:
+        for one in reaped:
+            for page in one.harvest.pages:
+                candidates = self._rows.page(page, None)
+                if self._left is not None:
+                    candidates = candidates[: self._left]
+                    self._left -= len(candidates)
+                saved = await self._records.save(self._family.root, candidates, one.read_seq, fresh=False)
+                named = sum(1 for candidate in candidates if candidate.seq)
+                self._listed += named
+                self._rejected += len(candidates) - named
+                self._drive.metrics.extracted.labels(self._family.root.name).inc(saved.new + saved.changed)
+            await self._put(one)
+        return []
+
+    async def _put(self, one: Reaped) -> None:
+        state = one.active.walk.state()
+        fields = {
+            "entity": self._family.root.name,
+            "family": self._family.name,
+            "state": "closed" if one.harvest.ended else "walking",
+            "claimed": state["claimed"],
+            "listed": self._listed,
+            "rejected": self._rejected,
+            "absent": 0,
+            "gap": None if state["claimed"] is None else state["claimed"] - self._listed - self._rejected,
+        }
+        await self._listings.put_listing(self._family.root.name, self._drive.run, self._drive.lease.epoch, fields)
+
+    async def failed(self, active: Active, refusal: Refusal) -> Active | None:
+        raise _refused(active, self._family, refusal)

@@ -1,0 +1,112 @@
+"""Publishing: a root whose walk is closed, then its children in order of id; what is due is known from the store."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from chatferry.common.contracts.envelope import common_headers, event_source, record_headers
+from chatferry.common.entities import ENTITIES, Entity, Family
+from chatferry.common.streaming.records import Outgoing
+from chatferry.common.telemetry.traces import current_traceparent, span
+from chatferry.extractor.ports import Broker, Due, Outbox
+from chatferry.extractor.steps.context import Drive, outlast
+
+_TOGETHER = 64
+_LETTERS = 200
+
+
+class Publisher:
+    """One for a run. Chunks go one after the other: no chat ever has two on their way."""
+
+    def __init__(self, family: Family, drive: Drive, outbox: Outbox, broker: Broker, project: str) -> None:
+        self._family, self._drive, self._outbox, self._broker = family, drive, outbox, broker
+        self._project = project
+        self._source = event_source(project, drive.lease.portal)
+        self._closed: asyncio.Queue[int | None] = asyncio.Queue(maxsize=10_000)
+        self.published = 0
+
+    async def closed(self, seq: int) -> None:
+        """A root's walk is closed: it may go out."""
+        await self._closed.put(seq)
+
+    async def end(self) -> None:
+        """No more roots will close."""
+        await self._closed.put(None)
+
+    async def run(self) -> None:
+        """Publish roots as they close, until `end`."""
+        more = True
+        while more:
+            roots, more = await self._next()
+            if roots:
+                await self._publish_roots(roots)
+
+    async def _next(self) -> tuple[list[int], bool]:
+        first = await self._closed.get()
+        if first is None:
+            return [], False
+        roots = [first]
+        while len(roots) < _TOGETHER and not self._closed.empty():
+            following = self._closed.get_nowait()
+            if following is None:
+                return roots, False
+            roots.append(following)
+        return roots, True
+
+    async def _publish_roots(self, roots: Sequence[int]) -> None:
+        root = self._family.root
+        await outlast(self._drive, lambda: self._chunk_of_roots(root, roots))
+        for child in self._family.children:
+            await self._drain(child, roots)
+
+    async def _chunk_of_roots(self, root: Entity, roots: Sequence[int]) -> None:
+        await self._send(root, await self._outbox.due_roots(root, roots))
+
+    async def sweep(self) -> None:
+        """Everything that is due, whoever left it: parents first, and what Get put into the dead letters."""
+        users = ENTITIES["users"]
+        for entity in dict.fromkeys((users, *self._family.entities)):
+            await self._drain(entity, None)
+        while await outlast(self._drive, self._copy_dead_letters):
+            pass
+
+    async def _drain(self, entity: Entity, parents: Sequence[int] | None) -> None:
+        limit = self._drive.limits.publish_chunk
+
+        async def chunk() -> int:
+            due = await self._outbox.due(entity, parents, limit)
+            await self._send(entity, due)
+            return len(due)
+
+        while await outlast(self._drive, chunk):
+            pass
+
+    async def _send(self, entity: Entity, due: Sequence[Due]) -> None:
+        """One chunk: sent, answered, cleared. After a failure it is read from the store again."""
+        if not due:
+            return
+        topic = f"{self._project}.{entity.name}"
+        with span("kafka.publish", entity=entity.name, records=len(due)):
+            common = common_headers(self._source, self._drive.clock.now(), current_traceparent())
+            await self._broker.send(
+                [
+                    Outgoing(
+                        topic,
+                        str(one.parent if one.parent is not None else one.seq).encode(),
+                        one.body,
+                        record_headers(one.key, one.version, entity.event_type, common=common),
+                    )
+                    for one in due
+                ]
+            )
+            await self._outbox.answered(entity, due)
+        self.published += len(due)
+        self._drive.metrics.published.labels(entity.name).inc(len(due))
+
+    async def _copy_dead_letters(self) -> int:
+        letters = await self._outbox.uncopied_dead_letters(_LETTERS)
+        if letters:
+            await self._broker.send([copy for _, copy in letters])
+            await self._outbox.copied([letter for letter, _ in letters])
+        return len(letters)
