@@ -55,7 +55,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from chatferry.common.adapters.mongo import ASCENDING, Database
+from chatferry.common.adapters.mongo import ASCENDING, Database, mongo_outage
 from chatferry.common.entities import ENTITIES
 
 NEW, IMPORT_OK, IMPORT_ERR, ERROR_RETRY, SKIPPED = "NEW", "IMPORT_OK", "IMPORT_ERR", "ERROR_RETRY", "SKIPPED"

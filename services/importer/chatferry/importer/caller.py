@@ -105,7 +105,7 @@ class Caller:
     async def _send(self, entity: Entity, batch: Sequence[ImportRecord]) -> list[ItemResult]:
         parents = [record.envelope.traceparent for record in batch if record.envelope.traceparent]
         with (
-            span("import.call", parents, **{"chatferry.entity": entity.name, "chatferry.records": len(batch)}),
+            span("import.call", parents, entity=entity.name, records=len(batch)),
             self._metrics.timed("target", "batch"),
         ):
             return await self._target.send(entity, batch)

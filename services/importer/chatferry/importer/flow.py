@@ -9,6 +9,7 @@ from chatferry.common.clock import Clock
 from chatferry.common.entities import ENTITIES, Entity
 from chatferry.common.streaming.progress import Progress
 from chatferry.common.streaming.records import Partition, RawRecord, partition_of
+from chatferry.common.telemetry.traces import span
 from chatferry.importer.domain import (
     UNDECODABLE,
     UNKNOWN,
@@ -96,7 +97,9 @@ class Importer:
         """Bring each record to its end. OutageError: what `progress` calls unfinished has to be delivered again."""
         async with Settler(self._books, progress) as settler:
             fresh = await self._without_finished(records, settler)
-            await self._import(self._read(fresh, settler), settler)
+            readable = self._read(fresh, settler)
+            with span("import.delivery", _traceparents(readable), records=len(records)):
+                await self._import(readable, settler)
 
     async def _without_finished(self, records: Sequence[RawRecord], settler: Settler) -> Sequence[RawRecord]:
         """Redelivered offsets that have a row in `parked` or `dead_letters` are finished."""
@@ -230,6 +233,10 @@ def _ended(record: ImportRecord, verdict: Verdict, erred: bool) -> Ending:
     if verdict is Verdict.UNKNOWN:
         return Dead(record.raw, record.entity, record, UNKNOWN, "record.unknown", _UNKNOWN_MESSAGE, 0, record.parked)
     return Finished(record.raw, record.parked)
+
+
+def _traceparents(records: Iterable[ImportRecord]) -> set[str]:
+    return {record.envelope.traceparent for record in records if record.envelope.traceparent}
 
 
 def _by_depth(entities: Iterable[Entity]) -> list[Entity]:

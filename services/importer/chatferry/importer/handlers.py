@@ -10,7 +10,6 @@ from chatferry.common.errors import OutageError
 from chatferry.common.streaming.progress import Progress
 from chatferry.common.streaming.records import Partition, RawRecord
 from chatferry.common.telemetry.metrics import Metrics
-from chatferry.common.telemetry.traces import span
 from chatferry.importer.caller import Caller
 from chatferry.importer.domain import open_families
 from chatferry.importer.flow import Importer
@@ -42,8 +41,7 @@ class ImportWorker:
     async def deliver(self, records: Sequence[RawRecord], progress: Progress) -> None:
         wanted = [record for record in records if record.topic in self._open]
         if wanted:
-            with span("import.delivery", **{"chatferry.records": len(wanted)}):
-                await self._importer.deliver(wanted, progress)
+            await self._importer.deliver(wanted, progress)
 
     async def idle(self) -> None:
         if self._is_time("states", _STATES_EVERY_S):

@@ -185,9 +185,13 @@ class Settler:
 def _by_entity(endings: Sequence[T]) -> Iterable[tuple[Entity, list[T]]]:
     groups: dict[str, tuple[Entity, list[T]]] = {}
     for ending in endings:
-        entity = ending.entity if isinstance(ending, Dead) else ending.record.entity
+        entity = _entity_of(ending)
         groups.setdefault(entity.name, (entity, []))[1].append(ending)
     return groups.values()
+
+
+def _entity_of(ending: Done | Dead | Retry) -> Entity:
+    return ending.entity if isinstance(ending, Dead) else ending.record.entity
 
 
 def _raw_of(ending: Ending) -> RawRecord:

@@ -22,7 +22,7 @@ class Records(Protocol):
     """The records in MongoDB."""
 
     async def page(self, entity: Entity, parent: int | None, after: int, limit: int) -> list[SourceLine]:
-        """Records under a parent (None: roots) with a seq above `after`, ascending; fewer than `limit`: the last ones."""
+        """Records under a parent (None: roots) with a seq above `after`, ascending; a short page is the last."""
 
     async def payloads(self, entity: Entity, keys: Collection[str]) -> dict[str, dict[str, Any]]:
         """Canonical records by key. A record without one (never readable) and an unknown key are left out."""

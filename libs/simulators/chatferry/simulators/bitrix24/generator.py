@@ -90,9 +90,9 @@ def _add_users(portal: Portal, settings: GeneratorSettings, random: Random) -> N
 
 
 def _add_chats(portal: Portal, settings: GeneratorSettings, random: Random) -> None:
-    """The first is the chat of the whole company, where there are more than two."""
+    """The first is the chat of the whole company, the second a private dialog, where there are more than two."""
     employees = [user.id for user in portal.users.values() if not user.bot and not user.extranet]
-    pairs: set[tuple[int, int]] = set()
+    pairs: set[tuple[int, ...]] = set()
     for index in range(settings.chats):
         chat_id = 11 + 2 * index
         created_at = _date(settings, index)
@@ -101,9 +101,9 @@ def _add_chats(portal: Portal, settings: GeneratorSettings, random: Random) -> N
             portal.add_chat(Chat(chat_id, OPEN, created_at, "Общий чат", owner_id=1, general=True, members=members))
             continue
         kind = _TYPES[bisect_right(_TYPE_WEIGHTS, random.random() * _TYPE_WEIGHTS[-1])]
-        pair = tuple(sorted(random.sample(employees, 2)))
-        if kind == PRIVATE and pair not in pairs:
-            pairs.add((pair[0], pair[1]))
+        pair = tuple(employees[:2] if index == 1 else sorted(random.sample(employees, 2)))
+        if (kind == PRIVATE or index == 1) and pair not in pairs:
+            pairs.add(pair)
             portal.add_chat(Chat(chat_id, PRIVATE, created_at, owner_id=pair[0], members=dict.fromkeys(pair, 0)))
             continue
         portal.add_chat(_group(portal, random, chat_id, GROUP if kind == PRIVATE else kind, created_at))

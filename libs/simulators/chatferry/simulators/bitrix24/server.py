@@ -1,9 +1,7 @@
 """A portal on the network, inside the caller's event loop: HTTP, HTTPS and the control interface, each on its port."""
 
-import asyncio
 import os
 import secrets
-import socket
 import ssl
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -13,9 +11,7 @@ from pathlib import Path
 from random import Random
 
 import trustme
-import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from chatferry.simulators.bitrix24.changes import Changes
 from chatferry.simulators.bitrix24.clock import ScaledClock
@@ -23,13 +19,11 @@ from chatferry.simulators.bitrix24.control import control_app
 from chatferry.simulators.bitrix24.engine import Engine, Statistics
 from chatferry.simulators.bitrix24.faults import FaultPlan
 from chatferry.simulators.bitrix24.limits import LeakyBuckets
+from chatferry.simulators.bitrix24.listener import Listener, listen
 from chatferry.simulators.bitrix24.model import ALL_SCOPES, Portal, Webhook
 from chatferry.simulators.bitrix24.settings import PortalSettings, ServeSettings
 from chatferry.simulators.bitrix24.switchboard import Switchboard
-from chatferry.simulators.bitrix24.transport import TRANSPORT_KEY, RestApp
-
-DRAIN_S = 1
-"""How long requests in flight may go on when the portal is stopped."""
+from chatferry.simulators.bitrix24.transport import RestApp
 
 
 def new_webhook(
@@ -104,18 +98,26 @@ async def serve(
     clock = ScaledClock(settings.clock_speed)
     engine = Engine(portal, settings, clock, FaultPlan(Random(where.fault_seed)))  # noqa: S311 no secret is made of it
     rest = RestApp(engine, LeakyBuckets(settings.bucket, clock), settings.auth_status, settings.https_required)
+    board = Switchboard(engine, rest, clock)
     async with AsyncExitStack() as stack:
         state_dir = stack.enter_context(_state_dir(where.state_dir))
         tls, ca_file = _certificates(where.host, state_dir)
-        http = await stack.enter_async_context(_listen(rest, where.host, where.http_port, None))
-        https = await stack.enter_async_context(_listen(rest, where.host, where.https_port, tls))
-        board = Switchboard(engine, rest, clock)
         stack.push_async_callback(board.close)
+
+        async def side(app: ASGIApp, port: int | None, tls: ssl.SSLContext | None = None) -> str | None:
+            if port is None:
+                return None
+            listener = await stack.enter_async_context(listen(app, where.host, port, tls))
+            listeners.append(listener)
+            return listener.url
+
+        listeners: list[Listener] = []
+        http, https = await side(rest, where.http_port), await side(rest, where.https_port, tls)
         urls = _UrlFiles(portal, http or https, state_dir)
-        control = await stack.enter_async_context(
-            _listen(control_app(board, urls.issue), where.host, where.control_port, None)
-        )
+        control = await side(control_app(board, urls.issue), where.control_port)
         yield Running(portal, board, http, https, control and f"{control}/control", ca_file, state_dir)
+        for listener in listeners:
+            listener.stop()
 
 
 @contextmanager
@@ -136,76 +138,3 @@ def _certificates(host: str, state_dir: Path) -> tuple[ssl.SSLContext, Path]:
     ca_file = state_dir / "ca.pem"
     authority.cert_pem.write_to_path(str(ca_file))
     return context, ca_file
-
-
-class _Protocol(HttpToolsProtocol):
-    """Shows the application its transport, for faults that end a connection."""
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self.scope[TRANSPORT_KEY] = self.transport  # type: ignore[literal-required]
-
-
-class _Server(uvicorn.Server):
-    """Leaves the signals of the process alone and says when it is ready."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.ready = asyncio.Event()
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.ready.set()
-
-
-@asynccontextmanager
-async def _listen(app: ASGIApp, host: str, port: int | None, tls: ssl.SSLContext | None) -> AsyncIterator[str | None]:
-    """The base URL; None when there is no port to listen on."""
-    if port is None:
-        yield None
-        return
-    sock = _bound(host, port)
-    server = _Server(
-        uvicorn.Config(
-            app,
-            http=_Protocol,
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            log_level="critical",
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            timeout_graceful_shutdown=DRAIN_S,
-            ssl_context_factory=(lambda _config, _default: tls) if tls is not None else None,
-        )
-    )
-    serving = asyncio.create_task(server.serve([sock]))
-    ready = asyncio.create_task(server.ready.wait())
-    try:
-        await asyncio.wait({serving, ready}, return_when=asyncio.FIRST_COMPLETED)
-        if serving.done():
-            serving.result()
-        yield f"{'https' if tls else 'http'}://{host}:{sock.getsockname()[1]}"
-    finally:
-        ready.cancel()
-        server.should_exit = True
-        await serving
-        sock.close()
-
-
-def _bound(host: str, port: int) -> socket.socket:
-    """The protocol is named because asyncio switches Nagle's delay off for such sockets only."""
-    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    sock = socket.socket(family, kind, protocol or socket.IPPROTO_TCP)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        sock.bind(address)
-    except OSError:
-        sock.close()
-        raise
-    return sock

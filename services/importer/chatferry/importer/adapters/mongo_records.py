@@ -81,7 +81,7 @@ def _by_version(ids: Mapping[tuple[str, int], str | None]) -> Iterator[tuple[int
             yield version, dict(items[start : start + _GROUP])
 
 
-def _done(version: int, ids: Mapping[str, str | None]) -> UpdateMany[Document]:
+def _done(version: int, ids: Mapping[str, str | None]) -> UpdateMany:
     keys = list(ids)
     here = {"$indexOfArray": [{"$literal": keys}, "$_id"]}
     told = {"$arrayElemAt": [{"$literal": [ids[key] for key in keys]}, here]}
@@ -96,7 +96,7 @@ def _done(version: int, ids: Mapping[str, str | None]) -> UpdateMany[Document]:
     )
 
 
-def _superseded(version: int, keys: list[str]) -> UpdateMany[Document]:
+def _superseded(version: int, keys: list[str]) -> UpdateMany:
     """The document has newer content by now: its status is not ours, but what the target has is."""
     return UpdateMany({"_id": {"$in": keys}, "version": {"$gt": version}}, {"$max": {"imported_version": version}})
 

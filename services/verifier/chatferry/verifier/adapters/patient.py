@@ -21,7 +21,7 @@ _ALONE_TIMES = 3
 
 
 class PatientTarget:
-    """The Target port over another one. A call that fails three times while a small count is answered cannot be used."""
+    """The Target port over another one. A call that fails three times while a small count works ends as unusable."""
 
     def __init__(self, target: Target, clock: Clock, health: Health) -> None:
         self._target, self._clock, self._health = target, clock, health

@@ -59,7 +59,7 @@ def _of_values(path: str, source: Any, target: Any) -> Iterator[FieldDifference]
 
 
 def _alike_lists(source: Any, target: Any) -> bool:
-    """Lists of objects are compared place by place; lists of ids as one value, or one missing id would name them all."""
+    """Lists of objects are compared place by place; lists of ids as one value, or one lost id would name them all."""
     return (
         isinstance(source, Sequence)
         and isinstance(target, Sequence)

@@ -1,4 +1,4 @@
-"""Root records one by one: their children compared unless that was done before and nothing changed since, and counted."""
+"""Root records one by one: children compared, unless nothing changed since they were, and counted."""
 
 from __future__ import annotations
 

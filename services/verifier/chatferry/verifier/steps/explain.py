@@ -92,7 +92,7 @@ def _users(entity: Entity, key: str, source: Mapping[str, Any], target: Mapping[
             USERS.key(user),
             {"user_id": user, "named_by_source": one[user], "named_by_target": other[user]},
         )
-        for user in sorted(user for user in {*one, *other} if isinstance(user, int) and one[user] != other[user])
+        for user in sorted({user for user in (*one, *other) if one[user] != other[user]}, key=str)
     ]
 
 

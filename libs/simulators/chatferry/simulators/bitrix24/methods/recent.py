@@ -1,6 +1,7 @@
 """`im.recent.list` and `im.recent.get`: the chats in the messenger of the webhook's owner."""
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -16,6 +17,8 @@ MAX_PAGE = 200
 RECENT_DAYS = 30
 REPEAT_DISTANCE = 6
 """How many rows further down a repeated row comes again."""
+
+_TAG = re.compile(r"\[/?[A-Z]+[^\]]*\]")
 
 _COPILOT = b'{"chats":null,"messages":null,"roles":{},"recommendedRoles":["copilot_assistant","marketing_specialist"]}'
 
@@ -167,5 +170,4 @@ def _preview(call: Call, chat: Chat) -> tuple[dict[str, Any], int]:
 
 
 def _plain(text: str) -> str:
-    pieces: Iterable[str] = text[:200].replace("[", "\n[").replace("]", "]\n").split("\n")
-    return " ".join(piece for piece in pieces if piece and not (piece[0] == "[" and piece[-1] == "]"))[:100]
+    return _TAG.sub("", text[:300])[:100]
