@@ -1,0 +1,72 @@
+"""A bare client and a comparer of shapes, for tests of the simulated portal."""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+Json = Any
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    client: httpx.AsyncClient
+    url: str
+
+    async def answer(self, method: str, params: Json = None) -> httpx.Response:
+        return await self.client.post(f"{self.url}/{method}", json=params or {})
+
+    async def result(self, method: str, params: Json = None) -> Json:
+        response = await self.answer(method, params)
+        assert response.status_code == 200, response.text[:300]
+        return response.json()["result"]
+
+    async def error(self, method: str, params: Json = None) -> tuple[int, str]:
+        response = await self.answer(method, params)
+        return response.status_code, response.json()["error"]
+
+
+def shared_folder() -> Path:
+    """The project's shared material; the test is skipped where it is not there."""
+    given = os.environ.get("CHATFERRY_SHARED")
+    folder = Path(given) if given else Path(__file__).resolve().parents[5] / "shared"
+    if not folder.is_dir():
+        pytest.skip("the shared folder is not there: set CHATFERRY_SHARED or put it beside the repository")
+    return folder
+
+
+def fixture(method: str) -> Json:
+    path = shared_folder() / "fixtures" / "bitrix24" / f"{method}.json"
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def kind(value: Json) -> str:
+    """JSON type; numbers are one, and so are the two forms of a PHP map."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "boolean"
+    if isinstance(value, int | float):
+        return "number"
+    if isinstance(value, str):
+        return "string"
+    return "object" if value else "empty"
+
+
+def differences(ours: Json, theirs: Json, free: frozenset[str], where: str = "") -> list[str]:
+    """Keys and JSON types that differ; `free`: keys whose type has more than one form, or that may be missing."""
+    if kind(ours) != kind(theirs):
+        return [] if "empty" in (kind(ours), kind(theirs)) else [f"{where}: {kind(ours)} instead of {kind(theirs)}"]
+    if isinstance(ours, list) and isinstance(theirs, list) and ours and theirs:
+        return differences(ours[0], theirs[0], free, f"{where}[0]")
+    if not isinstance(ours, dict) or not isinstance(theirs, dict):
+        return []
+    found = [f"{where}.{key}: missing" for key in theirs.keys() - ours.keys() - free]
+    found += [f"{where}.{key}: unknown" for key in ours.keys() - theirs.keys() - free]
+    for key in (ours.keys() & theirs.keys()) - free:
+        found += differences(ours[key], theirs[key], free, f"{where}.{key}")
+    return found
