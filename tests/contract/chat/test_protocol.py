@@ -123,7 +123,7 @@ class TestReadBack:
         a_chat(chats, number)
         origin = {"chat_id": 1, "message_id": None, "user_id": 2**53}
         file = {"id": 3, "name": "Отчёт.pdf", "size_bytes": 0, "mime_type": None}
-        full = {
+        full: dict[str, Any] = {
             "reply_to": number - 1,
             "forwarded_from": origin,
             "files": [file, {**file, "id": 4, "name": None}],
@@ -133,7 +133,7 @@ class TestReadBack:
             "deleted": True,
             "edited": True,
         }
-        nothing = {"forwarded_from": dict.fromkeys(origin), "files": [], "reactions": []}
+        nothing: dict[str, Any] = {"forwarded_from": dict.fromkeys(origin), "files": [], "reactions": []}
         items = [sent(number, number, **full), sent(number + 1, number, **nothing), sent(number + 2, number)]
         chats.batch("chat_messages", items)
         stored = chats.get("chat_messages", *[one["key"] for one in items])
@@ -208,7 +208,8 @@ class TestRefusals:
             assert (answer.status_code, answer.json()["error"]) == (404, "ERROR_METHOD_NOT_FOUND")
 
     def test_an_entity_of_another_family_is_400(self, chats: Speaker) -> None:
-        for verb, rest in (("batch", {"items": []}), ("count", {}), ("get", {"keys": []}), ("list", {})):
+        calls: dict[str, dict[str, Any]] = {"batch": {"items": []}, "count": {}, "get": {"keys": []}, "list": {}}
+        for verb, rest in calls.items():
             assert refused(chats, verb, {"entity": "users", **rest}) == (400, "UNKNOWN_ENTITY")
 
     @pytest.mark.parametrize(
