@@ -91,25 +91,25 @@ class Verification:
                     sample.offer(key)
 
     async def _beside_the_set(self, family: Family, roots: Roots) -> bool:
-        """While the run is in its set phase compare what is complete; true once the verify phase is asked for."""
+        """Until the verify phase is asked for (true) compare what is complete; false: the run goes on no more."""
         done: set[int] = set()
-        while await self._still_set():
+        while await self._before_verify():
             idle = True
             async for rows in self.parts.source.rows(family):
                 looked, compared = await roots.early(_roots_in(rows, family), done)
                 idle = idle and not looked
                 if looked and not compared:
                     await self.parts.clock.sleep(self.rules.pause_s)
-                if not await self._still_set():
+                if not await self._before_verify():
                     break
             if idle:
                 await self.parts.clock.sleep(self.rules.pause_s)
         return self.run.phase == "verify"
 
-    async def _still_set(self) -> bool:
+    async def _before_verify(self) -> bool:
         run = await self.parts.runs.read(self.run.id)
         self.run = run if run is not None else replace(self.run, phase=None)
-        return self.run.phase == "set"
+        return self.run.phase in ("get", "set")
 
     async def _roots_of_all(self, family: Family, comparer: Comparer) -> None:
         """Compare every root entity whole: the family's own and those it stands on."""

@@ -99,7 +99,7 @@ class Runs(Protocol):
     """The runs that a verification is asked of."""
 
     async def wanted(self) -> list[Run]:
-        """Runs that go on now, include a verification, and are in their set or verify phase."""
+        """Runs that go on now, include a verification, and have something to compare."""
 
     async def read(self, run: str) -> Run | None:
         """The run as it is now; None when it does not go on."""

@@ -9,7 +9,12 @@ from chatferry.common.documents import LEASES, RUNS
 from chatferry.common.entities import FAMILIES
 from chatferry.verifier.domain.facts import Run
 
-_GOES_ON = {"state": "running", "phases": "verify", "phase": {"$in": ["set", "verify"]}}
+# While a run still reads, what is imported already can be compared; a run that only reads has nothing to compare.
+_GOES_ON = {
+    "state": "running",
+    "phases": "verify",
+    "$or": [{"phase": {"$in": ["set", "verify"]}}, {"phase": "get", "phases": "set"}],
+}
 
 
 class MongoRuns:

@@ -1,0 +1,139 @@
+"""The HTML form of a report: one file without anything from outside."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from chatferry.common.report import charts, checks, words
+
+_CHECK_WORDS = {
+    "walk": "not read to the end",
+    "gap": "portal claims more than it showed",
+    "count": "counts differ",
+    "missing": "missing at the target",
+    "extra": "too many at the target",
+    "version": "another version",
+    "hash": "another hash",
+    "content": "content differs",
+    "sample": "sampled content differs",
+    "participants": "participant differs",
+    "mapping": "user not in the user map",
+    "read_back": "target's answer unusable",
+}
+
+
+def report_html(document: Mapping[str, Any]) -> str:
+    """A page for a manager: the verdict, what arrived, what did not and why. Safe for any title in the document."""
+    environment = Environment(
+        loader=PackageLoader("chatferry.common.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        number=words.number, duration=words.duration, title=words.title, moment=words.moment, plain=plain_key
+    )
+    return environment.get_template("report.html.j2").render(**view(document))
+
+
+def view(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Everything that the template shows, as it shows it."""
+    gaps = [_gap(gap) for gap in document["gaps"]]
+    return {
+        "doc": document,
+        "verdict": _verdict(document),
+        "headline": _headline(document),
+        "tiles": _tiles(document),
+        "entities": [_entity(document, name) for name in document["counts"]],
+        "checks": checks.check_lines(document),
+        "gaps": gaps,
+        "mismatches": [_mismatch(row) for row in document["mismatches"]],
+        "mismatch_total": sum(document["mismatch_counts"].values()),
+        "mismatch_kinds": [
+            (_CHECK_WORDS.get(check, check), count) for check, count in document["mismatch_counts"].items()
+        ],
+        "bars": charts.largest(document["chats"]),
+        "stretches": charts.timeline(document["timings"], document["requested_at"], document["finished_at"]),
+        "chats": [{**chat, "name": charts.name_of(chat)} for chat in document["chats"]],
+        "family": words.title(document["family"]),
+    }
+
+
+def _verdict(document: Mapping[str, Any]) -> str:
+    if document["verified"]:
+        return "Verified"
+    return "Test run, not verified" if document["test_limit"] is not None else "Not verified"
+
+
+def _headline(document: Mapping[str, Any]) -> str:
+    if document["verified"]:
+        return "All of it arrived. What the portal had is what the target has, and it was compared record by record."
+    if document["test_limit"] is not None:
+        return "Only a part of the portal was read on purpose, so this run cannot prove that all of it arrived."
+    count = len(document["reasons"])
+    return f"Not everything is proved to have arrived. {words.many(count, 'reason').capitalize()}:"
+
+
+def _tiles(document: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
+    """A number, what it is, and whether it is bad."""
+    arrived = [(words.number(row["imported"]), words.title(name), False) for name, row in document["counts"].items()]
+    full = document["full"]
+    differing = full["missing"] + full["extra"] + full["different"]
+    return [*reversed(arrived), (words.number(differing), "Differences", differing > 0)]
+
+
+def _entity(document: Mapping[str, Any], name: str) -> dict[str, Any]:
+    counts = document["counts"][name]
+    most = max(*counts.values(), 1)
+    steps = [("Source", "source"), ("Extracted", "extracted"), ("Imported", "imported"), ("Target", "target")]
+    return {
+        "name": words.title(name),
+        "even": checks.even(document, name),
+        "ledger": document["ledger"].get(name),
+        "steps": [
+            {
+                "label": label,
+                "text": words.number(counts[key]) if counts[key] >= 0 else "unknown",
+                "share": round(100 * max(counts[key], 0) / most, 2),
+                "low": counts[key] != counts["source"],
+            }
+            for label, key in steps
+        ],
+    }
+
+
+def _gap(gap: Mapping[str, Any]) -> dict[str, Any]:
+    why = gap["reason"] or {"unreadable": "no webhook may read it"}.get(gap["state"], "the portal gave no reason")
+    return {**gap, "name": charts.name_of(gap), "why": why}
+
+
+def _mismatch(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "what": _CHECK_WORDS.get(row["check"], row["check"]),
+        "record": plain_key(row["key"]),
+        "parent": plain_key(row["parent"]) if row["parent"] else "",
+        "field": plain_key(row["field"]),
+        "detail": _detail(row["detail"]),
+    }
+
+
+def _detail(detail: Mapping[str, Any]) -> str:
+    """Lengths, positions and hash prefixes in a line; what is not there is left out."""
+    if detail.get("source_hash") and "position" in detail:
+        lengths = f"length {_or_dash(detail['source_length'])} → {_or_dash(detail['target_length'])}"
+        return f"{lengths}, first difference at {words.number(detail['position'])}"
+    parts = [f"{name.replace('_', ' ')} {value}" for name, value in detail.items() if value not in (None, False)]
+    return ", ".join(parts)
+
+
+def _or_dash(length: int | None) -> str:
+    return words.number(length)
+
+
+def plain_key(key: str) -> str:
+    """A key without the word that all of them share: `chat:msg:84869`."""
+    return key.removeprefix("source:")
