@@ -68,6 +68,8 @@ def _without_values(_: object, __: str, event: MutableMapping[str, Any]) -> Muta
         info = (type(info), info, info.__traceback__)
     if isinstance(info, tuple) and info[0] is not None:
         event["error"] = info[0].__name__
+        if isinstance(code := getattr(info[1], "code", None), int | str):
+            event["code"] = code
         event["where"] = _lines(info[2])
     return event
 

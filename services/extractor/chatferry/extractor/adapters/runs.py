@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any
 
 from chatferry.common.adapters.mongo import Database, Document, DuplicateKeyError, ReturnDocument, mongo_outage
@@ -26,12 +28,13 @@ class MongoLeases:
         free = {"_id": f"portal:{portal}", "$expr": {"$lt": ["$until", "$$NOW"]}}
         taken = [{"$set": {"owner": self._owner, "until": self._until, "epoch": epoch}}]
         with mongo_outage():
-            try:
-                doc = await self._leases.find_one_and_update(
-                    free, taken, upsert=True, return_document=ReturnDocument.AFTER
-                )
-            except DuplicateKeyError:
-                return None
+            # An upsert may not hold $expr: the document is made first, as one that has run out.
+            never = {"until": datetime.fromtimestamp(0, UTC), "epoch": 0}
+            with suppress(DuplicateKeyError):
+                await self._leases.update_one({"_id": f"portal:{portal}"}, {"$setOnInsert": never}, upsert=True)
+            doc = await self._leases.find_one_and_update(free, taken, return_document=ReturnDocument.AFTER)
+        if doc is None:
+            return None
         return Lease(portal, self._owner, int(doc["epoch"]))
 
     async def renew(self, lease: Lease) -> None:
