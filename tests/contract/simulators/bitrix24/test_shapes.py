@@ -34,7 +34,7 @@ async def test_a_page_of_messages_has_the_documented_shape(owner: Rest, portal: 
     position = next(
         position
         for position in range(len(portal.chats[image.chat_id].log))
-        if image.id in portal.chats[image.chat_id].log.files(position, position + 1)
+        if image.id in portal.chats[image.chat_id].log.people_and_files(position, position + 1)[1]
     )
     cursor = portal.chats[image.chat_id].log.ids[position] + 1
     params = {"DIALOG_ID": f"chat{image.chat_id}", "LAST_ID": cursor, "LIMIT": 1}

@@ -7,6 +7,7 @@ from typing import Any
 from chatferry.simulators.bitrix24 import jsontext
 from chatferry.simulators.bitrix24.engine import BATCH, Done, Engine
 from chatferry.simulators.bitrix24.errors import PortalError
+from chatferry.simulators.bitrix24.methods.call import Reply
 from chatferry.simulators.bitrix24.model import Webhook
 from chatferry.simulators.bitrix24.params import Params, parse_query, php_true
 
@@ -25,8 +26,7 @@ class _Outcome:
     total: dict[str, bytes] = field(default_factory=dict)
     next: dict[str, bytes] = field(default_factory=dict)
     time: dict[str, bytes] = field(default_factory=dict)
-    decoded: dict[str, Any] = field(default_factory=dict)
-    """Results that a reference has looked into."""
+    replies: dict[str, Reply] = field(default_factory=dict)
 
 
 def run_batch(engine: Engine, webhook: Webhook, params: Params) -> bytes:
@@ -64,6 +64,7 @@ def _run(engine: Engine, webhook: Webhook, command: str, outcome: _Outcome) -> D
 
 
 def _store(engine: Engine, outcome: _Outcome, key: str, done: Done) -> None:
+    outcome.replies[key] = done.reply
     outcome.result[key] = done.reply.body
     if done.reply.total is not None:
         outcome.total[key] = b"%d" % done.reply.total
@@ -106,11 +107,15 @@ def _resolved(value: Any, outcome: _Outcome) -> Any:
 def _look_up(path: str, outcome: _Outcome) -> Any:
     """Empty text for what is not there, as PHP's null in a text."""
     key, *rest = _PART.findall(path)
-    if key not in outcome.result:
+    reply = outcome.replies.get(key)
+    if reply is None:
         return ""
-    if key not in outcome.decoded:
-        outcome.decoded[key] = jsontext.load(outcome.result[key])
-    value = outcome.decoded[key]
+    parts = reply.parts.get(rest[0]) if rest else None
+    if parts is not None and len(rest) > 1:
+        value = jsontext.load(parts[int(rest[1])]) if rest[1].isdecimal() and int(rest[1]) < len(parts) else None
+        rest = rest[2:]
+    else:
+        value = jsontext.load(reply.body)
     for part in rest:
         value = _child(value, part)
     return "" if value is None else value

@@ -43,6 +43,7 @@ def serve_command(
         typer.Option(help=f"odd messages as KIND=COUNT; kinds: {', '.join(ODD_KINDS)}; may be repeated"),
     ] = None,
     host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
+    public_host: Annotated[str | None, typer.Option(help="name for URLs and the certificate, if not --host")] = None,
     port: Annotated[int, typer.Option(help="HTTP port, 0: a free one, -1: no plain HTTP")] = 0,
     https_port: Annotated[int, typer.Option(help="HTTPS port, 0: a free one, -1: no HTTPS")] = 0,
     control_port: Annotated[int, typer.Option(help="port of the control interface, 0: a free one, -1: none")] = 0,
@@ -68,8 +69,8 @@ def serve_command(
             bucket=read_bucket(bucket),
             operating_limit_s=None if operating_limit == "off" else _number(operating_limit, "--operating-limit"),
             operating_cost_s=dict(read_cost(item) for item in operating_cost or ()),
-            clock_speed=speed,
-            auth_status=auth_status,
+            clock_speed=_above_zero(speed, "--speed"),
+            auth_status=_one_of(auth_status, (401, 403), "--auth-status"),
             https_required=https_required,
             quirks=Quirks(planning_message_list=message_list),
         )
@@ -77,10 +78,13 @@ def serve_command(
         portal = make_portal(data, None if seed is None else size)
         for user_id in webhook or [max(portal.users)]:
             new_webhook(portal, user_id, secret, tuple(scopes.split(",")))
-        where = ServeSettings(host, _port(port), _port(https_port), _port(control_port), state_dir)
+        where = ServeSettings(
+            host, _port(port), _port(https_port), _port(control_port), state_dir, public_host=public_host
+        )
         uvloop.run(run(portal, settings, where))
     except (ValueError, OSError) as error:
-        sys.stderr.write(f"{error}\n")
+        reason = error.strerror if isinstance(error, OSError) else None
+        sys.stderr.write(f"{reason or error}\n")
         raise typer.Exit(2) from None
 
 
@@ -141,6 +145,18 @@ def read_odd(items: Iterable[str]) -> OddData:
             raise PortalDataError(f"--odd: {kind!r} is no kind of odd messages; kinds: {', '.join(ODD_KINDS)}")
         counts[kind] = int(_number(count, "--odd"))
     return OddData(**counts)
+
+
+def _above_zero(number: float, option: str) -> float:
+    if number <= 0:
+        raise PortalDataError(f"{option} must be above zero, not {number:g}")
+    return number
+
+
+def _one_of(number: int, allowed: tuple[int, ...], option: str) -> int:
+    if number not in allowed:
+        raise PortalDataError(f"{option} must be one of {', '.join(map(str, allowed))}, not {number}")
+    return number
 
 
 def _number(text: str, option: str) -> float:

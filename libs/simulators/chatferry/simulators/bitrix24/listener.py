@@ -10,6 +10,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from chatferry.simulators.bitrix24.settings import ServeSettings
 from chatferry.simulators.bitrix24.transport import TRANSPORT_KEY
 
 TICK_S = 1
@@ -54,9 +55,9 @@ class Listener(uvicorn.Server):
 
 
 @asynccontextmanager
-async def listen(app: ASGIApp, host: str, port: int, tls: ssl.SSLContext | None) -> AsyncIterator[Listener]:
-    """Answers until the block is left. Raises OSError when the port is taken."""
-    sock = _bound(host, port)
+async def listen(app: ASGIApp, where: ServeSettings, port: int, tls: ssl.SSLContext | None) -> AsyncIterator[Listener]:
+    """Answers until the block is left. Raises OSError, with a sentence, when the port is taken."""
+    sock = _bound(where.host, port)
     scheme = "https" if tls else "http"
     server = Listener(
         uvicorn.Config(
@@ -72,7 +73,7 @@ async def listen(app: ASGIApp, host: str, port: int, tls: ssl.SSLContext | None)
             timeout_graceful_shutdown=DRAIN_S,
             ssl_context_factory=(lambda _config, _default: tls) if tls is not None else None,
         ),
-        f"{scheme}://{host}:{sock.getsockname()[1]}",
+        f"{scheme}://{where.name}:{sock.getsockname()[1]}",
     )
     serving = asyncio.create_task(server.serve([sock]))
     ready = asyncio.create_task(server.ready.wait())
@@ -95,7 +96,8 @@ def _bound(host: str, port: int) -> socket.socket:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         sock.bind(address)
-    except OSError:
+    except OSError as error:
         sock.close()
-        raise
+        reason = f"cannot listen on {host}:{port} ({error.strerror}): give another port, or 0 for a free one"
+        raise OSError(error.errno, reason) from error
     return sock

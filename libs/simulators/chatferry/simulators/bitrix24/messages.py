@@ -4,7 +4,6 @@ import hashlib
 import re
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -183,21 +182,13 @@ class MessageLog:
     def bodies(self, start: int, stop: int) -> list[bytes]:
         return self._bodies[start:stop]
 
-    def people(self, start: int, stop: int) -> set[int]:
-        """Authors, likers and people named by system messages; 0 is left out."""
+    def people_and_files(self, start: int, stop: int) -> tuple[set[int], list[int]]:
+        """Authors, likers and people named by system messages, without 0; and the files of these messages."""
         people = set(self._authors[start:stop])
-        for extra in self._extras_of(start, stop):
-            people.update(extra.people)
+        files: list[int] = []
+        extras = self._extras
+        for message_id in extras.keys() & self.ids[start:stop] if extras else ():
+            people.update(extras[message_id].people)
+            files += extras[message_id].files
         people.discard(0)
-        return people
-
-    def files(self, start: int, stop: int) -> list[int]:
-        return [file_id for extra in self._extras_of(start, stop) for file_id in extra.files]
-
-    def _extras_of(self, start: int, stop: int) -> Iterator[Extra]:
-        if not self._extras:
-            return
-        for message_id in self.ids[start:stop]:
-            extra = self._extras.get(message_id)
-            if extra is not None:
-                yield extra
+        return people, sorted(files)

@@ -93,7 +93,7 @@ class _UrlFiles:
 async def serve(
     portal: Portal, settings: PortalSettings | None = None, where: ServeSettings | None = None
 ) -> AsyncIterator[Running]:
-    """Answers until the block is left. Raises OSError when a port is taken."""
+    """Answers until the block is left. Raises OSError, with a sentence, when a port is taken."""
     settings, where = settings or PortalSettings(), where or ServeSettings()
     clock = ScaledClock(settings.clock_speed)
     engine = Engine(portal, settings, clock, FaultPlan(Random(where.fault_seed)))  # noqa: S311 no secret is made of it
@@ -101,13 +101,13 @@ async def serve(
     board = Switchboard(engine, rest, clock)
     async with AsyncExitStack() as stack:
         state_dir = stack.enter_context(_state_dir(where.state_dir))
-        tls, ca_file = _certificates(where.host, state_dir)
+        tls, ca_file = _certificates(where.name, state_dir)
         stack.push_async_callback(board.close)
 
         async def side(app: ASGIApp, port: int | None, tls: ssl.SSLContext | None = None) -> str | None:
             if port is None:
                 return None
-            listener = await stack.enter_async_context(listen(app, where.host, port, tls))
+            listener = await stack.enter_async_context(listen(app, where, port, tls))
             listeners.append(listener)
             return listener.url
 

@@ -55,3 +55,9 @@ class ServeSettings:
     state_dir: Path | None = None
     """Folder for the CA file and the webhook URL files; None: a temporary one that goes away at the end."""
     fault_seed: int = 1
+    public_host: str | None = None
+    """The name in URLs and in the certificate, where it is not the address to listen on."""
+
+    @property
+    def name(self) -> str:
+        return self.public_host or self.host

@@ -1,7 +1,7 @@
 """What a method is given and what it gives back."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from chatferry.simulators.bitrix24.envelope import Stamp
 from chatferry.simulators.bitrix24.model import Portal, User
@@ -46,6 +46,8 @@ class Reply:
     body: bytes
     next: int | None = None
     total: int | None = None
+    parts: Mapping[str, list[bytes]] = field(default_factory=dict)
+    """Lists inside the result, element by element, so that a reference need not decode the whole."""
 
 
 @dataclass(frozen=True, slots=True)

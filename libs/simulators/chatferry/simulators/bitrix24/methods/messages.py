@@ -34,7 +34,7 @@ def _messages_get(call: Call) -> Reply:
         bodies += reversed(_bodies(call, chat, start, stop))
     if "FIRST_ID" in params and call.context.quirks.unordered_first_id:
         bodies = _unordered(bodies)
-    return Reply(_page(call, chat, spans, bodies))
+    return Reply(_page(call, chat, spans, bodies), parts={"messages": bodies})
 
 
 def _spans(call: Call, chat: Chat, params: Params, limit: int) -> list[Span]:
@@ -91,8 +91,9 @@ def _page(call: Call, chat: Chat, spans: list[Span], bodies: list[bytes]) -> byt
     people: set[int] = set()
     files: list[bytes] = []
     for start, stop in spans:
-        people |= chat.log.people(start, stop)
-        files += [_file(call, file_id) for file_id in chat.log.files(start, stop)]
+        authors, file_ids = chat.log.people_and_files(start, stop)
+        people |= authors
+        files += [_file(call, file_id) for file_id in file_ids]
     return b'{"chat_id":%d,"messages":%b,"users":%b,"files":%b}' % (
         chat.id,
         jsontext.array(bodies),
