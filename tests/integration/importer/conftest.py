@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 import uuid
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
+from tests.integration.importer.world import World, a_world
 
 from chatferry.stack import Addresses
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from importer_world import World, a_world
 
 
 @pytest.fixture

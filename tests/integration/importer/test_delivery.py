@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import orjson
 import pytest
-from importer_world import World, chat, message, user
+from tests.integration.importer.world import World, chat, message, user
 
 pytestmark = pytest.mark.integration
 

@@ -149,17 +149,30 @@ def attempts_before(record: ImportRecord, standing: Standing, retrying: str) -> 
     return standing.attempts if standing.status == retrying and standing.version == record.version else 0
 
 
-def batches(records: Sequence[ImportRecord], items: int, size_bytes: int) -> Iterator[list[ImportRecord]]:
-    """Consecutive records, at most `items` and `size_bytes` of bodies together; a larger record goes alone."""
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """How large a call may be. `failed`: keys that had an attempt before; nothing of their line goes with them."""
+
+    items: int
+    size_bytes: int
+    failed: frozenset[str] = frozenset()
+
+
+def batches(records: Sequence[ImportRecord], cut: Cut) -> Iterator[list[ImportRecord]]:
+    """Consecutive records, never more than the cut allows; a record larger than that goes alone."""
     batch: list[ImportRecord] = []
+    doubtful: set[Line] = set()
     held = 0
     for record in records:
         size = len(record.body)
-        if batch and (len(batch) == items or held + size > size_bytes):
+        if batch and (len(batch) == cut.items or held + size > cut.size_bytes or record.line in doubtful):
             yield batch
             batch, held = [], 0
+            doubtful.clear()
         batch.append(record)
         held += size
+        if record.key in cut.failed:
+            doubtful.add(record.line)
     if batch:
         yield batch
 

@@ -23,6 +23,10 @@ class Lines:
     def __contains__(self, line: Line) -> bool:
         return line in self._timed or line in self._gated
 
+    def has_moment(self, line: Line) -> bool:
+        """Whether the line waits for a retry, rather than at the gate."""
+        return line in self._timed
+
     def __len__(self) -> int:
         return len(self._timed) + len(self._gated)
 

@@ -16,6 +16,7 @@ from chatferry.importer.caller import Caller, PoisonedError
 from chatferry.importer.domain import (
     EXHAUSTED,
     PERMANENT,
+    Cut,
     ImportRecord,
     Standing,
     attempts_before,
@@ -78,7 +79,9 @@ class Sender:
                 raise outcome
 
     async def _lane(self, round_: Round, records: Sequence[ImportRecord]) -> None:
-        for batch in batches(records, self._rules.items(round_.entity), self._rules.batch_bytes):
+        failed = frozenset(key for key, standing in round_.standings.items() if standing.attempts)
+        cut = Cut(self._rules.items(round_.entity), self._rules.batch_bytes, failed)
+        for batch in batches(records, cut):
             await round_.settler.room()
             if round_.stopped or round_.settler.failed:
                 return
@@ -93,7 +96,8 @@ class Sender:
         if not sendable:
             return
         try:
-            results = await self._caller.call(round_.entity, sendable, known_bad=known_bad)
+            tried = len(sendable) == 1 and round_.standings[sendable[0].key].attempts > 0
+            results = await self._caller.call(round_.entity, sendable, known_bad=known_bad or tried)
         except PoisonedError as poisoned:
             if len(sendable) == 1:
                 round_.settler.add(
@@ -107,11 +111,20 @@ class Sender:
 
     def _admit(self, round_: Round, batch: Sequence[ImportRecord]) -> list[ImportRecord]:
         """Whose line has begun to wait stays behind."""
-        behind = [record for record in batch if record.line in self._lines]
-        if not behind:
-            return list(batch)
-        round_.settler.add([Waits(record, Behind.BEHIND) for record in behind])
-        return [record for record in batch if record.line not in self._lines]
+        free: list[ImportRecord] = []
+        behind: list[ImportRecord] = []
+        for record in batch:
+            (behind if self._waits(record) else free).append(record)
+        if behind:
+            round_.settler.add([Waits(record, Behind.BEHIND) for record in behind])
+        return free
+
+    def _waits(self, record: ImportRecord) -> bool:
+        if record.line not in self._lines:
+            return False
+        # Where nothing passes a dead record, its replay is what the whole line waits for.
+        replay = record.envelope.replay_of is not None and not self._rules.may_pass_dead
+        return not replay or self._lines.has_moment(record.line)
 
     async def _take(self, round_: Round, batch: Sequence[ImportRecord], results: Sequence[ItemResult]) -> None:
         believed = await self._caller.weigh(round_.entity, batch, results)

@@ -253,7 +253,7 @@ class World:
         """Poll; fail with what was waited for."""
         try:
             async with asyncio.timeout(seconds):
-                while not await condition():
+                while not await condition():  # noqa: ASYNC110
                     await asyncio.sleep(0.05)
         except TimeoutError:
             raise AssertionError(f"not within {seconds} s: {what}; {await self.picture()}") from None
