@@ -79,6 +79,12 @@ async def test_the_filters_of_the_recent_list_choose_kinds(owner: Rest, portal: 
     assert await kinds(ONLY_CHANNEL="Y") == {"N"}
 
 
+async def test_the_chat_of_a_group_is_found_by_the_groups_number(owner: Rest, portal: Portal) -> None:
+    chat = next(chat for chat in portal.chats.values() if chat.entity_type == "SONET_GROUP")
+    assert (await owner.result("im.dialog.get", {"DIALOG_ID": f"sg{chat.entity_id}"}))["id"] == chat.id
+    assert await owner.error("im.dialog.get", {"DIALOG_ID": "sg999999"}) == (403, "ACCESS_ERROR")
+
+
 async def test_a_hidden_chat_is_missing_in_the_recent_list_alone(running: Running, employee: Rest) -> None:
     running.changes.hide_chat(11, 1)
     rows, _ = await all_recent(employee, 200)

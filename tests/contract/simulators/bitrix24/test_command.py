@@ -65,6 +65,12 @@ def test_a_portal_is_served_until_sigterm_and_the_same_options_serve_it_again(tm
         ((), "say which portal: either --data DIR or --seed N"),
         (("--data", "/nowhere"), "/nowhere is not a folder: give one with users.jsonl, chats.jsonl and messages.jsonl"),
         (("--seed", "1", "--bucket", "wide"), "--bucket: 'wide' is not a number; see --help for the form"),
+        (("--seed", "1", "--speed", "0"), "--speed must be above zero, not 0"),
+        (
+            ("--seed", "1", "--odd", "x=1"),
+            "--odd: 'x' is no kind of odd messages; kinds: lone_surrogates, "
+            "control_characters, long_texts, dates_without_offset, impossible_dates, missing_ids, missing_authors",
+        ),
         (("--seed", "1", "--webhook", "2"), "no webhook for user 2: the portal has no such user"),
     ],
 )

@@ -21,17 +21,11 @@ from chatferry.simulators.bitrix24.server import Running, new_webhook, serve
 from chatferry.simulators.bitrix24.settings import PortalSettings, Quirks, RateBucket, ServeSettings
 from chatferry.simulators.bitrix24.writer import OddData
 
+OWNER = 0
+"""Stands for the owner account where a user id is asked for."""
 ODD_KINDS = tuple(item.name for item in fields(OddData))
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
-
-@app.callback()
-def _root() -> None:
-    """A simulated Bitrix24 portal."""
-
-
-@app.command("serve")
 def serve_command(
     data: Annotated[Path | None, typer.Option(help="folder with users.jsonl, chats.jsonl, messages.jsonl")] = None,
     seed: Annotated[int | None, typer.Option(help="generate a portal from this seed instead")] = None,
@@ -42,6 +36,9 @@ def serve_command(
         list[str] | None,
         typer.Option(help=f"odd messages as KIND=COUNT; kinds: {', '.join(ODD_KINDS)}; may be repeated"),
     ] = None,
+    hidden_history: Annotated[float, typer.Option(help="share of chats with hidden history, 0 to 1")] = 0.0,
+    hidden_recent: Annotated[float, typer.Option(help="share of chats hidden from recent lists, 0 to 1")] = 0.0,
+    unread: Annotated[float, typer.Option(help="share of chats with unread messages, 0 to 1")] = 0.0,
     host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
     public_host: Annotated[str | None, typer.Option(help="name for URLs and the certificate, if not --host")] = None,
     port: Annotated[int, typer.Option(help="HTTP port, 0: a free one, -1: no plain HTTP")] = 0,
@@ -57,7 +54,7 @@ def serve_command(
     https_required: Annotated[bool, typer.Option(help="refuse plain HTTP with INVALID_REQUEST")] = False,
     message_list: Annotated[bool, typer.Option(help="offer im.chat.message.list")] = False,
     webhook: Annotated[
-        list[int] | None, typer.Option(help="user id to make a webhook for; may be repeated; none: the owner account")
+        list[int] | None, typer.Option(help="user id to make a webhook for, 0: the owner account; may be repeated")
     ] = None,
     secret: Annotated[str | None, typer.Option(help="webhook secret, the same for all; none: drawn")] = None,
     scopes: Annotated[str, typer.Option(help="scopes of the webhooks, comma-separated")] = ",".join(ALL_SCOPES),
@@ -74,17 +71,25 @@ def serve_command(
             https_required=https_required,
             quirks=Quirks(planning_message_list=message_list),
         )
-        size = GeneratorSettings(seed or 0, users, chats, messages, odd=read_odd(odd or ()))
+        size = GeneratorSettings(
+            seed=seed or 0,
+            users=users,
+            chats=chats,
+            messages=messages,
+            hidden_history_share=hidden_history,
+            hidden_recent_share=hidden_recent,
+            unread_share=unread,
+            odd=read_odd(odd or ()),
+        )
         portal = make_portal(data, None if seed is None else size)
-        for user_id in webhook or [max(portal.users)]:
-            new_webhook(portal, user_id, secret, tuple(scopes.split(",")))
+        for user_id in webhook or [OWNER]:
+            new_webhook(portal, user_id or max(portal.users), secret, tuple(scopes.split(",")))
         where = ServeSettings(
             host, _port(port), _port(https_port), _port(control_port), state_dir, public_host=public_host
         )
         uvloop.run(run(portal, settings, where))
     except (ValueError, OSError) as error:
-        reason = error.strerror if isinstance(error, OSError) else None
-        sys.stderr.write(f"{reason or error}\n")
+        sys.stderr.write(f"{_sentence(error)}\n")
         raise typer.Exit(2) from None
 
 
@@ -147,6 +152,12 @@ def read_odd(items: Iterable[str]) -> OddData:
     return OddData(**counts)
 
 
+def _sentence(error: ValueError | OSError) -> str:
+    if not isinstance(error, OSError) or error.strerror is None:
+        return str(error)
+    return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+
+
 def _above_zero(number: float, option: str) -> float:
     if number <= 0:
         raise PortalDataError(f"{option} must be above zero, not {number:g}")
@@ -170,5 +181,12 @@ def _port(number: int) -> int | None:
     return None if number < 0 else number
 
 
+def _root() -> None:
+    """A simulated Bitrix24 portal."""
+
+
 def main() -> None:
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.callback()(_root)
+    app.command("serve")(serve_command)
     app()

@@ -15,6 +15,7 @@ from chatferry.simulators.bitrix24.transport import TRANSPORT_KEY
 
 TICK_S = 1
 """How often the server looks after its Date header."""
+KEEP_ALIVE_S = 75
 DRAIN_S = 1
 """How long requests in flight may go on when the server is stopped."""
 
@@ -70,6 +71,7 @@ async def listen(app: ASGIApp, where: ServeSettings, port: int, tls: ssl.SSLCont
             access_log=False,
             proxy_headers=False,
             server_header=False,
+            timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=DRAIN_S,
             ssl_context_factory=(lambda _config, _default: tls) if tls is not None else None,
         ),

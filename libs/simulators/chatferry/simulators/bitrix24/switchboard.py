@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from random import Random
 from typing import Any
 
@@ -49,17 +50,20 @@ class Switchboard:
         return self.activity
 
     def stop_activity(self) -> Mapping[str, int]:
-        """What was done, by kind of change."""
-        if self._task is not None:
-            self._task.cancel()
-            self._task = None
+        """What was done, by kind of change; raises what ended it before its time."""
+        task, self._task = self._task, None
+        if task is not None and task.done():
+            task.result()
+        elif task is not None:
+            task.cancel()
         return self.activity.done if self.activity else {}
 
     async def close(self) -> None:
         task = self._task
         self.stop_activity()
         if task is not None:
-            await asyncio.wait({task})
+            with suppress(asyncio.CancelledError):
+                await task
 
     def set_bucket(self, bucket: RateBucket | None) -> None:
         self.rest.buckets.bucket = bucket

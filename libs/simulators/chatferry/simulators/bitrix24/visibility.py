@@ -27,12 +27,15 @@ class View:
         return chat
 
     def dialog(self, dialog_id: object) -> Chat:
-        """`chat12`, or a user id for the private dialog with that user."""
+        """`chat12`, `sg7` for the chat of group 7, or a user id for the private dialog with that user."""
         if dialog_id in (None, "", 0, "0"):
             raise PortalError("DIALOG_ID_EMPTY")
         text = str(dialog_id)
         if text.startswith("chat"):
             return self.chat(as_int(text[4:]))
+        if text.startswith("sg"):
+            group_chat = self.portal.object_chat("SONET_GROUP", text[2:])
+            return self.chat(group_chat.id if group_chat else None)
         partner = as_int(text)
         chat = None if partner is None else self.portal.private_chat(self.webhook.user_id, partner)
         if chat is None or not self.sees(chat):
