@@ -1,0 +1,329 @@
+"""The importer's ports in memory, with a crash that can be put before or after any write."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from chatferry.common.contracts.target import ItemResult
+from chatferry.common.documents import IMPORT_OK, NEW
+from chatferry.common.entities import Entity
+from chatferry.common.streaming.records import Partition, StoredRecord
+from chatferry.importer.domain import FamilyState, ImportRecord, Line, Standing, place_of
+from chatferry.importer.ports import CallFailedError, Dead, Done, ParkedRow, StoredLine, Trouble
+
+
+class CrashError(Exception):
+    """The process died here."""
+
+
+class FakeClock:
+    """Time that moves when somebody sleeps or the test says so."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def now(self) -> datetime:
+        return datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=self.seconds)
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+    async def sleep(self, seconds: float) -> None:
+        self.seconds += seconds
+
+
+@dataclass
+class Faults:
+    """Counts writes; dies at the chosen one, `after` it or before it, and stays dead until revived."""
+
+    crash_at: int | None = None
+    after: bool = False
+    seen: list[str] = field(default_factory=list)
+    dead: bool = False
+
+    def before(self, what: str) -> None:
+        if self.dead:
+            raise CrashError
+        self.seen.append(what)
+        if not self.after and len(self.seen) - 1 == self.crash_at:
+            self.dead = True
+            raise CrashError
+
+    def done(self) -> None:
+        if self.dead:
+            raise CrashError
+        if self.after and len(self.seen) - 1 == self.crash_at:
+            self.dead = True
+            raise CrashError
+
+
+@dataclass
+class FakeStore:
+    """Every collection; each port below is a view of it."""
+
+    faults: Faults = field(default_factory=Faults)
+    documents: dict[str, dict[str, Any]] = field(default_factory=dict)
+    ids: dict[str, str] = field(default_factory=dict)
+    parked: dict[str, dict[str, Any]] = field(default_factory=dict)
+    dead: dict[str, dict[str, Any]] = field(default_factory=dict)
+    families: dict[str, FamilyState] = field(default_factory=dict)
+    results: list[tuple[str, str, int, str]] = field(default_factory=list)
+    copies: list[Dead] = field(default_factory=list)
+
+    def add(self, key: str, version: int) -> None:
+        """What the extractor does before it publishes."""
+        before = self.documents.get(key, {})
+        self.documents[key] = {**before, "version": version, "status": NEW, "payload_hash": f"hash of {version}"}
+
+
+class FakeRecords:
+    """Port `Records`."""
+
+    def __init__(self, store: FakeStore) -> None:
+        self._store = store
+
+    async def standings(self, entity: Entity, keys: Collection[str]) -> dict[str, Standing]:
+        found = {key: self._store.documents[key] for key in keys if key in self._store.documents}
+        return {
+            key: Standing(
+                d["version"], d["status"], d.get("imported_version", 0), d.get("attempts", 0), "last_error" in d
+            )
+            for key, d in found.items()
+        }
+
+    async def imported(self, entity: Entity, keys: Collection[str]) -> set[str]:
+        return {key for key in keys if self._store.documents.get(key, {}).get("imported_version", 0) > 0}
+
+    async def mark_done(self, entity: Entity, done: Sequence[Done]) -> None:
+        self._store.faults.before("status done")
+        for one in done:
+            document = self._store.documents[one.record.key]
+            if document["version"] == one.record.version:
+                document.update(
+                    status=IMPORT_OK,
+                    imported_version=one.record.version,
+                    imported_hash=document["payload_hash"],
+                    target_id=one.target_id or document.get("target_id"),
+                )
+                document.pop("last_error", None)
+                document.pop("attempts", None)
+            elif document["version"] > one.record.version:
+                document["imported_version"] = max(document.get("imported_version", 0), one.record.version)
+        self._store.faults.done()
+
+    async def mark_failed(self, entity: Entity, status: str, failed: Sequence[tuple[str, int, int, str]]) -> None:
+        self._store.faults.before(f"status {status}")
+        for key, version, attempts, code in failed:
+            document = self._store.documents.get(key)
+            if document and document["version"] == version and document.get("imported_version", 0) < version:
+                document.update(status=status, attempts=attempts, last_error=code)
+        self._store.faults.done()
+
+
+class FakeIds:
+    """Port `Ids`."""
+
+    def __init__(self, store: FakeStore) -> None:
+        self._store = store
+
+    async def learn(self, entity: Entity, ids: Mapping[str, str]) -> None:
+        self._store.faults.before("id map")
+        self._store.ids.update(ids)
+        self._store.faults.done()
+
+
+class FakeParked:
+    """Ports `Parked` and `ParkedView`."""
+
+    def __init__(self, store: FakeStore) -> None:
+        self._store = store
+
+    async def park(self, rows: Sequence[tuple[ImportRecord, str, datetime | None]]) -> None:
+        self._store.faults.before("park")
+        for record, reason, not_before in rows:
+            row = {"record": record, "reason": reason, "not_before": not_before}
+            self._store.parked.setdefault(place_of(record.raw), row)
+        self._store.faults.done()
+
+    async def postpone(self, moments: Mapping[str, datetime]) -> None:
+        self._store.faults.before("postpone")
+        for place, moment in moments.items():
+            self._store.parked[place].update(reason="retry", not_before=moment)
+        self._store.faults.done()
+
+    async def drop(self, places: Collection[str]) -> None:
+        if not places:
+            return
+        self._store.faults.before("drop")
+        for place in places:
+            self._store.parked.pop(place, None)
+        self._store.faults.done()
+
+    async def lines(self, partitions: Collection[Partition]) -> list[StoredLine]:
+        lines: dict[Line, list[dict[str, Any]]] = {}
+        for row in sorted(self._store.parked.values(), key=lambda row: row["record"].raw.offset):
+            line = row["record"].line
+            if (line.topic, line.partition) in partitions:
+                lines.setdefault(line, []).append(row)
+        return [
+            StoredLine(line, rows[0]["reason"], _moment(rows[0]), rows[-1]["record"].raw.offset)
+            for line, rows in lines.items()
+        ]
+
+    async def rows(self, partition: Partition, parents: Collection[int], limit: int) -> tuple[list[ParkedRow], bool]:
+        found = [
+            row
+            for row in self._store.parked.values()
+            if (row["record"].raw.topic, row["record"].raw.partition) == partition
+            and row["record"].line.parent in parents
+        ]
+        found.sort(key=lambda row: (row["record"].line.parent, row["record"].raw.offset))
+        return [ParkedRow(_stored(row["record"]), _moment(row)) for row in found[:limit]], len(found) <= limit
+
+    async def known(self, places: Collection[str]) -> set[str]:
+        return set(places) & set(self._store.parked)
+
+    async def counts(self) -> dict[str, int]:
+        return {"chat_messages": len(self._store.parked)}
+
+
+class FakeDeadLetters:
+    """Ports `DeadLetters` and `DeadView`."""
+
+    def __init__(self, store: FakeStore) -> None:
+        self._store = store
+
+    async def open(self, dead: Sequence[Dead]) -> None:
+        self._store.faults.before("dead row")
+        for one in dead:
+            self._store.dead.setdefault(place_of(one.raw), {"dead": one, "state": "dead", "copied": False})
+        self._store.faults.done()
+
+    async def uncopied(self, partitions: Collection[Partition], limit: int) -> list[Dead]:
+        rows = [row["dead"] for row in self._store.dead.values() if not row["copied"]]
+        return [row for row in rows if (row.raw.topic, row.raw.partition) in partitions][:limit]
+
+    async def copied(self, places: Collection[str]) -> None:
+        self._store.faults.before("dead copied")
+        for place in places:
+            self._store.dead[place]["copied"] = True
+        self._store.faults.done()
+
+    async def resolve(self, replayed: Collection[str], newer: Mapping[str, int]) -> None:
+        self._store.faults.before("dead resolved")
+        for place, row in self._store.dead.items():
+            record = row["dead"].record
+            if row["state"] not in ("dead", "replaying"):
+                continue
+            if place in replayed:
+                row["state"] = "replayed"
+            elif record is not None and record.version < newer.get(record.key, 0):
+                row["state"] = "superseded"
+        self._store.faults.done()
+
+    async def known(self, places: Collection[str]) -> set[str]:
+        return set(places) & set(self._store.dead)
+
+    async def last_offsets(self, partitions: Mapping[Partition, int]) -> dict[Partition, int]:
+        last: dict[Partition, int] = {}
+        for row in self._store.dead.values():
+            raw = row["dead"].raw
+            partition = Partition(raw.topic, raw.partition)
+            if partition in partitions and raw.offset >= partitions[partition]:
+                last[partition] = max(raw.offset, last.get(partition, 0))
+        return last
+
+    async def holding(self, entity: Entity, parents: Collection[int]) -> set[int]:
+        living = [row["dead"].record for row in self._store.dead.values() if row["state"] in ("dead", "replaying")]
+        lines = {record.line.parent for record in living if record is not None and record.entity is entity}
+        return lines & set(parents)
+
+
+class FakeEvents:
+    """Port `Events`."""
+
+    def __init__(self, store: FakeStore) -> None:
+        self._store = store
+
+    async def imported(self, done: Sequence[Done]) -> None:
+        self._store.faults.before("results")
+        self._store.results += [("imported", d.record.key, d.record.version, d.status) for d in done]
+        self._store.faults.done()
+
+    async def failed(self, dead: Sequence[Dead]) -> None:
+        self._store.faults.before("results of dead")
+        self._store.results += [("failed", d.record.key, d.record.version, d.code) for d in dead if d.record]
+        self._store.faults.done()
+
+    async def copy_dead(self, dead: Sequence[Dead]) -> None:
+        self._store.faults.before("copy")
+        self._store.copies += dead
+        self._store.faults.done()
+
+
+class FakeFamilies:
+    """Port `Families`."""
+
+    def __init__(self, store: FakeStore) -> None:
+        self._store = store
+
+    async def states(self) -> dict[str, FamilyState]:
+        return dict(self._store.families)
+
+    async def block(self, family: str, sentence: str | None) -> None:
+        before = self._store.families.get(family, FamilyState(set_open=True, blocked=None))
+        self._store.families[family] = FamilyState(before.set_open, sentence)
+
+
+class FakeTarget:
+    """Port `Target`. `errors`: key -> how many times it fails, and whether that is temporary."""
+
+    def __init__(self, faults: Faults) -> None:
+        self._faults = faults
+        self.stored: dict[str, int] = {}
+        self.order: list[tuple[str, int]] = []
+        self.errors: dict[str, tuple[int, bool]] = {}
+        self.poison: set[str] = set()
+        self.away: Trouble | None = None
+        self.calls: list[list[str]] = []
+
+    async def send(self, entity: Entity, records: Sequence[ImportRecord]) -> list[ItemResult]:
+        if self.away is not None:
+            raise CallFailedError(self.away, "target.away", "away")
+        self._faults.before("call")
+        self.calls.append([record.key for record in records])
+        if any(record.key in self.poison for record in records):
+            raise CallFailedError(Trouble.SHAKY, "target.http_500", "poisoned")
+        results = [self._take(record) for record in records]
+        self._faults.done()
+        return results
+
+    async def probe(self, entity: Entity) -> None:
+        if self.away is not None:
+            raise CallFailedError(self.away, "target.away", "away")
+
+    def _take(self, record: ImportRecord) -> ItemResult:
+        times, temporary = self.errors.get(record.key, (0, False))
+        if times:
+            self.errors[record.key] = (times - 1, temporary)
+            return ItemResult(key=record.key, status="error", code="NO", retryable=temporary)
+        before = self.stored.get(record.key, 0)
+        if before >= record.version:
+            return ItemResult(
+                key=record.key, status="unchanged" if before == record.version else "stale", id=f"t{record.key}"
+            )
+        self.stored[record.key] = record.version
+        self.order.append((record.key, record.version))
+        return ItemResult(key=record.key, status="updated" if before else "created", id=f"t{record.key}")
+
+
+def _moment(row: Mapping[str, Any]) -> float:
+    return row["not_before"].timestamp() if row["not_before"] else 0.0
+
+
+def _stored(record: ImportRecord) -> StoredRecord:
+    raw = record.raw
+    return StoredRecord(raw.topic, raw.partition, raw.offset, raw.timestamp, raw.key, raw.value, tuple(raw.headers))

@@ -1,0 +1,109 @@
+"""The pure rules."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.unit.importer.machine import Machine, message
+
+from chatferry.common.entities import ENTITIES
+from chatferry.importer.domain import (
+    Cut,
+    ImportRecord,
+    Standing,
+    UndecodableError,
+    Verdict,
+    Window,
+    batches,
+    judge,
+    lanes,
+    own_code,
+    read_record,
+    retry_delay,
+)
+
+MESSAGES = ENTITIES["chat_messages"]
+
+
+def _record(number: int, chat_id: int, text: str = "t", replay_of: str | None = None) -> ImportRecord:
+    raw = Machine().publish("chat_messages", message(number, chat_id, text), version=5, replay_of=replay_of)
+    return read_record(raw, MESSAGES, "p")
+
+
+@given(st.lists(st.tuples(st.integers(1, 5), st.integers(0, 400)), max_size=30), st.integers(1, 7))
+def test_batches_keep_all_records_in_order_and_within_bounds(shapes: list[tuple[int, int]], items: int) -> None:
+    records = [_record(n + 1, chat_id, "x" * size) for n, (chat_id, size) in enumerate(shapes)]
+    failed = frozenset(record.key for record in records[::5])
+    cut = list(batches(records, Cut(items, 1_000, failed)))
+    assert [record for batch in cut for record in batch] == records
+    for batch in cut:
+        assert len(batch) <= items
+        assert len(batch) == 1 or sum(len(record.body) for record in batch) <= 1_000
+        for place, record in enumerate(batch):
+            assert record.key not in failed or record.line not in [later.line for later in batch[place + 1 :]]
+
+
+@given(st.lists(st.integers(1, 9), max_size=40), st.integers(1, 5))
+def test_a_line_is_whole_and_in_order_in_one_lane(chats: list[int], count: int) -> None:
+    records = [_record(n + 1, chat_id) for n, chat_id in enumerate(chats)]
+    sorted_out = lanes(records, count)
+    assert sum(len(lane) for lane in sorted_out) == len(records)
+    for chat_id in set(chats):
+        holding = [lane for lane in sorted_out if any(record.line.parent == chat_id for record in lane)]
+        assert len(holding) == 1
+        assert [r for r in holding[0] if r.line.parent == chat_id] == [r for r in records if r.line.parent == chat_id]
+
+
+@given(st.binary(max_size=60) | st.none(), st.binary(max_size=5) | st.none(), st.booleans())
+def test_reading_never_raises_anything_but_undecodable(value: bytes | None, key: bytes | None, good: bool) -> None:
+    machine = Machine()
+    headers = machine.publish("chat_messages", message(1, 2)).headers if good else ((("ce_id", b"\xff")),)
+    raw = machine.append("chat_messages", 2, value, headers)
+    with pytest.raises(UndecodableError) as broken:
+        read_record(raw, MESSAGES, "p")
+    assert broken.value.code.count(".") == 1
+
+
+@pytest.mark.parametrize(
+    ("standing", "replay_of", "verdict"),
+    [
+        (None, None, Verdict.UNKNOWN),
+        (Standing(5, "NEW", 0, 0, erred=False), None, Verdict.SEND),
+        (Standing(5, "NEW", 4, 0, erred=False), None, Verdict.SEND),
+        (Standing(5, "IMPORT_OK", 5, 0, erred=False), None, Verdict.DONE),
+        (Standing(9, "NEW", 6, 0, erred=False), None, Verdict.DONE),
+        (Standing(9, "IMPORT_ERR", 0, 0, erred=True), None, Verdict.SEND),
+        (Standing(5, "IMPORT_ERR", 0, 3, erred=True), None, Verdict.DEAD),
+        (Standing(5, "IMPORT_ERR", 0, 3, erred=True), "p.chat_messages/0/1", Verdict.SEND),
+        (Standing(5, "SKIPPED", 0, 3, erred=True), None, Verdict.SET_ASIDE),
+        (Standing(5, "ERROR_RETRY", 0, 1, erred=True), None, Verdict.SEND),
+    ],
+)
+def test_what_is_due_follows_from_the_document(
+    standing: Standing | None, replay_of: str | None, verdict: Verdict
+) -> None:
+    assert judge(_record(1, 2, replay_of=replay_of), standing) is verdict
+
+
+def test_there_is_one_attempt_more_than_delays_and_each_delay_is_spread_by_a_fifth_at_most() -> None:
+    assert retry_delay(1, (2.0, 6.0), 0.0) == 2.0
+    assert retry_delay(2, (2.0, 6.0), 1.0) == pytest.approx(7.2)
+    assert retry_delay(3, (2.0, 6.0), 0.5) is None
+
+
+def test_a_code_that_could_be_text_is_not_passed_on() -> None:
+    assert own_code("PARENT_MISSING") == "target.PARENT_MISSING"
+    assert own_code("Dear Anna, ...") == "target.error"
+    assert own_code("A" * 49) == "target.error"
+    assert own_code(None) == "target.error"
+
+
+def test_more_than_half_of_the_last_hundred_is_an_outage() -> None:
+    window = Window()
+    window.add([True] * 50)
+    assert not window.outage()
+    window.add([True])
+    assert window.outage()
+    window.add([False] * 50)
+    assert not window.outage()

@@ -1,0 +1,158 @@
+"""Order, parking, retry, bisect, outages and redelivery, over fakes."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.unit.importer.fakes import Faults
+from tests.unit.importer.machine import Machine, chat, message
+
+from chatferry.importer.ports import Trouble
+from chatferry.importer.sending import SendRules
+
+
+def _chat(machine: Machine, chat_id: int, count: int) -> None:
+    machine.publish("chats", chat(chat_id))
+    for index in range(1, count + 1):
+        machine.publish("chat_messages", message(index * 100 + chat_id, chat_id))
+
+
+async def test_messages_that_come_before_their_chat_wait_for_it() -> None:
+    machine = Machine()
+    for index in range(1, 5):
+        machine.publish("chat_messages", message(index * 100 + 1, 1))
+    await machine.run(5)
+    assert machine.target.stored == {}
+    assert len(machine.store.parked) == 4
+    machine.publish("chats", chat(1))
+    await machine.run(10)
+    assert machine.applied(1) == [101, 201, 301, 401]
+    assert machine.store.parked == {}
+
+
+async def test_an_outage_leaves_every_record_as_it_was() -> None:
+    machine = Machine()
+    _chat(machine, 1, 10)
+    for trouble in (Trouble.SHAKY, Trouble.THROTTLED, Trouble.DENIED):
+        machine.target.away = trouble
+        await machine.run(5)
+        assert {d["status"] for d in machine.store.documents.values()} == {"NEW"}
+        assert sum(machine.committed.values()) == 0
+        assert {away.part for away in machine.outages} == {"target"}
+    machine.target.away = None
+    await machine.run(10)
+    assert {d["status"] for d in machine.store.documents.values()} == {"IMPORT_OK"}
+    assert machine.store.dead == {}
+
+
+async def test_a_denied_call_blocks_the_family_and_a_good_probe_frees_it() -> None:
+    machine = Machine()
+    _chat(machine, 1, 1)
+    machine.target.away = Trouble.DENIED
+    await machine.run(2)
+    assert machine.store.families["chats"].blocked == "away"
+    machine.target.away = None
+    await machine.caller.recheck()
+    assert machine.store.families["chats"].blocked is None
+
+
+async def test_two_poisons_alone_in_their_chats_die_and_do_not_look_like_an_outage() -> None:
+    machine = Machine()
+    _chat(machine, 1, 3)
+    _chat(machine, 2, 3)
+    machine.target.errors = {"source:chat:msg:101": (99, True), "source:chat:msg:102": (99, True)}
+    await machine.run(30)
+    assert machine.store.documents["source:chat:msg:101"]["status"] == "IMPORT_ERR"
+    assert machine.store.documents["source:chat:msg:102"]["status"] == "IMPORT_ERR"
+    assert len(machine.store.dead) == 2
+    assert sum(d["status"] == "IMPORT_OK" for d in machine.store.documents.values()) == 6
+
+
+async def test_a_batch_that_fails_while_the_target_is_well_is_bisected_in_order() -> None:
+    machine = Machine(SendRules(lanes=1, batch_items={"chat_messages": 8}))
+    machine.at_once = 20
+    _chat(machine, 2, 8)
+    machine.target.poison = {"source:chat:msg:502"}
+    await machine.run(30)
+    assert machine.applied(2) == [102, 202, 302, 402, 602, 702, 802]
+    [row] = machine.store.dead.values()
+    assert (row["dead"].attempts, row["dead"].code) == (3, "target.http_500")
+
+
+async def test_a_skipped_redelivery_publishes_its_result_again() -> None:
+    machine = Machine()
+    _chat(machine, 1, 3)
+    await machine.run(5)
+    machine.committed.clear()
+    await machine.run(5)
+    assert len(machine.target.order) == 4
+    assert sorted(result[3] for result in machine.store.results) == ["created"] * 4 + ["skipped"] * 4
+
+
+async def test_redelivered_offsets_that_are_parked_or_dead_are_finished_without_a_call() -> None:
+    machine = Machine()
+    for index in range(1, 5):
+        machine.publish("chat_messages", message(index * 100 + 1, 1))
+    machine.append("chat_messages", 1, b"{", ())
+    await machine.run(3)
+    parked, dead = dict(machine.store.parked), dict(machine.store.dead)
+    machine.committed.clear()
+    await machine.run(3)
+    assert machine.store.parked == parked
+    assert machine.store.dead == dead
+    assert len(machine.store.copies) == 1
+    assert machine.target.calls == []
+    assert sum(machine.committed.values()) == 5
+
+
+async def test_new_content_begins_its_attempts_anew_and_an_older_version_is_superseded() -> None:
+    machine = Machine()
+    _chat(machine, 1, 1)
+    machine.target.errors = {"source:chat:msg:101": (2, True)}
+    await machine.run(2)
+    machine.publish("chat_messages", message(101, 1, "edited"), version=2)
+    await machine.run(30)
+    document = machine.store.documents["source:chat:msg:101"]
+    assert (document["status"], document["imported_version"]) == ("IMPORT_OK", 2)
+    assert machine.store.dead == {}
+
+
+_EVENT = st.tuples(st.sampled_from(["message", "message", "message", "chat", "edit"]), st.integers(1, 4))
+_ERRORS = st.dictionaries(
+    st.tuples(st.integers(1, 12), st.integers(1, 4)), st.tuples(st.integers(1, 4), st.booleans()), max_size=4
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(_EVENT, min_size=1, max_size=40), _ERRORS, st.integers(0, 60) | st.none(), st.booleans())
+async def test_every_record_ends_and_order_holds_whatever_happens(
+    events: list[tuple[str, int]],
+    errors: dict[tuple[int, int], tuple[int, bool]],
+    crash_at: int | None,
+    after: bool,
+) -> None:
+    machine = Machine(faults=Faults(crash_at=crash_at, after=after))
+    machine.target.errors = {f"source:chat:msg:{n * 100 + c}": error for (n, c), error in errors.items()}
+    last: dict[int, int] = {}
+    chats: set[int] = set()
+    for number, (kind, chat_id) in enumerate(events, start=1):
+        if kind == "chat":
+            chats.add(chat_id)
+            machine.publish("chats", chat(chat_id, f"{number}"), version=number)
+        elif kind == "message" or chat_id not in last:
+            last[chat_id] = last.get(chat_id, 0) + 1
+            machine.publish("chat_messages", message(last[chat_id] * 100 + chat_id, chat_id), version=number)
+        else:
+            edited = last[chat_id] * 100 + chat_id
+            machine.publish("chat_messages", message(edited, chat_id, f"{number}"), version=number)
+    await machine.run(60)
+    assert all(machine.committed[p] == len(log) for p, log in machine.logs.items())
+    for key, document in machine.store.documents.items():
+        waiting = "msg" in key and int(key[-2:]) not in chats
+        assert document["status"] in (("NEW",) if waiting else ("IMPORT_OK", "IMPORT_ERR")), key
+        assert machine.target.stored.get(key, 0) == document.get("imported_version", 0)
+    assert all(int(row["record"].line.parent) not in chats for row in machine.store.parked.values())
+    failing = {n * 100 + c for n, c in errors}
+    for chat_id in chats:
+        firsts = list(dict.fromkeys(number for number in machine.applied(chat_id) if number not in failing))
+        assert firsts == sorted(firsts)
