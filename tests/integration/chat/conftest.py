@@ -20,10 +20,8 @@ def project() -> str:
 
 
 @pytest.fixture(scope="module")
-def target(
-    stack_addresses: Addresses, project: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[TargetProcess]:
-    with running_target(tmp_path_factory.mktemp("target"), stack_addresses.mongodb, project) as running:
+def target(stack_addresses: Addresses, project: str, folder: Path) -> Iterator[TargetProcess]:
+    with running_target(folder, stack_addresses.mongodb, project) as running:
         yield running
 
 

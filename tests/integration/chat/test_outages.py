@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -89,19 +90,10 @@ def test_a_batch_cut_in_the_middle_is_not_claimed_and_can_be_sent_again(
 def test_a_target_started_before_mongodb_waits_for_it(stack_addresses: Addresses, project: str, folder: Path) -> None:
     relay = CuttableMongo(stack_addresses.mongodb)
     relay.cut()
-    mended = False
-
-    def look() -> None:
-        nonlocal mended
-        relay.mend()
-        mended = True
-
-    import threading
-
-    timer = threading.Timer(3, look)
+    timer = threading.Timer(3, relay.mend)
     timer.start()
     with running_target(folder, relay.url, f"{project}-late", CHATFERRY_MONGODB_TIMEOUT_MS="300") as late:
-        assert mended
+        assert timer.finished.is_set()
         speaker = Speaker(late.url)
         assert speaker.done("count", entity="chats") == {"count": 0}
         speaker.close()

@@ -11,8 +11,7 @@ from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from chatferry.chat.domain.items import kinds_of
-from chatferry.chat.handlers import VERBS, Kinds
+from chatferry.chat.handlers import VERBS
 from chatferry.chat.refusals import (
     RefusedCallError,
     answer_fault,
@@ -21,6 +20,7 @@ from chatferry.chat.refusals import (
     answer_outage,
     answer_refused,
 )
+from chatferry.chat.wire import Served, serve
 from chatferry.common.contracts.target import (
     CountAnswer,
     CountRequest,
@@ -50,7 +50,7 @@ _ERRORS = {
     503: "TEMPORARILY_UNAVAILABLE, with Retry-After",
 }
 Answer = Callable[[Request], Awaitable[Response]]
-Answerer = Callable[[str, str, Kinds], Answer]
+Answerer = Callable[[str, str, Served], Answer]
 
 
 class TargetApi(FastAPI):
@@ -66,13 +66,13 @@ class TargetApi(FastAPI):
 
 
 def build_api(answerer: Answerer, unknown: Answer) -> FastAPI:
-    """The application of one target: `answerer(name, verb, kinds)` answers one method, `unknown` all others."""
+    """The application of one target: `answerer(name, verb, served)` answers one method, `unknown` all others."""
     api = TargetApi(title="chatferry target", version="1", docs_url=None, redoc_url=None, redirect_slashes=False)
     for family in FAMILIES:
-        kinds = kinds_of(family)
+        served = serve(family)
         for verb in VERBS:
             name = f"import.{family}.{verb}"
-            _add(api, name, kinds, answerer(name, verb, kinds))
+            _add(api, name, served, answerer(name, verb, served))
     api.add_api_route("/rest/{user}/{secret}/{method:path}", unknown, methods=["POST"], include_in_schema=False)
     api.add_exception_handler(RefusedCallError, answer_refused)
     api.add_exception_handler(OutageError, answer_outage)
@@ -91,9 +91,9 @@ def openapi_document() -> dict[str, Any]:
     return build_api(lambda *_: unanswered, unanswered).openapi()
 
 
-def _add(api: FastAPI, name: str, kinds: Kinds, answer: Answer) -> None:
+def _add(api: FastAPI, name: str, served: Served, answer: Answer) -> None:
     request_model, answer_model, summary = _BODIES[name.rpartition(".")[2]]
-    data = ", ".join(f"{entity}: {kind.entity.model.__name__}" for entity, kind in kinds.items())
+    data = ", ".join(f"{entity}: {kind.entity.model.__name__}" for entity, kind in served.kinds.items())
     api.add_api_route(
         f"/rest/{{user}}/{{secret}}/{name}",
         _endpoint(answer),

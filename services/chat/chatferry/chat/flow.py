@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from chatferry.chat.domain.items import (
+    Item,
     Kind,
     Outcome,
     RefusedItemError,
@@ -22,7 +23,6 @@ from chatferry.chat.domain.items import (
 from chatferry.chat.domain.model import Document
 from chatferry.chat.domain.positions import Marks
 from chatferry.chat.ports import Ids, Reader, Records
-from chatferry.common.contracts.target import ImportItem
 
 _PARENT_MISSING = RefusedItemError("PARENT_MISSING", "the record's parent is not at the target: import it first")
 _CONFLICT = RefusedItemError("CONFLICT", "another write came between: send it again", retryable=True)
@@ -55,10 +55,10 @@ class Importing:
     parents: KnownParents
     record_bytes_max: int
 
-    async def batch(self, kind: Kind, parent: Kind | None, items: Sequence[ImportItem]) -> list[Outcome]:
+    async def batch(self, kind: Kind, parent: Kind | None, items: Sequence[Item]) -> list[Outcome]:
         """One outcome per item, in the order of the items. Raises OutageError: then send the same batch again."""
         outcomes: dict[int, Outcome] = {}
-        for positions in waves([item.key for item in items]):
+        for positions in waves([item["key"] for item in items]):
             wave = self._checked(kind, items, positions, outcomes)
             if parent is not None and wave:
                 wave = await self._with_parents(kind, parent, wave, outcomes)
@@ -67,15 +67,15 @@ class Importing:
         return [outcomes[position] for position in range(len(items))]
 
     def _checked(
-        self, kind: Kind, items: Sequence[ImportItem], positions: Sequence[int], outcomes: dict[int, Outcome]
+        self, kind: Kind, items: Sequence[Item], positions: Sequence[int], outcomes: dict[int, Outcome]
     ) -> list[_Entry]:
         wave = []
         for position in positions:
             item = items[position]
             try:
-                wave.append(_Entry(position, item.key, document_of(kind, item, self.record_bytes_max)))
+                wave.append(_Entry(position, item["key"], document_of(kind, item, self.record_bytes_max)))
             except RefusedItemError as refusal:
-                outcomes[position] = refused(item.key, refusal)
+                outcomes[position] = refused(item["key"], refusal)
         return wave
 
     async def _with_parents(

@@ -2,84 +2,75 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import orjson
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
 from chatferry.chat.admission import Access, Bodies
-from chatferry.chat.domain.items import Kind, Outcome, RefusedItemError, SourceId, faults, refused, source_id
+from chatferry.chat.domain.items import Kind, SourceId, source_id
 from chatferry.chat.domain.positions import ForeignMarkError
 from chatferry.chat.flow import Importing, Reading
 from chatferry.chat.metrics import ChatMetrics
 from chatferry.chat.ports import AnswerTooLargeError
-from chatferry.chat.refusals import RefusedCallError, away_answer, bad_request
+from chatferry.chat.refusals import RefusedCallError, away_answer, bad_request, invalid
 from chatferry.chat.watch import Watch
-from chatferry.common.contracts.target import CountRequest, GetRequest, ImportBatch, ImportItem, ListRequest
+from chatferry.chat.wire import Served
+from chatferry.common.contracts.target import CountRequest, GetRequest, ListRequest
 from chatferry.common.telemetry.traces import span
 
 M = TypeVar("M", bound=BaseModel)
-Kinds = Mapping[str, Kind]
-Verb = Callable[[Kinds, bytes], Awaitable[Any]]
+Verb = Callable[[Served, bytes], Awaitable[Any]]
 VERBS = ("batch", "count", "get", "list")
-
-
-class _LooseBatch(BaseModel):
-    """A batch of which only the items' keys must be right: read when the strict one fails, to name the wrong items."""
-
-    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
-
-    entity: str
-    items: list[dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class Calls:
-    """The calls of one target. Each takes the entities of a family and a body, and gives what JSON is made of."""
+    """The calls of one target. Each takes a family and a body, and gives what JSON is made of."""
 
     importing: Importing
     reading: Reading
     metrics: ChatMetrics
     batch_items_max: int
 
-    async def batch(self, kinds: Kinds, body: bytes) -> dict[str, Any]:
+    async def batch(self, served: Served, body: bytes) -> dict[str, Any]:
         """`import.<family>.batch`."""
-        entity, items, wrong = _read_batch(body)
-        if len(items) + len(wrong) > self.batch_items_max:
+        batch = served.read(body)
+        kind = _kind(served, batch.entity)
+        if batch.size > self.batch_items_max:
             raise bad_request("BATCH_TOO_LARGE", f"A batch may have {self.batch_items_max} items: send smaller ones.")
-        kind = _kind(kinds, entity)
-        parent = kinds[kind.entity.parent] if kind.entity.parent else None
-        outcomes = await self.importing.batch(kind, parent, items)
-        for position, outcome in wrong:  # ascending, so that each lands where its item was
+        parent = served.kinds[kind.entity.parent] if kind.entity.parent else None
+        outcomes = await self.importing.batch(kind, parent, batch.items)
+        for position, outcome in batch.wrong:  # ascending, so that each lands where its item was
             outcomes.insert(position, outcome)
-        self.metrics.count(entity, (outcome.status for outcome in outcomes))
+        self.metrics.count(batch.entity, (outcome.status for outcome in outcomes))
         return {"results": [outcome.as_json() for outcome in outcomes]}
 
-    async def count(self, kinds: Kinds, body: bytes) -> dict[str, Any]:
+    async def count(self, served: Served, body: bytes) -> dict[str, Any]:
         """`import.<family>.count`."""
         asked = _read(CountRequest, body)
-        kind = _kind(kinds, asked.entity)
+        kind = _kind(served, asked.entity)
         return {"count": await self.reading.count(kind, _parent(kind, asked.parent))}
 
-    async def get(self, kinds: Kinds, body: bytes) -> dict[str, Any]:
+    async def get(self, served: Served, body: bytes) -> dict[str, Any]:
         """`import.<family>.get`."""
         asked = _read(GetRequest, body)
         try:
-            items, missing = await self.reading.get(_kind(kinds, asked.entity), asked.keys)
+            items, missing = await self.reading.get(_kind(served, asked.entity), asked.keys)
         except AnswerTooLargeError:
             raise bad_request(
                 "ANSWER_TOO_LARGE", "These records are too large for one answer: ask for fewer."
             ) from None
         return {"items": items, "missing": missing}
 
-    async def list(self, kinds: Kinds, body: bytes) -> dict[str, Any]:
+    async def list(self, served: Served, body: bytes) -> dict[str, Any]:
         """`import.<family>.list`."""
         asked = _read(ListRequest, body)
-        kind = _kind(kinds, asked.entity)
+        kind = _kind(served, asked.entity)
         try:
             items, following = await self.reading.list(kind, _parent(kind, asked.parent), asked.after, asked.limit)
         except ForeignMarkError:
@@ -100,15 +91,15 @@ class Gate:
     watch: Watch
     metrics: ChatMetrics
 
-    def answerer(self, calls: Calls) -> Callable[[str, str, Kinds], Callable[[Request], Awaitable[Response]]]:
+    def answerer(self, calls: Calls) -> Callable[[str, str, Served], Callable[[Request], Awaitable[Response]]]:
         """What answers a method of that name, for `build_api`."""
 
-        def answer(name: str, verb: str, kinds: Kinds) -> Callable[[Request], Awaitable[Response]]:
-            return lambda request: self.call(request, name, calls.verb(verb), kinds)
+        def answer(name: str, verb: str, served: Served) -> Callable[[Request], Awaitable[Response]]:
+            return lambda request: self.call(request, name, calls.verb(verb), served)
 
         return answer
 
-    async def call(self, request: Request, name: str, verb: Verb, kinds: Kinds) -> Response:
+    async def call(self, request: Request, name: str, verb: Verb, served: Served) -> Response:
         """One call. Raises RefusedCallError, OutageError, ClientDisconnect: the answers to them are in `refusals`."""
         self.enter(request)
         if not self.watch.prepared:
@@ -116,7 +107,7 @@ class Gate:
         traceparent = request.headers.get("traceparent")
         with self.metrics.timed(name), span(name, [traceparent] if traceparent else []):
             async with self.bodies.body(request) as body:
-                return Response(orjson.dumps(await verb(kinds, body)), media_type="application/json")
+                return Response(orjson.dumps(await verb(served, body)), media_type="application/json")
 
     def enter(self, request: Request) -> None:
         """Raises RefusedCallError (401) for a wrong user or secret."""
@@ -132,42 +123,13 @@ def _read(model: type[M], body: bytes) -> M:
     try:
         return model.model_validate_json(body)
     except ValidationError as wrong:
-        raise _invalid(wrong, model) from None
+        raise invalid(wrong, model) from None
 
 
-def _invalid(wrong: ValidationError, model: type[BaseModel]) -> RefusedCallError:
-    if any(error["type"] == "json_invalid" for error in wrong.errors(include_input=False, include_context=False)):
-        return bad_request("INVALID_REQUEST", "The body is not valid JSON in UTF-8.")
-    return bad_request("INVALID_REQUEST", faults(wrong, model))
-
-
-def _read_batch(body: bytes) -> tuple[str, list[ImportItem], list[tuple[int, Outcome]]]:
-    """Entity, items, and by position the items that are none. Raises RefusedCallError."""
-    try:
-        batch = ImportBatch.model_validate_json(body)
-    except ValidationError:
-        return _read_item_by_item(_read(_LooseBatch, body))
-    return batch.entity, batch.items, []
-
-
-def _read_item_by_item(batch: _LooseBatch) -> tuple[str, list[ImportItem], list[tuple[int, Outcome]]]:
-    items: list[ImportItem] = []
-    wrong: list[tuple[int, Outcome]] = []
-    for position, item in enumerate(batch.items):
-        key = item.get("key")
-        if not isinstance(key, str) or not 0 < len(key) <= 256:
-            raise bad_request("INVALID_REQUEST", f"items.{position}.key: must be a text of 1 to 256 characters.")
-        try:
-            items.append(ImportItem.model_validate(item))
-        except ValidationError as invalid:
-            wrong.append((position, refused(key, RefusedItemError("INVALID_ITEM", faults(invalid, ImportItem)))))
-    return batch.entity, items, wrong
-
-
-def _kind(kinds: Kinds, entity: str) -> Kind:
-    kind = kinds.get(entity)
+def _kind(served: Served, entity: str) -> Kind:
+    kind = served.kinds.get(entity)
     if kind is None:
-        raise bad_request("UNKNOWN_ENTITY", f"entity must be one of this family's: {', '.join(kinds)}.")
+        raise bad_request("UNKNOWN_ENTITY", f"entity must be one of this family's: {', '.join(served.kinds)}.")
     return kind
 
 

@@ -10,10 +10,12 @@ OutageError        (common) MongoDB is away                          → 503
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Final
 
 import orjson
+from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -22,6 +24,7 @@ from chatferry.common.contracts.target import TargetError
 from chatferry.common.errors import OutageError
 
 RETRY_AFTER_S: Final = 2
+_MOST_FAULTS: Final = 5
 _AWAY = "The target's database is away; nothing of this call is promised. Send the same call again later."
 
 
@@ -81,3 +84,31 @@ async def answer_http(_: Request, wrong: Exception) -> Response:
 async def answer_fault(_: Request, __: Exception) -> Response:
     """A fault of the target itself; it is logged where it happened."""
     return error_answer(500, "INTERNAL", "The target met a fault of its own; its log has the place.")
+
+
+def invalid(wrong: ValidationError, model: type[BaseModel]) -> RefusedCallError:
+    """The refusal of a body that does not have the form of a model."""
+    if any(error["type"] == "json_invalid" for error in wrong.errors(include_input=False, include_context=False)):
+        return bad_request("INVALID_REQUEST", "The body is not valid JSON in UTF-8.")
+    return bad_request("INVALID_REQUEST", faults(wrong, model))
+
+
+def faults(wrong: ValidationError, *models: type[BaseModel]) -> str:
+    """What is wrong and where, in one sentence; names of the models' own fields only, nothing that was sent."""
+    known = frozenset().union(*map(_names, models))
+    errors = wrong.errors(include_input=False, include_url=False, include_context=False)
+    parts = [f"{_place(error['loc'], known)}: {error['msg']}" for error in errors[:_MOST_FAULTS]]
+    more = f"; and {len(errors) - _MOST_FAULTS} more" if len(errors) > _MOST_FAULTS else ""
+    return "; ".join(parts) + more
+
+
+def _place(loc: Iterable[int | str], known: frozenset[str]) -> str:
+    return ".".join(str(part) if isinstance(part, int) or part in known else "(an unknown field)" for part in loc)
+
+
+@lru_cache(maxsize=32)
+def _names(model: type[BaseModel]) -> frozenset[str]:
+    """Every property name in the model's schema, nested ones too."""
+    schema = model.model_json_schema()
+    parts = [schema, *schema.get("$defs", {}).values()]
+    return frozenset(name for part in parts for name in part.get("properties", {}))

@@ -20,6 +20,8 @@ from chatferry.common.adapters.mongo import (
 )
 
 _DUPLICATE = 11000
+_ROUND = 128
+_PAGE_BYTES = 4 * 1024 * 1024
 _ANSWER_BYTES_MAX = 64 * 1024 * 1024
 _EVERY_SOURCE_ID = {"$gte": -(2**53)}
 _NOT_KEPT = RefusedItemError("NOT_KEPT", "the target's database refused the record", retryable=True)
@@ -81,7 +83,7 @@ class MongoRecords:
 
 @dataclass(frozen=True, slots=True)
 class MongoReader:
-    """Reads (`ports.Reader`). A page is at most one MongoDB batch (16 MB): large records make short pages."""
+    """Reads (`ports.Reader`). A page ends with the round that fills 4 MiB: large records make short pages."""
 
     database: Database
 
@@ -91,12 +93,15 @@ class MongoReader:
             query["_id"] = {"$gt": after}
         with mongo_outage():
             cursor = self.database[kind.shape.collection].find_raw_batches(
-                query, sort=[("_id", ASCENDING)], limit=limit + 1, batch_size=limit + 1
+                query, sort=[("_id", ASCENDING)], limit=limit + 1, batch_size=_ROUND
             )
             documents: list[Document] = []
+            size = 0
             async for raw in cursor:
-                documents = decode_batch(raw)
-                break
+                documents += decode_batch(raw)
+                size += len(raw)
+                if size >= _PAGE_BYTES:
+                    break
             unfinished = bool(documents) and bool(cursor.delegate.alive)
             await cursor.close()
         return Page(documents[:limit], more=len(documents) > limit or unfinished)

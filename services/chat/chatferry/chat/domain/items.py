@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, NewType
+from typing import Any, NewType, TypedDict
 
 import orjson
-from pydantic import BaseModel, ValidationError
 
 from chatferry.chat.domain.model import SHAPES, Document, Shape
 from chatferry.chat.domain.times import UnkeepableTimeError
 from chatferry.common.contracts.canonical import canonical_json, hash_of_canonical
-from chatferry.common.contracts.target import ImportItem
 from chatferry.common.entities import ENTITIES, Entity
 
 SourceId = NewType("SourceId", int)
 TargetId = NewType("TargetId", int)
 _WIDEST = 2**53
 _NUMBER = re.compile("0|-?[1-9][0-9]{0,15}")
-_MOST_FAULTS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,26 +99,31 @@ def refused(key: str, refusal: RefusedItemError) -> Outcome:
     return Outcome(key, "error", refusal=refusal)
 
 
-def document_of(kind: Kind, item: ImportItem, record_bytes_max: int) -> Document:
+class Item(TypedDict):
+    """An item whose `data` has the form of its entity's record (`wire` sees to it; `contracts.target.ImportItem`)."""
+
+    key: str
+    version: int
+    hash: str
+    data: dict[str, Any]
+
+
+def document_of(kind: Kind, item: Item, record_bytes_max: int) -> Document:
     """The document to keep, without the target ids of itself and its parent. Raises RefusedItemError."""
-    data = item.data
-    try:
-        kind.entity.model.__pydantic_validator__.validate_python(data)
-    except ValidationError as wrong:
-        raise RefusedItemError("INVALID_DATA", faults(wrong, kind.entity.model)) from None
-    if item.key != kind.entity.key(data["id"]):
+    data = item["data"]
+    if item["key"] != kind.entity.key(data["id"]):
         raise RefusedItemError("KEY_MISMATCH", "key is not that of the record's id")
     canonical = _canonical(data)
     if len(canonical) > record_bytes_max:
         raise RefusedItemError("RECORD_TOO_LARGE", f"data is larger than {record_bytes_max} bytes of canonical JSON")
-    if hash_of_canonical(canonical) != item.hash:
+    if hash_of_canonical(canonical) != item["hash"]:
         raise RefusedItemError("HASH_MISMATCH", "hash is not the SHA-256 of data's canonical JSON")
     try:
         document = kind.shape.keep(data)
     except UnkeepableTimeError as wrong:
         raise RefusedItemError("INVALID_DATA", f"a time's utc: {wrong}") from None
-    document["version"] = item.version
-    document["hash"] = item.hash
+    document["version"] = item["version"]
+    document["hash"] = item["hash"]
     return document
 
 
@@ -145,27 +146,6 @@ def _integers(value: Any) -> Iterator[int]:
     elif isinstance(value, list):
         for inner in value:
             yield from _integers(inner)
-
-
-def faults(wrong: ValidationError, model: type[BaseModel]) -> str:
-    """What is wrong and where, in one sentence; names of the model's own fields only, nothing that was sent."""
-    known = _names(model)
-    errors = wrong.errors(include_input=False, include_url=False, include_context=False)
-    parts = [f"{_place(error['loc'], known)}: {error['msg']}" for error in errors[:_MOST_FAULTS]]
-    more = f"; and {len(errors) - _MOST_FAULTS} more" if len(errors) > _MOST_FAULTS else ""
-    return "; ".join(parts) + more
-
-
-def _place(loc: Iterable[int | str], known: frozenset[str]) -> str:
-    return ".".join(str(part) if isinstance(part, int) or part in known else "(an unknown field)" for part in loc)
-
-
-@lru_cache(maxsize=32)
-def _names(model: type[BaseModel]) -> frozenset[str]:
-    """Every property name in the model's schema, nested ones too."""
-    schema = model.model_json_schema()
-    parts = [schema, *schema.get("$defs", {}).values()]
-    return frozenset(name for part in parts for name in part.get("properties", {}))
 
 
 def waves(keys: Sequence[str]) -> list[list[int]]:
