@@ -65,8 +65,10 @@ def _rows(path: Path) -> Iterator[tuple[int, Row]]:
 
 
 def _typed(row: Row, key: str, kind: type, default: Any = None) -> Any:
-    """Raises KeyError for a missing key without default, ValueError for a value of another type."""
-    value = row[key] if default is None else row.get(key, default)
+    """Null is as good as missing. Raises KeyError without a default, ValueError for a value of another type."""
+    value = default if row.get(key) is None else row[key]
+    if value is None:
+        raise KeyError(key)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise ValueError(f"{key} must be of type {kind.__name__}, not {type(value).__name__}")
     return value
