@@ -30,6 +30,7 @@ from chatferry.stack.starter import Place, Starter
 from chatferry.stack.state import PartState, StateFile
 
 _STOPS_WITHIN_S = 30.0
+_LIVING_ANSWERS_WITHIN_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +101,15 @@ class LocalStack:
         with ThreadPoolExecutor(len(PART_NAMES)) as threads:
             return list(threads.map(self._status, PART_NAMES))
 
+    def gone(self) -> list[PartName]:
+        """Parts that were started here and have died since. Cheap: looks at processes, asks nobody."""
+        states = {name: self._state.read(name) for name in PART_NAMES if self._given.of(name) is None}
+        return [
+            name
+            for name, state in states.items()
+            if state.process is not None and find(state.process, self._place(name).marker) is None
+        ]
+
     # --- starting
 
     def _up(self, names: tuple[PartName, ...], timeout_s: float) -> None:
@@ -110,7 +120,7 @@ class LocalStack:
             self._env,
             remember=self._remember,
             announce=self._announce,
-            deadline=lambda: Deadline(timeout_s, cancelled=given_up.is_set),
+            deadline=lambda age_s: Deadline(_patience_s(timeout_s, age_s), cancelled=given_up.is_set),
         )
         try:
             with ThreadPoolExecutor(len(names)) as threads:
@@ -176,7 +186,7 @@ class LocalStack:
         if address is None or process is None:
             return PartStatus(name, None, address, False, _why_not_running(part, state, place))
         problem = _problem(part, address)
-        words = logs.last_errors(place.log, 1) if problem else ""
+        words = logs.last_errors(place.log) if problem else ""
         detail = f"{part.title} runs, but {problem}" if problem else f"{part.title} answers"
         return PartStatus(
             name, process.pid, address, problem is None, f"{detail}; its log says: {words}" if words else f"{detail}."
@@ -223,6 +233,11 @@ class LocalStack:
             self._announce_to(line)
 
 
+def _patience_s(timeout_s: float, age_s: float) -> float:
+    """How long to wait for a process of that age: one that has lived long either answers soon or is broken."""
+    return min(timeout_s, max(timeout_s - age_s, _LIVING_ANSWERS_WITHIN_S))
+
+
 def _problem(part: Part, address: str) -> str | None:
     try:
         part.check(address)
@@ -236,7 +251,7 @@ def _why_not_running(part: Part, state: PartState, place: Place) -> str:
         return f"{part.title} was never started here."
     if state.process is None:
         return f"{part.title} is stopped."
-    words = logs.last_errors(place.log, 1)
+    words = logs.last_errors(place.log)
     return f"{part.title} has died" + (f"; its log says: {words}" if words else ", without a word in its log.")
 
 

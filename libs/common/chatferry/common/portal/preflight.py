@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from chatferry.common.contracts.times import ImpossibleDateError, offset_of
 from chatferry.common.entities import Family
-from chatferry.common.entities.reading import map_of
+from chatferry.common.entities.reading import Answer, Command, map_of
 from chatferry.common.errors import BlockedError, OutageError
 from chatferry.common.portal.client import PortalClient, scopes_of
 
@@ -32,48 +33,59 @@ class PortalView:
 async def portal_checks(client: PortalClient, family: Family) -> PortalView:
     """`auth.cloud.<family>`, for every webhook. Never raises for a wrong webhook or a portal that is away."""
     name = f"auth.cloud.{family.name}"
+    offset, method = "+00:00", None
     try:
-        offset = await _offset(client)
         for webhook in client.webhooks:
-            wrong = await _webhook_problem(client, webhook, family)
+            told = await _ask(client, webhook, family)
+            wrong = _problem(f"the webhook of user {webhook} at {client.host}", client.host, told, family)
             if wrong is not None:
                 return PortalView((Check(name, False, wrong),), offset, None)
-        method = await _method(client, family)
+            offset, method = _offset(told), _method(told, family)
     except (BlockedError, OutageError) as failure:
-        return PortalView((Check(name, False, failure.sentence),), "+00:00", None)
+        return PortalView((Check(name, False, failure.sentence),), offset, None)
     owners = ", ".join(str(webhook) for webhook in client.webhooks)
     detail = f"{client.host} answers; the webhooks of user {owners} are alive and have scope {family.scope}"
     return PortalView((Check(name, True, detail),), offset, method)
 
 
-async def _offset(client: PortalClient) -> str:
-    answer = await client.call(next(iter(client.webhooks)), "server.time")
-    try:
-        return offset_of(str(answer.result))
-    except ImpossibleDateError:
-        return "+00:00"
+async def _ask(client: PortalClient, webhook: int, family: Family) -> Mapping[str, Answer]:
+    """Everything in one request: checks, too, are counted by the portal's limits."""
+    methods = dict.fromkeys((*family.reading.methods, *(family.reading.planned or ())))
+    commands = [Command("profile", "profile", {}), Command("scope", "scope", {}), Command("time", "server.time", {})]
+    commands += [Command(f"m_{method}", "method.get", {"name": method.lower()}) for method in methods]
+    commands = [Command(_label(command.label), command.method, command.params) for command in commands]
+    return dict(zip((command.label for command in commands), await client.batch(webhook, commands), strict=True))
 
 
-async def _webhook_problem(client: PortalClient, webhook: int, family: Family) -> str | None:
-    who = f"the webhook of user {webhook} at {client.host}"
-    profile = await client.call(webhook, "profile")
-    if profile.refusal is not None or not map_of(profile.result):
+def _label(name: str) -> str:
+    return name.replace(".", "_")
+
+
+def _problem(who: str, host: str, told: Mapping[str, Answer], family: Family) -> str | None:
+    if any(told[label].refusal is not None for label in ("profile", "scope", "time")):
+        return f"{who} is refused even the simplest calls; look at it in the portal"
+    if not map_of(told["profile"].result):
         return f"{who} belongs to a user who is not active; give a webhook of an active employee"
-    scopes = scopes_of(await client.call(webhook, "scope"))
-    if family.scope not in scopes:
+    if family.scope not in scopes_of(told["scope"]):
         return f"{who} lacks the scope {family.scope}; edit the webhook in the portal and add it"
     for method in family.reading.methods:
-        known = map_of((await client.call(webhook, "method.get", {"name": method.lower()})).result)
+        known = map_of(told[_label(f"m_{method}")].result)
         if not known.get("isExisting"):
-            return f"{client.host} has no method {method}, which reading {family.name} needs; update the portal"
+            return f"{host} has no method {method}, which reading {family.name} needs; update the portal"
         if not known.get("isAvailable"):
             return f"{who} may not call {method}; edit the webhook in the portal and add its scope"
     return None
 
 
-async def _method(client: PortalClient, family: Family) -> str | None:
+def _offset(told: Mapping[str, Answer]) -> str:
+    try:
+        return offset_of(str(told["time"].result))
+    except ImpossibleDateError:
+        return "+00:00"
+
+
+def _method(told: Mapping[str, Answer], family: Family) -> str | None:
     if family.reading.planned is None:
         return None
     planned, real = family.reading.planned
-    answer = await client.call(next(iter(client.webhooks)), "method.get", {"name": planned.lower()})
-    return planned if map_of(answer.result).get("isAvailable") else real
+    return planned if map_of(told[_label(f"m_{planned}")].result).get("isAvailable") else real

@@ -88,8 +88,8 @@ def _full(document: Mapping[str, Any]) -> CheckLine:
     if unreadable:
         return CheckLine("Full comparison", False, f"{compared}; {many(unreadable, 'answer')} of the target unusable.")
     if full["missing"] or full["extra"] or full["different"]:
-        lacks = f"{number(full['missing'])} missing, {number(full['extra'])} too many, {number(full['different'])} different"
-        return CheckLine("Full comparison", False, f"{compared}: {lacks}.")
+        lacks = f"{number(full['missing'])} missing, {number(full['extra'])} too many"
+        return CheckLine("Full comparison", False, f"{compared}: {lacks}, {number(full['different'])} different.")
     return CheckLine(
         "Full comparison", True, f"{compared}, both ways: each is there once, equal to the last character."
     )
@@ -108,7 +108,8 @@ def _participants(document: Mapping[str, Any]) -> CheckLine:
     people = document["participants"]
     unmapped = document["mismatch_counts"].get("mapping", 0)
     if people["different"] or unmapped:
-        says = f"{number(people['different'])} chats with other participants, {many(unmapped, 'mention')} of unmapped users."
+        chats = many(people["different"], "chat").capitalize()
+        says = f"{chats} with other participants, {many(unmapped, 'mention')} of unmapped users."
         return CheckLine("Participants", False, says)
     share = f"{people['mapped_share']:.0%}"
     return CheckLine(

@@ -1,0 +1,204 @@
+"""The `chatferry` command. Exit codes: 0 all that was asked for is proved, 1 it is not, 2 a person must act."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+import typer
+from rich.console import Console
+
+from chatferry.common.contracts.events import PHASES, Phase
+from chatferry.common.entities import ENTITIES
+from chatferry.common.errors import ChatferryError, ConfigurationError
+from chatferry.operator.demo import DemoOptions, bootstrap, run_demo
+from chatferry.operator.doctor import examine
+from chatferry.operator.folder import Folder
+from chatferry.operator.launch import Launch, given_portal, launch, stop
+from chatferry.operator.migration import Migration
+from chatferry.operator.runs import Options, Store
+from chatferry.operator.status import show, snapshot
+from chatferry.stack import Addresses, LocalStack, StackError
+
+T = TypeVar("T")
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+stack_app = typer.Typer(no_args_is_help=True, help="The local Kafka, MongoDB and Redis.")
+app.add_typer(stack_app, name="stack")
+Rate = Annotated[float | None, typer.Option(min=0.01, help="Most requests per second to the portal.")]
+
+
+def main() -> None:
+    """Run the command; an error of ours is one sentence on stderr."""
+    try:
+        app()
+    except (ChatferryError, StackError) as wrong:
+        sys.stderr.write(f"chatferry: {wrong}\n")
+        sys.exit(2)
+
+
+def _folder() -> Folder:
+    return Folder.of(os.environ)
+
+
+def _console() -> Console:
+    return Console()
+
+
+def _with_store(work: Callable[[Folder, Store], Awaitable[T]]) -> T:
+    async def run() -> T:
+        folder = _folder()
+        store = Store(folder.load())
+        try:
+            return await work(folder, store)
+        finally:
+            store.close()
+
+    return asyncio.run(run())
+
+
+@app.command()
+def demo(
+    data: Annotated[Path | None, typer.Option(help="Folder with users, chats and messages as JSONL.")] = None,
+    seed: Annotated[int, typer.Option(help="The portal that is made up without a folder.")] = 1,
+    keep: Annotated[bool, typer.Option(help="Leave everything running afterwards.")] = False,
+    max_rate: Rate = None,
+    bucket: Annotated[str, typer.Option(help="The portal's limits, CAPACITY:PER_SECOND, or off.")] = "50:2",
+) -> None:
+    """Move a portal's users, chats and messages over a real Kafka into the target, and prove it."""
+    options = DemoOptions(data, seed, keep, max_rate, bucket)
+    if not asyncio.run(run_demo(_folder(), options, _console())):
+        raise typer.Exit(1)
+
+
+@app.command()
+def up() -> None:
+    """Start stack and services for the portal of CHATFERRY_PORTAL_WEBHOOKS; they stay up."""
+    folder, console = _folder(), _console()
+    project = os.environ.get("CHATFERRY_PROJECT", "local")
+    portal = given_portal(folder, os.environ)
+    lock = folder.take("`chatferry up`")
+    addresses = LocalStack(folder.root, announce=console.print).up()
+    asyncio.run(bootstrap(addresses, project))
+    launch(folder, Launch(project, addresses, portal, {}, folder.root), lock, console.print)
+    console.print("everything is up: `chatferry migrate chats`, `chatferry status`, `chatferry down`")
+
+
+@app.command()
+def down() -> None:
+    """Stop what `up` or `demo --keep` left running; data stay."""
+    folder = _folder()
+    stopped = stop(folder)
+    LocalStack(folder.root, announce=_console().print).down()
+    _console().print("stopped" if stopped else "nothing was running")
+
+
+@app.command()
+def migrate(
+    family: Annotated[Literal["users", "chats"], typer.Argument(help="What to move.")],
+    phase: Annotated[Phase | None, typer.Option(help="Only this phase; all three without it.")] = None,
+    test_limit: Annotated[int | None, typer.Option(min=1, help="List only N chats and the newest N messages.")] = None,
+    max_rate: Rate = None,
+    no_users: Annotated[bool, typer.Option("--no-users", help="Do not move the users first.")] = False,
+) -> None:
+    """Move what is new or changed at the portal, and prove it."""
+    options = Options((phase,) if phase else PHASES, test_limit, max_rate)
+
+    async def work(folder: Folder, store: Store) -> bool:
+        return await Migration(folder, store, _console()).migrate(family, options, with_needs=not no_users)
+
+    if not _with_store(work):
+        raise typer.Exit(1)
+
+
+@app.command()
+def verify(family: Annotated[Literal["users", "chats"], typer.Argument(help="What to compare.")] = "chats") -> None:
+    """Compare all that was moved with the target again, from the beginning."""
+
+    async def work(folder: Folder, store: Store) -> bool:
+        return await Migration(folder, store, _console()).migrate(family, Options(("verify",)), with_needs=False)
+
+    if not _with_store(work):
+        raise typer.Exit(1)
+
+
+@app.command()
+def republish(entity: Annotated[str, typer.Argument(help="users, chats or chat_messages.")]) -> None:
+    """Send an entity's records to its topic again, for a subscriber that came late."""
+    if entity not in ENTITIES:
+        raise ConfigurationError(f"there is no entity {entity!r}; there are: {', '.join(ENTITIES)}")
+
+    async def work(folder: Folder, store: Store) -> bool:
+        migration = Migration(folder, store, _console())
+        count = await migration.republish(entity)
+        _console().print(f"{count} records of {entity} are due; sending them")
+        return await migration.migrate(ENTITIES[entity].family, Options(("get", "set")), with_needs=False)
+
+    if not _with_store(work):
+        raise typer.Exit(1)
+
+
+@app.command()
+def status(
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    watch: Annotated[bool, typer.Option(help="Again every two seconds, until Ctrl-C.")] = False,
+) -> None:
+    """Where everything is, what runs, how far it is."""
+    console = _console()
+    while True:
+        state = _with_store(lambda folder, store: snapshot(folder, store.project, store))
+        if as_json:
+            sys.stdout.write(json.dumps(state, ensure_ascii=False, indent=1) + "\n")
+        else:
+            if watch:
+                console.clear()
+            show(state, console)
+        if not watch:
+            return
+        time.sleep(2)
+
+
+@app.command()
+def doctor() -> None:
+    """Check everything that a migration stands on, by name; changes nothing."""
+    if not asyncio.run(examine(_folder(), os.environ, _console())):
+        raise typer.Exit(1)
+
+
+@app.command(name="bootstrap")
+def bootstrap_command() -> None:
+    """Create the topics, indexes and mapping of CHATFERRY_PROJECT where CHATFERRY_KAFKA and CHATFERRY_MONGODB say."""
+    missing = [name for name in ("CHATFERRY_KAFKA", "CHATFERRY_MONGODB") if not os.environ.get(name)]
+    if missing:
+        raise ConfigurationError(f"{' and '.join(missing)} not set; say where the parts are")
+    addresses = Addresses(os.environ["CHATFERRY_KAFKA"], os.environ["CHATFERRY_MONGODB"], "")
+    asyncio.run(bootstrap(addresses, os.environ.get("CHATFERRY_PROJECT", "demo")))
+    _console().print("topics, indexes and mapping are there")
+
+
+@stack_app.command("up")
+def stack_up() -> None:
+    """Start what does not run; data stay."""
+    addresses = LocalStack(_folder().root, announce=_console().print).up()
+    _console().print(f"kafka {addresses.kafka}\nmongodb {addresses.mongodb}\nredis {addresses.redis}", highlight=False)
+
+
+@stack_app.command("down")
+def stack_down() -> None:
+    """Stop what runs; data stay."""
+    LocalStack(_folder().root, announce=_console().print).down()
+
+
+@stack_app.command("status")
+def stack_status() -> None:
+    """Each part, asked for real."""
+    parts = LocalStack(_folder().root, announce=lambda _: None).status()
+    for part in parts:
+        _console().print(f"{part.name}: {part.address or '-'} (pid {part.pid or '-'}): {part.detail}", highlight=False)
+    if not all(part.healthy for part in parts):
+        raise typer.Exit(1)

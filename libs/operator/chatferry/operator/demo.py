@@ -1,0 +1,113 @@
+"""`chatferry demo`: a portal, the services and the target on this machine, one migration, the report that proves it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from chatferry.common.adapters.mongo import open_client, open_database
+from chatferry.common.bootstrap import bootstrap_project, read_topics
+from chatferry.common.errors import ConfigurationError
+from chatferry.operator.folder import Folder, Project
+from chatferry.operator.launch import Launch, SimulatedPortal, launch, stop
+from chatferry.operator.migration import Migration
+from chatferry.operator.runs import Options, Store
+from chatferry.stack import Addresses, LocalStack
+
+PROJECT = "demo"
+
+
+@dataclass(frozen=True, slots=True)
+class DemoOptions:
+    """`keep`: everything stays up afterwards. `data`: a folder of chats; without one a portal is made from `seed`."""
+
+    data: Path | None
+    seed: int
+    keep: bool
+    max_rate: float | None
+    bucket: str = "50:2"
+
+
+def topics_file(env: Mapping[str, str]) -> Path:
+    """`deploy/topics.yaml` of this checkout, or where CHATFERRY_TOPICS_FILE says."""
+    if given := env.get("CHATFERRY_TOPICS_FILE"):
+        return Path(given)
+    return Path(__file__).resolve().parents[4] / "deploy" / "topics.yaml"
+
+
+def checked_data(data: Path | None) -> Path | None:
+    """Raises ConfigurationError for a folder that is not of the form."""
+    if data is None:
+        return None
+    for name in ("users.jsonl", "chats.jsonl", "messages.jsonl"):
+        if not (data / name).is_file():
+            raise ConfigurationError(f"{data} is no folder of chats: it has no {name}")
+    return data.absolute()
+
+
+async def run_demo(folder: Folder, options: DemoOptions, console: Console) -> bool:
+    """True when the migration was verified."""
+    data = checked_data(options.data)
+    began = time.monotonic()
+
+    def announce(line: str) -> None:
+        console.print(f"[dim]{time.monotonic() - began:5.1f} s  {line}[/]", highlight=False)
+
+    lock = folder.take("a demo")
+    addresses, stack_root = fresh_stack(folder, announce)
+    portal = SimulatedPortal(data, options.seed, users=60, chats=40, messages=6_000, bucket=options.bucket)
+    try:
+        await bootstrap(addresses, PROJECT)
+        project = launch(folder, Launch(PROJECT, addresses, portal, {}, stack_root), lock, announce)
+        lock.close()
+        verified = await _migrate(folder, project, options, console)
+    except BaseException:
+        _end(folder, stack_root)
+        raise
+    if options.keep:
+        console.print("everything stays up: `chatferry status`, `chatferry migrate chats`, `chatferry down`")
+    else:
+        _end(folder, stack_root)
+    console.print(f"{time.monotonic() - began:.1f} s in all", highlight=False)
+    return verified
+
+
+async def _migrate(folder: Folder, project: Project, options: DemoOptions, console: Console) -> bool:
+    store = Store(project)
+    try:
+        migration = Migration(folder, store, console)
+        return await migration.migrate("chats", Options(max_rate=options.max_rate), with_needs=True)
+    finally:
+        store.close()
+
+
+def fresh_stack(folder: Folder, announce: object) -> tuple[Addresses, Path | None]:
+    """A stack without data of an earlier demo; it is this folder's own, and nobody uses it (the lock is held)."""
+    assert callable(announce)
+    stop(folder)
+    stack = LocalStack(folder.root, announce=announce)
+    stack.down()
+    for part in ("kafka", "mongodb", "redis"):
+        shutil.rmtree(folder.root / "stack" / part, ignore_errors=True)
+    return stack.up(), folder.root
+
+
+async def bootstrap(addresses: Addresses, project: str) -> None:
+    """Topics, indexes and mapping of a project."""
+    client = open_client(addresses.mongodb)
+    try:
+        database = open_database(client, f"chatferry_{project.replace('-', '_')}")
+        await bootstrap_project(addresses.kafka, database, project, read_topics(topics_file(os.environ)))
+    finally:
+        client.close()
+
+
+def _end(folder: Folder, stack_root: Path | None) -> None:
+    if not stop(folder) and stack_root is not None:
+        LocalStack(stack_root, announce=lambda _: None).down()

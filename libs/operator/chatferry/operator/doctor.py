@@ -1,0 +1,77 @@
+"""`chatferry doctor`: the checks of a run's preflight, alone, and what this machine lacks."""
+
+from __future__ import annotations
+
+import random
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+
+import httpx
+from redis.asyncio import Redis
+from rich.console import Console
+
+from chatferry.common.clock import SystemClock
+from chatferry.common.entities import FAMILIES
+from chatferry.common.errors import ConfigurationError
+from chatferry.common.portal.bucket import Limits, RedisRateBucket
+from chatferry.common.portal.client import PortalClient
+from chatferry.common.portal.preflight import Check, portal_checks
+from chatferry.common.portal.webhook import parse_webhooks
+from chatferry.common.settings import secret_lines
+from chatferry.common.telemetry.metrics import Metrics
+from chatferry.operator.folder import Folder, Project
+from chatferry.stack import LocalStack
+
+
+async def examine(folder: Folder, env: Mapping[str, str], console: Console) -> bool:
+    """True when nothing is missing."""
+    checks = _stack_checks(folder, env)
+    try:
+        project = folder.load()
+    except ConfigurationError as none:
+        checks.append(Check("project", False, none.sentence))
+    else:
+        checks += [*await _portal(project, env), *await _target(project)]
+    for check in checks:
+        mark, style = ("ok", "green") if check.ok else ("missing", "bold red")
+        console.print(f"[{style}]{mark:>8}[/]  {check.name}: {check.detail}", highlight=False, soft_wrap=True)
+    return all(check.ok for check in checks)
+
+
+def _stack_checks(folder: Folder, env: Mapping[str, str]) -> list[Check]:
+    parts = LocalStack(folder.root, announce=lambda _: None, environment=env).status()
+    return [Check(f"infra.storage.ready {part.name}", part.healthy, part.detail) for part in parts]
+
+
+async def _portal(project: Project, env: Mapping[str, str]) -> list[Check]:
+    webhooks = parse_webhooks(secret_lines(None, Path(project.webhooks_file), "PORTAL_WEBHOOKS"))
+    clock, redis = SystemClock(), Redis.from_url(project.redis, socket_timeout=5, socket_connect_timeout=5)
+    bucket = RedisRateBucket(redis, project.portal_host, Limits(), clock, random.Random())  # noqa: S311 - jitter
+    verify = ssl.create_default_context(cafile=env.get("CHATFERRY_PORTAL_CA_FILE"))
+    try:
+        async with httpx.AsyncClient(verify=verify) as http:
+            client = PortalClient(webhooks, http, bucket, clock, Metrics())
+            views = [await portal_checks(client, family) for family in FAMILIES.values()]
+    finally:
+        await redis.aclose()
+    return [check for view in views for check in view.checks]
+
+
+async def _target(project: Project) -> list[Check]:
+    base = secret_lines(None, Path(project.rest_url_file), "TARGET_URL")[0]
+    checks = []
+    async with httpx.AsyncClient() as http:
+        for family in FAMILIES.values():
+            name = f"auth.target.import.{family.name}"
+            try:
+                url = f"{base}/import.{family.name}.count"
+                answer = await http.post(url, json={"entity": family.root.name}, timeout=10)
+            except httpx.HTTPError as failure:
+                detail = f"{project.target_url} does not answer ({type(failure).__name__}); start it"
+                checks.append(Check(name, False, detail))
+                continue
+            ok = answer.status_code == 200
+            detail = "the target lets us in" if ok else f"the target answers {answer.status_code}; check its webhook"
+            checks.append(Check(name, ok, detail))
+    return checks

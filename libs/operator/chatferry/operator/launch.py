@@ -1,0 +1,239 @@
+"""Starting a project on this machine: the stack, the target, the services, and for a demo the portal too."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+from urllib.parse import urlsplit
+
+import httpx
+import psutil
+
+from chatferry.common.errors import ConfigurationError, FatalError
+from chatferry.common.portal.webhook import parse_webhooks
+from chatferry.common.settings import secret_lines
+from chatferry.operator.folder import Folder, Project, read_json
+from chatferry.operator.supervisor import Plan, Service
+from chatferry.stack import Addresses
+
+Announce = Callable[[str], None]
+SERVICES = ("chat", "importer", "extractor", "verifier")
+_READY_S = 60.0
+_LOOK_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatedPortal:
+    """A Bitrix24 portal of ours: `data`, a folder of chats, or a portal made from `seed`."""
+
+    data: Path | None
+    seed: int
+    users: int
+    chats: int
+    messages: int
+    bucket: str
+
+
+@dataclass(frozen=True, slots=True)
+class GivenPortal:
+    """A real one: webhook URLs, one a line, in a file of mode 600."""
+
+    webhooks_file: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """What to start. `settings`: more variables for every service, `stack_root`: where the local stack lives."""
+
+    project: str
+    addresses: Addresses
+    portal: SimulatedPortal | GivenPortal
+    settings: Mapping[str, str]
+    stack_root: Path | None
+
+
+def launch(folder: Folder, wanted: Launch, lock: IO[str], announce: Announce) -> Project:
+    """Start everything under a supervisor and wait until each service is ready. Raises FatalError with the reason."""
+    for old in folder.addresses.iterdir():
+        old.unlink()
+    simulated = _simulated(folder, wanted.portal) if isinstance(wanted.portal, SimulatedPortal) else None
+    webhooks_file = simulated.webhooks_file if simulated else wanted.portal.webhooks_file  # type: ignore[union-attr]
+    target_port, secret = _free_port(), secrets.token_urlsafe(24)
+    target_url = f"http://127.0.0.1:{target_port}"
+    rest_url_file = folder.secret("target.url", f"{target_url}/rest/1/{secret}")
+    environment = {
+        "CHATFERRY_PROJECT": wanted.project,
+        "CHATFERRY_KAFKA": wanted.addresses.kafka,
+        "CHATFERRY_MONGODB": wanted.addresses.mongodb,
+        "CHATFERRY_REDIS": wanted.addresses.redis,
+        "CHATFERRY_TARGET_URL_FILE": str(rest_url_file),
+        "CHATFERRY_PORTAL_WEBHOOKS_FILE": str(webhooks_file),
+        "CHATFERRY_CHAT_WEBHOOK_SECRET_FILE": str(folder.secret("target.secret", secret)),
+        **wanted.settings,
+    }
+    services = [_service(folder, name, environment, target_port if name == "chat" else 0) for name in SERVICES]
+    if simulated is not None:
+        services.insert(0, simulated.service)
+    supervisor = _supervise(folder, wanted, services, lock)
+    _wait_until_ready(folder, supervisor, simulated, announce)
+    portal_host = parse_webhooks(secret_lines(None, webhooks_file, "PORTAL_WEBHOOKS"))[0].host
+    project = Project(
+        name=wanted.project,
+        kafka=wanted.addresses.kafka,
+        mongodb=wanted.addresses.mongodb,
+        redis=wanted.addresses.redis,
+        portal_host=portal_host,
+        portal_url=simulated.url if simulated else f"https://{portal_host}",
+        webhooks_file=str(webhooks_file),
+        target_url=target_url,
+        rest_url_file=str(rest_url_file),
+    )
+    folder.save(project)
+    return project
+
+
+@dataclass(frozen=True, slots=True)
+class _Simulated:
+    service: Service
+    webhooks_file: Path
+    state: Path
+    url: str
+
+
+def _simulated(folder: Folder, portal: SimulatedPortal) -> _Simulated:
+    state, port = folder.secrets / "portal", _free_port()
+    state.mkdir(exist_ok=True)
+    for old in state.iterdir():
+        old.unlink()
+    argv = [sys.executable, "-m", "chatferry.simulators.bitrix24", "serve", "--port", str(port), "--https-port", "-1"]
+    argv += ["--bucket", portal.bucket, "--state-dir", str(state), "--secret", secrets.token_urlsafe(16)]
+    if portal.data is not None:
+        argv += ["--data", str(portal.data)]
+    else:
+        argv += ["--seed", str(portal.seed), "--users", str(portal.users)]
+        argv += ["--chats", str(portal.chats), "--messages", str(portal.messages)]
+    service = Service("portal", tuple(argv), {}, str(folder.logs / "portal.log"))
+    return _Simulated(service, folder.secrets / "webhooks", state, f"http://127.0.0.1:{port}")
+
+
+def _service(folder: Folder, name: str, environment: Mapping[str, str], port: int) -> Service:
+    own = {
+        **environment,
+        "CHATFERRY_HTTP_PORT": str(port),
+        "CHATFERRY_ADDRESS_FILE": str(folder.addresses / f"{name}.url"),
+    }
+    argv = (sys.executable, "-m", f"chatferry.{name}")
+    return Service(name, argv, own, str(folder.logs / f"{name}.log"))
+
+
+def _supervise(folder: Folder, wanted: Launch, services: list[Service], lock: IO[str]) -> subprocess.Popen[bytes]:
+    for service in services:
+        Path(service.log).unlink(missing_ok=True)
+    root = None if wanted.stack_root is None else str(wanted.stack_root)
+    plan = folder.secrets / "plan.json"
+    Plan(str(folder.root), tuple(services), root).write(plan)
+    with (folder.logs / "supervisor.log").open("wb") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "chatferry.operator.supervisor", str(plan)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            pass_fds=[lock.fileno()],
+        )
+
+
+def _wait_until_ready(
+    folder: Folder, supervisor: subprocess.Popen[bytes], simulated: _Simulated | None, announce: Announce
+) -> None:
+    if simulated is not None:
+        _wait(folder, supervisor, "portal", lambda: _collect_webhooks(simulated))
+        announce("portal: answers")
+    for name in SERVICES:
+        _wait(folder, supervisor, name, lambda name=name: _not_ready(folder, name))  # type: ignore[misc]
+        announce(f"{name}: ready")
+
+
+def _wait(folder: Folder, supervisor: subprocess.Popen[bytes], name: str, wrong: Callable[[], str | None]) -> None:
+    deadline = time.monotonic() + _READY_S
+    while (reason := wrong()) is not None:
+        failed = read_json(folder.processes).get("failed")
+        if failed or supervisor.poll() is not None:
+            raise FatalError(
+                "start.failed", str(failed or f"the supervisor ended; see {folder.logs / 'supervisor.log'}")
+            )
+        if time.monotonic() > deadline:
+            raise FatalError("start.late", f"{name} is not ready after {_READY_S:.0f} s: {reason}")
+        time.sleep(_LOOK_S)
+
+
+def _collect_webhooks(simulated: _Simulated) -> str | None:
+    files = sorted(simulated.state.glob("webhook-*.url"))
+    if not files:
+        return "the portal has not written its webhooks yet"
+    try:
+        httpx.get(simulated.url, timeout=2)
+    except httpx.HTTPError as failure:
+        return f"the portal does not answer ({type(failure).__name__})"
+    urls = [file.read_text(encoding="utf-8").strip() for file in files]
+    Folder(simulated.webhooks_file.parent.parent).secret("webhooks", "\n".join(urls))
+    return None
+
+
+def _not_ready(folder: Folder, name: str) -> str | None:
+    file = folder.addresses / f"{name}.url"
+    if not file.exists():
+        return "it has not started to listen"
+    try:
+        answer = httpx.get(f"{file.read_text(encoding='utf-8').strip()}/readyz", timeout=2)
+    except httpx.HTTPError as failure:
+        return f"it does not answer ({type(failure).__name__})"
+    wrong = answer.json()["wrong"]
+    return "; ".join(wrong.values()) if wrong else None
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def stop(folder: Folder) -> bool:
+    """End the supervisor of this folder and with it all that it keeps. False when there is none."""
+    pid = read_json(folder.processes).get("supervisor")
+    if not isinstance(pid, int) or not psutil.pid_exists(pid):
+        return False
+    process = psutil.Process(pid)
+    if "chatferry.operator.supervisor" not in process.cmdline():
+        return False
+    os.kill(pid, signal.SIGTERM)
+    process.wait(timeout=60)
+    return True
+
+
+def given_portal(folder: Folder, env: Mapping[str, str]) -> GivenPortal:
+    """The portal that the environment names. Raises ConfigurationError when it names none."""
+    file, urls = env.get("CHATFERRY_PORTAL_WEBHOOKS_FILE"), env.get("CHATFERRY_PORTAL_WEBHOOKS")
+    if file:
+        return GivenPortal(Path(file).absolute())
+    if not urls:
+        raise ConfigurationError(
+            "no portal is given: set CHATFERRY_PORTAL_WEBHOOKS or CHATFERRY_PORTAL_WEBHOOKS_FILE,"
+            " or try `chatferry demo`"
+        )
+    return GivenPortal(folder.secret("webhooks", "\n".join(urls.split(","))))
+
+
+def shown(url: str) -> str:
+    """A URL without credentials and path."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"

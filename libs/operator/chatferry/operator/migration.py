@@ -1,0 +1,87 @@
+"""Migrating from the command line: ask, follow, write the report, say how it ended."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from chatferry.common.documents import ENTITY_STATES
+from chatferry.common.entities import FAMILIES
+from chatferry.common.report import report_html, report_json
+from chatferry.operator.folder import Folder, read_json, write_atomically
+from chatferry.operator.progress import Follower
+from chatferry.operator.runs import Options, Store, family_named
+
+
+class Migration:
+    """One `chatferry migrate`."""
+
+    def __init__(self, folder: Folder, store: Store, console: Console) -> None:
+        self._folder, self._store, self._console = folder, store, console
+
+    async def migrate(self, family: str, options: Options, *, with_needs: bool) -> bool:
+        """Move a family, the ones it needs first. True when all that was asked for is proved."""
+        wanted = family_named(family)
+        if with_needs:
+            for need in wanted.needs:
+                if not await self._one(need, options):
+                    return False
+        return await self._one(wanted.name, options)
+
+    async def _one(self, family: str, options: Options) -> bool:
+        run = await self._store.ask(family, options)
+        follower = Follower(self._store, self._console, self._failure)
+        document = await follower.follow(run, FAMILIES[family])
+        report = await self._store.report(run)
+        if report is not None:
+            self._write(family, report)
+        return self._conclude(document, report, options)
+
+    def _failure(self) -> str | None:
+        failed = read_json(self._folder.processes).get("failed")
+        return str(failed) if failed else None
+
+    def _write(self, family: str, report: dict[str, Any]) -> None:
+        json_file, page = self.report_files(family)
+        write_atomically(json_file, json.dumps(report_json(report), ensure_ascii=False, indent=1) + "\n")
+        write_atomically(page, report_html(report))
+
+    def report_files(self, family: str) -> tuple[Path, Path]:
+        """Where a family's report is written."""
+        return self._folder.report / f"{family}.json", self._folder.report / f"{family}.html"
+
+    def _conclude(self, run: dict[str, Any], report: dict[str, Any] | None, options: Options) -> bool:
+        state = run.get("state")
+        say = partial(self._console.print, highlight=False, soft_wrap=True)
+        if state in ("blocked", "failed", "stopped"):
+            say(f"[bold red]{run['family']}: {state}[/]: {run.get('reason')}")
+            return False
+        if "get" in options.phases and not run.get("published"):
+            say(f"{run['family']}: nothing has changed at the portal since the last run; nothing was moved")
+        if report is None:
+            waiting = sum(one.get("waiting", 0) for one in (run.get("counts") or {}).values())
+            say(f"{run['family']}: {', '.join(options.phases)} done ({waiting} records wait); nothing was verified")
+            return "verify" not in options.phases and ("set" not in options.phases or waiting == 0)
+        if report["verified"]:
+            say(f"[bold green]{run['family']}: verified[/] in {report['seconds']:.1f} s")
+        else:
+            say(f"[bold red]{run['family']}: not verified[/]")
+            for reason in report["reasons"]:
+                say(f"  - {reason}")
+        say(f"  report: {self.report_files(run['family'])[1]}")
+        return bool(report["verified"])
+
+    async def republish(self, entity: str) -> int:
+        """Mark every record of an entity as due; the next Get sends them again. Returns how many."""
+        records = self._store.database[entity]
+        result = await records.update_many({"payload": {"$ne": None}}, {"$set": {"due": True}})
+        return int(result.modified_count)
+
+    async def entity_states(self) -> list[dict[str, Any]]:
+        """What `entities` holds of each family."""
+        found = self._store.database[ENTITY_STATES].find({"_id": {"$in": list(FAMILIES)}})
+        return [doc async for doc in found]

@@ -1,0 +1,172 @@
+"""Runs as an operator sees them: asked for, followed, read."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from chatferry.common.adapters.mongo import Client, Database, mongo_outage, open_client, open_database
+from chatferry.common.contracts.envelope import common_headers, event_source
+from chatferry.common.contracts.events import PHASES, Phase, RunRequested
+from chatferry.common.documents import (
+    DEAD_LETTERS,
+    INVENTORY,
+    PARKED,
+    RUNS,
+    SKIPPED,
+    VERIFY_REPORTS,
+    WAITING,
+)
+from chatferry.common.entities import FAMILIES, Entity, Family
+from chatferry.common.errors import FatalError
+from chatferry.common.streaming.producer import RecordProducer
+from chatferry.common.streaming.records import Outgoing
+from chatferry.operator.folder import Project
+
+UNDER_WAY = ("requested", "running")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What may be asked of a run."""
+
+    phases: Sequence[Phase] = PHASES
+    test_limit: int | None = None
+    max_rate: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """One entity's records by how far they are."""
+
+    entity: str
+    listed: int
+    extracted: int
+    published: int
+    imported: int
+    verified: int
+    skipped: int
+    dead: int
+    waiting: int
+    parked: int
+
+
+class Store:
+    """The project's database, for reading runs and asking for new ones."""
+
+    def __init__(self, project: Project) -> None:
+        self.project = project
+        self._client: Client = open_client(project.mongodb)
+        self.database: Database = open_database(self._client, project.database)
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._client.close()
+
+    async def ask(self, family: str, options: Options) -> str:
+        """Write a run and wake the extractors. Raises FatalError when one is under way already."""
+        with mongo_outage():
+            other = await self.database[RUNS].find_one({"state": {"$in": list(UNDER_WAY)}})
+        if other is not None:
+            raise FatalError(
+                "run.under_way",
+                f"run {other['_id']} is under way in project {self.project.name};"
+                " wait for it (`chatferry status --watch`)",
+            )
+        now = datetime.now(UTC)
+        run = f"{family}-{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+        document = {
+            "_id": run,
+            "project": self.project.name,
+            "portal": self.project.portal_host,
+            "family": family,
+            "phases": list(options.phases),
+            "options": {"test_limit": options.test_limit, "max_rate": options.max_rate},
+            "state": "requested",
+            "requested_at": now,
+            "epoch": None,
+        }
+        with mongo_outage():
+            await self.database[RUNS].insert_one(document)
+        await self._wake(run, family, now)
+        return run
+
+    async def _wake(self, run: str, family: str, now: datetime) -> None:
+        producer = RecordProducer(self.project.kafka, client_id=f"{self.project.name}.operator")
+        source = event_source(self.project.name, self.project.portal_host)
+        headers = (
+            ("ce_id", f"{run}/requested".encode()),
+            ("ce_type", b"run.requested"),
+            ("ce_subject", run.encode()),
+            *common_headers(source, now, None),
+        )
+        body = RunRequested(run=run, family=family, requested_at=now).model_dump_json().encode()
+        try:
+            await producer.send([Outgoing(f"{self.project.name}.commands", run.encode(), body, headers)])
+        finally:
+            await producer.close()
+
+    async def run(self, run: str) -> dict[str, Any]:
+        """The run's document."""
+        with mongo_outage():
+            return await self.database[RUNS].find_one({"_id": run}) or {}
+
+    async def runs(self, limit: int = 20) -> list[dict[str, Any]]:
+        """The newest runs, newest first."""
+        with mongo_outage():
+            return [doc async for doc in self.database[RUNS].find().sort("requested_at", -1).limit(limit)]
+
+    async def report(self, run: str) -> dict[str, Any] | None:
+        """The finished report of a run."""
+        with mongo_outage():
+            return await self.database[VERIFY_REPORTS].find_one({"run": run, "finished_at": {"$ne": None}})
+
+    async def counts(self, family: Family) -> list[Count]:
+        """How far each entity is, cheaply: totals from metadata, the rest from small partial indexes."""
+        with mongo_outage():
+            return [await self._count(family, entity) for entity in family.entities]
+
+    async def _count(self, family: Family, entity: Entity) -> Count:
+        records = self.database[entity.name]
+        stored = await records.estimated_document_count()
+        due = await records.count_documents({"due": True})
+        waiting = await records.count_documents({"status": {"$in": list(WAITING)}})
+        dead = await self.database[DEAD_LETTERS].count_documents({"entity": entity.name, "state": "dead"})
+        skipped = await records.count_documents({"status": SKIPPED}) if dead else 0
+        parked = await self.database[PARKED].count_documents({"entity": entity.name})
+        return Count(
+            entity=entity.name,
+            listed=max(await self._listed(family, entity), stored),
+            extracted=stored,
+            published=max(0, stored - due - dead),
+            imported=max(0, stored - waiting - dead - skipped),
+            verified=0,
+            skipped=skipped,
+            dead=dead,
+            waiting=waiting,
+            parked=parked,
+        )
+
+    async def _listed(self, family: Family, entity: Entity) -> int:
+        """What the portal says it has, as far as it has been asked."""
+        inventory = self.database[INVENTORY]
+        if entity.parent is not None:
+            match = {"family": family.name, "kind": "root"}
+            total = inventory.aggregate([{"$match": match}, {"$group": {"_id": None, "n": {"$sum": "$claimed"}}}])
+            return sum([int(row["n"]) async for row in total])
+        if family.reading.walk is not None:
+            return int(await inventory.count_documents({"family": family.name, "kind": "root"}))
+        listing = await inventory.find_one({"_id": f"listing:{entity.name}"})
+        strangers = await inventory.count_documents({"kind": "stranger", "of": entity.name, "state": "resolved"})
+        return int((listing or {}).get("claimed") or 0) + int(strangers)
+
+
+def family_named(name: str) -> Family:
+    """Raises FatalError with the names there are."""
+    family = FAMILIES.get(name)
+    if family is None:
+        raise FatalError("family.unknown", f"there is no family {name!r}; there are: {', '.join(FAMILIES)}")
+    return family

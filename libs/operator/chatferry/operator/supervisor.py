@@ -1,0 +1,214 @@
+"""Keeps the services and the local stack running: `python -m chatferry.operator.supervisor PLAN.json`.
+
+A process that dies is started again, a little later each time; one that keeps dying, or says that a person has to
+act (exit code 2), ends the supervision with its last line. What it does stands in `processes.json`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from chatferry.operator.folder import Folder, write_atomically
+from chatferry.stack import LocalStack, StackError
+
+_LOOK_S = 0.2
+_STACK_LOOK_S = 2.0
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.3, 5.0
+_CALM_S = 20.0
+_MOST_DEATHS = 8
+_GRACE_S = 20.0
+_FATAL = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One process to keep running. `env` is added to the supervisor's own; `log` takes both of its outputs."""
+
+    name: str
+    argv: tuple[str, ...]
+    env: dict[str, str]
+    log: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to keep running. `stack_root`: the local stack that belongs to it, None when others run the parts."""
+
+    local: str
+    services: tuple[Service, ...]
+    stack_root: str | None
+
+    def write(self, file: Path) -> None:
+        """Services' environments may hold secrets: mode 600."""
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            json.dump(asdict(self), stream)
+
+    @classmethod
+    def read(cls, file: Path) -> Plan:
+        """The plan that `write` wrote."""
+        content = json.loads(file.read_text(encoding="utf-8"))
+        services = tuple(Service(**{**one, "argv": tuple(one["argv"])}) for one in content.pop("services"))
+        return cls(services=services, **content)
+
+
+@dataclass(slots=True)
+class Child:
+    """A service and its present process."""
+
+    service: Service
+    process: subprocess.Popen[bytes] | None = None
+    restarts: int = 0
+    deaths: int = 0
+    started: float = 0.0
+    start_at: float = 0.0
+    lines: IO[bytes] | None = None
+
+    def start(self) -> None:
+        """Run it, in a session of its own."""
+        self.lines = self.lines or Path(self.service.log).open("ab")  # noqa: SIM115 - open for as long as the child is
+        self.process = subprocess.Popen(
+            self.service.argv,
+            env={**os.environ, **self.service.env},
+            stdin=subprocess.DEVNULL,
+            stdout=self.lines,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        self.started = time.monotonic()
+
+    def last_line(self) -> str:
+        """What it said last."""
+        tail = Path(self.service.log).read_bytes()[-4096:].decode("utf-8", "replace").strip().splitlines()
+        return tail[-1] if tail else "it said nothing"
+
+
+@dataclass(slots=True)
+class Supervisor:
+    """`failed` is the sentence that ended the supervision."""
+
+    plan: Plan
+    folder: Folder
+    children: list[Child] = field(default_factory=list)
+    stack_restarts: dict[str, int] = field(default_factory=dict)
+    failed: str | None = None
+    _stop: bool = False
+    _stack_looked: float = 0.0
+    _told: str = ""
+
+    def run(self) -> None:
+        """Until SIGTERM or SIGINT, or until a service cannot be kept running."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+        self.children = [Child(service) for service in self.plan.services]
+        try:
+            for child in self.children:
+                child.start()
+            while not self._stop:
+                self._look()
+                self._tell()
+                time.sleep(_LOOK_S)
+        finally:
+            self._end()
+
+    def _on_signal(self, *_: object) -> None:
+        self._stop = True
+
+    def _look(self) -> None:
+        now = time.monotonic()
+        self._look_at_stack(now)
+        for child in self.children:
+            if child.process is not None and child.process.poll() is not None:
+                self._died(child, now)
+            elif child.process is None and now >= child.start_at and self.failed is None:
+                child.restarts += 1
+                child.start()
+            elif now - child.started > _CALM_S:
+                child.deaths = 0
+
+    def _died(self, child: Child, now: float) -> None:
+        code = child.process.returncode if child.process is not None else 0
+        child.process = None
+        child.deaths += 1
+        child.start_at = now + min(_FIRST_WAIT_S * 2 ** (child.deaths - 1), _LONGEST_WAIT_S)
+        if code == _FATAL or child.deaths >= _MOST_DEATHS:
+            self.failed = f"{child.service.name} cannot be kept running: {child.last_line()}"
+
+    def _look_at_stack(self, now: float) -> None:
+        """A part that died is started again on its data."""
+        if self.plan.stack_root is None or now - self._stack_looked < _STACK_LOOK_S:
+            return
+        self._stack_looked = now
+        stack = LocalStack(Path(self.plan.stack_root), announce=_quiet)
+        dead = stack.gone()
+        for name in dead:
+            self.stack_restarts[name] = self.stack_restarts.get(name, 0) + 1
+        if dead:
+            try:
+                stack.up()
+            except StackError as failure:
+                self.failed = str(failure)
+
+    def state(self) -> dict[str, Any]:
+        """What `status --json` shows under `processes`."""
+        processes = [
+            {
+                "name": child.service.name,
+                "pid": child.process.pid if child.process else None,
+                "restarts": child.restarts,
+            }
+            for child in self.children
+        ]
+        return {
+            "supervisor": os.getpid(),
+            "processes": processes,
+            "stack_restarts": self.stack_restarts,
+            "failed": self.failed,
+        }
+
+    def _tell(self) -> None:
+        text = json.dumps(self.state())
+        if text != self._told:
+            write_atomically(self.folder.processes, text)
+            self._told = text
+
+    def _end(self) -> None:
+        """Services first, in the order of the data, then what they stand on."""
+        living = [child.process for child in self.children if child.process is not None]
+        for process in living:
+            with suppress(ProcessLookupError):
+                process.terminate()
+        deadline = time.monotonic() + _GRACE_S
+        for process in living:
+            try:
+                process.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        if self.plan.stack_root is not None:
+            LocalStack(Path(self.plan.stack_root), announce=_quiet).down()
+        self.folder.processes.unlink(missing_ok=True)
+
+
+def _quiet(_: str) -> None:
+    return
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Supervise the plan in the given file. The folder's lock was inherited from whoever started this process."""
+    plan = Plan.read(Path(arguments[0]))
+    Supervisor(plan, Folder(Path(plan.local))).run()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
