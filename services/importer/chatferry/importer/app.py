@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 
 from chatferry.common.adapters.mongo import Database, mongo_outage, open_client, open_database
@@ -14,6 +15,7 @@ from chatferry.common.streaming.consumer import ConsumerSettings, RecordConsumer
 from chatferry.common.streaming.producer import RecordProducer
 from chatferry.importer.adapters.events import KafkaEvents
 from chatferry.importer.adapters.mongo_records import MongoFamilies, MongoIds, MongoRecords
+from chatferry.importer.adapters.mongo_runs import MongoRunsAsked
 from chatferry.importer.adapters.mongo_waiting import MongoDeadLetters, MongoParked
 from chatferry.importer.adapters.target import HttpSettings, HttpTarget
 from chatferry.importer.caller import Caller, CallRules
@@ -22,6 +24,7 @@ from chatferry.importer.gate import Gate
 from chatferry.importer.handlers import ImportWorker
 from chatferry.importer.lines import Lines
 from chatferry.importer.ports import Events, Target
+from chatferry.importer.preflight import TargetCheck
 from chatferry.importer.sending import Sender, SendRules
 from chatferry.importer.settings import ImporterSettings
 from chatferry.importer.settle import Books
@@ -64,9 +67,19 @@ def work(settings: ImporterSettings) -> Work:
             events = KafkaEvents((settings.topic("results"), results), (settings.topic("dlq"), letters), context.clock)
             topics = {settings.topic(name): entity for name, entity in ENTITIES.items()}
             worker = build_worker(settings.project, topics, Outside(database, target, events), rules, context)
+            check = TargetCheck(target, MongoRunsAsked(database, context.clock))
+            answering = asyncio.create_task(check.until(context.stopping), name="importer preflight")
+            stack.push_async_callback(_end, answering)
+            context.health.alive_when("preflight", lambda: "it has ended" if answering.done() else None)
             await consume(settings, topics, worker, context)
 
     return run
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
 
 
 @dataclass(frozen=True, slots=True)

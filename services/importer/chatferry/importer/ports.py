@@ -223,3 +223,13 @@ class Families(Protocol):
 
     async def block(self, family: str, sentence: str | None) -> None:
         """Say why nothing of this family can be delivered, or that it can (None)."""
+
+
+class RunsAsked(Protocol):
+    """Runs whose preflight waits for the importer's word."""
+
+    async def unanswered(self) -> list[tuple[str, str]]:
+        """(run, family) each."""
+
+    async def answer(self, run: str, ok: bool, detail: str) -> None:
+        """Write the answer, unless another importer has."""
