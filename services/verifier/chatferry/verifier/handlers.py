@@ -18,6 +18,7 @@ from chatferry.verifier.ports import Announcer, Leases, Moments, Reports, Runs
 
 log = get_logger(__name__)
 _AT_ONCE = 4
+_LAST_EVENT_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,21 +44,40 @@ class Watch:
     _tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
 
     async def until(self, stopping: asyncio.Event) -> None:
-        """Work until asked to stop. Raises OutageError of MongoDB or Kafka, after letting go of every run."""
+        """Work until asked to stop. Raises OutageError of MongoDB, after letting go of every run."""
+        announcing = asyncio.create_task(self._announce(stopping), name="verifier announces")
         try:
             while not stopping.is_set():
                 await self._look()
+                if announcing.done() and not stopping.is_set():
+                    announcing.result()
                 with suppress(TimeoutError):
                     await asyncio.wait_for(stopping.wait(), self.poll_s)
         finally:
             await self._let_go()
+            # Not in the middle of a send, as far as Kafka lets us: the event would go out once more.
+            await asyncio.wait([announcing], timeout=_LAST_EVENT_S if stopping.is_set() else 0)
+            await _ended(announcing)
+
+    async def _announce(self, stopping: asyncio.Event) -> None:
+        """Beside the work: a report waits for Kafka, a verification does not."""
+        while not stopping.is_set():
+            try:
+                await self.desk.announcer.announce()
+                self.desk.health.outage("kafka", None)
+            except OutageError as away:
+                if away.part == "mongodb":
+                    raise
+                log.warning("outage", part=away.part)
+                self.desk.health.outage(away.part, away.sentence)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stopping.wait(), self.poll_s)
 
     async def _look(self) -> None:
         for run, task in list(self._tasks.items()):
             if task.done():
                 del self._tasks[run]
                 task.result()
-        await self.desk.announcer.announce()
         for wanted in await self.desk.runs.wanted():
             if wanted.id in self._tasks or len(self._tasks) >= _AT_ONCE:
                 continue
