@@ -86,9 +86,16 @@ def test_the_last_error_of_a_log_is_found_and_readable(tmp_path: Path) -> None:
     assert logs.last_errors(tmp_path / "none.log") == ""
 
 
+def test_a_cause_that_a_person_can_act_on_wins_over_what_follows_from_it(tmp_path: Path) -> None:
+    (tmp_path / "kafka.log").write_text(
+        "2026 ERROR Error while appending\njava.io.IOException: No space left on device\n\tat x.Y\n2026 ERROR Halting\n"
+    )
+    assert logs.last_errors(tmp_path / "kafka.log") == "java.io.IOException: No space left on device"
+
+
 def test_the_last_lines_stand_in_for_errors_where_there_are_none(tmp_path: Path) -> None:
     (tmp_path / "kafka.log").write_text("one\ntwo\n  at org.apache.Kafka\n")
-    assert logs.last_errors(tmp_path / "kafka.log", 2) == "one | two"
+    assert logs.last_errors(tmp_path / "kafka.log") == "one | two"
 
 
 def test_a_rotated_log_keeps_one_before_it(tmp_path: Path) -> None:

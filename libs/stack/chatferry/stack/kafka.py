@@ -46,6 +46,7 @@ _SETTINGS: Mapping[str, str] = {
     # after a kill the broker may register again only when its session is over; heartbeats as often keep it meanwhile
     "broker.session.timeout.ms": "4000",
     "broker.heartbeat.interval.ms": "500",
+    "log.dir.failure.timeout.ms": "2000",  # half a minute otherwise from a full disk to the end of the process
     # topics are created by their declaration, and keep everything unless it says otherwise
     "auto.create.topics.enable": "false",
     "log.retention.ms": "-1",

@@ -6,13 +6,15 @@ from pathlib import Path
 
 _TAIL_BYTES = 64 * 1024
 _LINE_CHARACTERS = 400
-_ERROR = re.compile(
-    r"\b(ERROR|FATAL)\b|^\d+:\w .* # |Caused by|\"s\": ?\"[EF]\"|No space left|File too large|error while loading"
+_LINES = 3
+_CAUSE = re.compile(
+    r"No space left|File too large|quota exceeded|Read-only file system|Permission denied|Cannot allocate memory|"
+    r"[Aa]ddress already in use|error while loading|DBPathInUse|OutOfMemoryError"
 )
-_NOISE = re.compile(
-    r"overcommit|oO0Oo|just started|Configuration loaded|Server initialized|^\s*at |Restarting|Ready to accept"
-)
-"""What stands in a log of a part that is well, or fills the lines between an error and its cause."""
+"""What a person can act on; it wins over the complaints that follow from it."""
+_ERROR = re.compile(r"\b(ERROR|FATAL)\b|^\d+:\w .* # |Caused by|\"s\": ?\"[EF]\"")
+_NOISE = re.compile(r"overcommit|oO0Oo|just started|Configuration loaded|Server initialized|^at ")
+"""What stands in the log of a part that is well, or fills the lines between an error and its cause."""
 
 
 def rotate(log: Path) -> None:
@@ -21,11 +23,16 @@ def rotate(log: Path) -> None:
         log.replace(log.with_name(log.name + ".1"))
 
 
-def last_errors(log: Path, count: int = 3) -> str:
-    """The last lines that report errors, joined by ` | `; any last lines when none does; empty without a log."""
+def last_errors(log: Path) -> str:
+    """The last line that tells a cause, else the last three that report errors, else the last lines; readable.
+
+    Joined by ` | `; empty without a log.
+    """
     lines = [line for line in _lines(log) if not _NOISE.search(line)]
+    if causes := [line for line in lines if _CAUSE.search(line)]:
+        return _readable(causes[-1])
     errors = [line for line in lines if _ERROR.search(line)]
-    return " | ".join(_readable(line) for line in (errors or lines)[-count:])
+    return " | ".join(_readable(line) for line in (errors or lines)[-_LINES:])
 
 
 def tail(log: Path) -> str:
@@ -45,7 +52,11 @@ def _lines(log: Path) -> list[str]:
 
 
 def _readable(line: str) -> str:
-    return (_of_mongod(line) if line.startswith("{") else line)[:_LINE_CHARACTERS]
+    text = _of_mongod(line) if line.startswith("{") else line
+    text = " ".join(text.split())
+    cause = _CAUSE.search(text)
+    begin = max(0, cause.end() - _LINE_CHARACTERS) if cause else 0
+    return text[begin : begin + _LINE_CHARACTERS]
 
 
 def _of_mongod(line: str) -> str:

@@ -1,5 +1,6 @@
 """Bringing one part from any state (never started, killed, half started) to healthy."""
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,9 +40,9 @@ class Starter:
         *,
         remember: Callable[[Part, PartState], None],
         announce: Callable[[str], None],
-        deadline: Callable[[], Deadline],
+        deadline: Callable[[float], Deadline],
     ) -> None:
-        """`deadline` begins one: for each process anew, so that fetching and formatting do not count."""
+        """`deadline` begins one for a process of this age in seconds; fetching and formatting come before its birth."""
         self._env = env
         self._remember = remember
         self._announce = announce
@@ -88,7 +89,7 @@ class Starter:
         return psutil.Process(identity.pid), started
 
     def _wait(self, part: Part, place: Place, process: psutil.Process, state: PartState) -> None:
-        deadline = self._deadline()
+        deadline = self._deadline(max(0.0, time.time() - process.create_time()))
         problem = "it does not listen on its port"
         address = part.address(state.ports)
         while True:
