@@ -14,7 +14,8 @@ USERS = [{"id": 1, "name": "Анна Ли", "active": True}, {"id": 2, "name": "
 CHATS: list[dict[str, Any]] = [
     {"id": 1, "type": "group", "title": "g", "created_at": "2024-01-01T00:00:00+03:00", "owner_id": 1,
      "participant_ids": [1, 2]},
-    {"id": 2, "type": "private", "title": None, "created_at": "2024-01-01T00:00:00+03:00", "owner_id": 1, "participant_ids": [2, 1]},
+    {"id": 2, "type": "private", "title": None, "created_at": "2024-01-01T00:00:00+03:00", "owner_id": 1,
+     "participant_ids": [2, 1]},
 ]  # fmt: skip
 MESSAGES: list[dict[str, Any]] = [
     {"id": 4, "chat_id": 1, "author_id": 1, "text": "b", "date": "2024-01-02T00:00:00+03:00", "system": False,
