@@ -35,34 +35,20 @@ class Line(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ImportRecord:
-    """A record fit to be sent. `parked`: it comes from the collection `parked`, its offset is finished already."""
+    """A record fit to be sent. `body`: canonical JSON, `hash` its SHA-256, `key` and `version` the envelope's.
+
+    `parked`: it comes from the collection `parked`, its offset is finished already.
+    """
 
     raw: RawRecord
     entity: Entity
     envelope: Envelope
     line: Line
+    body: bytes
     hash: str
-    parked: bool = False
-
-    @property
-    def key(self) -> str:
-        """The idempotency key."""
-        return self.envelope.key
-
-    @property
-    def version(self) -> int:
-        """The content's version."""
-        return self.envelope.version
-
-    @property
-    def body(self) -> bytes:
-        """The canonical JSON."""
-        return self.raw.value or b""
-
-    @property
-    def parent_key(self) -> str | None:
-        """The record that must be at the target first, None for a root."""
-        return None if self.entity.parent is None else str(self.line.parent)
+    parked: bool
+    key: str
+    version: int
 
 
 def place_of(raw: RawRecord) -> str:
@@ -92,7 +78,15 @@ def read_record(raw: RawRecord, entity: Entity, project: str, *, parked: bool = 
     if raw.key != b"%d" % parent:
         raise UndecodableError("key.mismatch", "the Kafka key is not the id that orders this record")
     return ImportRecord(
-        raw, entity, envelope, Line(raw.topic, raw.partition, parent), hash_of_canonical(raw.value), parked
+        raw=raw,
+        entity=entity,
+        envelope=envelope,
+        line=Line(raw.topic, raw.partition, parent),
+        body=raw.value,
+        hash=hash_of_canonical(raw.value),
+        parked=parked,
+        key=envelope.key,
+        version=envelope.version,
     )
 
 

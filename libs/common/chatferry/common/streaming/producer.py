@@ -81,14 +81,22 @@ class RecordProducer:
     async def _by_partition(self, records: Sequence[Outgoing]) -> dict[Partition, deque[Outgoing]]:
         producer = await self._open()
         queues: dict[Partition, deque[Outgoing]] = defaultdict(deque)
+        known: dict[tuple[str, bytes | None], deque[Outgoing]] = {}
         for record in records:
-            count = self._partitions.get(record.topic)
-            if count is None:
-                async with asyncio.timeout(15):
-                    count = len(await producer.partitions_for(record.topic))
-                self._partitions[record.topic] = count
-            queues[Partition(record.topic, partition_for(record.key, count))].append(record)
+            queue = known.get((record.topic, record.key))
+            if queue is None:
+                partition = partition_for(record.key, await self._count(producer, record.topic))
+                queue = known[record.topic, record.key] = queues[Partition(record.topic, partition)]
+            queue.append(record)
         return queues
+
+    async def _count(self, producer: AIOKafkaProducer, topic: str) -> int:
+        count = self._partitions.get(topic)
+        if count is None:
+            async with asyncio.timeout(15):
+                count = len(await producer.partitions_for(topic))
+            self._partitions[topic] = count
+        return count
 
     async def _send_one_batch(self, partition: Partition, queue: deque[Outgoing]) -> None:
         producer = await self._open()

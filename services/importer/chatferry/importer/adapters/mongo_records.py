@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from chatferry.common.adapters.mongo import Database, Document, UpdateMany, UpdateOne, mongo_outage
 from chatferry.common.documents import ENTITY_STATES, ID_MAP, IMPORT_OK
@@ -13,7 +13,7 @@ from chatferry.importer.ports import Done
 
 _SEEN = {"version": 1, "status": 1, "imported_version": 1, "attempts": 1, "last_error": 1}
 # Looking a key up in the literal list is linear: longer lists make the server's work square.
-_GROUP = 200
+_GROUP = 100
 
 
 class MongoRecords:
@@ -33,17 +33,15 @@ class MongoRecords:
             return {row["_id"] for row in await self._database[entity.name].find(wanted, {"_id": 1}).to_list(None)}
 
     async def mark_done(self, entity: Entity, done: Sequence[Done]) -> None:
-        ids = {(d.record.key, d.record.version): d.target_id for d in done}
-        if not ids:
+        told = {(d.record.key, d.record.version): d for d in done}
+        if not told:
             return
-        groups = list(_by_version(ids))
+        groups = list(_by_version(told.values()))
         collection = self._database[entity.name]
         with mongo_outage():
-            result = await collection.bulk_write([_done(version, ids_) for version, ids_ in groups], ordered=False)
-            if result.matched_count < len(ids):
-                await collection.bulk_write(
-                    [_superseded(version, list(ids_)) for version, ids_ in groups], ordered=False
-                )
+            result = await collection.bulk_write([_done(group) for group in groups], ordered=False)
+            if result.matched_count < len(told):
+                await collection.bulk_write([_superseded(group) for group in groups], ordered=False)
 
     async def mark_failed(self, entity: Entity, status: str, failed: Sequence[tuple[str, int, int, str]]) -> None:
         groups: dict[tuple[int, int, str], list[str]] = defaultdict(list)
@@ -71,33 +69,38 @@ def _standing(row: Document) -> Standing:
     )
 
 
-def _by_version(ids: Mapping[tuple[str, int], str | None]) -> Iterator[tuple[int, dict[str, str | None]]]:
-    groups: dict[int, dict[str, str | None]] = defaultdict(dict)
-    for (key, version), target_id in ids.items():
-        groups[version][key] = target_id
-    for version, group in groups.items():
-        items = list(group.items())
-        for start in range(0, len(items), _GROUP):
-            yield version, dict(items[start : start + _GROUP])
+def _by_version(done: Iterable[Done]) -> Iterator[list[Done]]:
+    """Groups that one update can write: of one version, and alike in what has to be taken away."""
+    groups: dict[tuple[int, bool], list[Done]] = defaultdict(list)
+    for one in done:
+        groups[one.record.version, one.erred_before].append(one)
+    for group in groups.values():
+        for start in range(0, len(group), _GROUP):
+            yield group[start : start + _GROUP]
 
 
-def _done(version: int, ids: Mapping[str, str | None]) -> UpdateMany:
-    keys = list(ids)
-    here = {"$indexOfArray": [{"$literal": keys}, "$_id"]}
-    told = {"$arrayElemAt": [{"$literal": [ids[key] for key in keys]}, here]}
-    fields = {
+def _done(group: Sequence[Done]) -> UpdateMany:
+    """One pipeline for all: each field more costs the server about 10 µs a record, so it sets what is needed only."""
+    version, erred = group[0].record.version, group[0].erred_before
+    keys = [one.record.key for one in group]
+    ids = [one.target_id for one in group]
+    told: Document = {"$arrayElemAt": [{"$literal": ids}, {"$indexOfArray": [{"$literal": keys}, "$_id"]}]}
+    fields: Document = {
         "status": IMPORT_OK,
         "imported_version": version,
         "imported_hash": "$payload_hash",
-        "target_id": {"$ifNull": [told, "$target_id"]},
+        "target_id": {"$ifNull": [told, "$target_id"]} if None in ids else told,
     }
-    return UpdateMany(
-        {"_id": {"$in": keys}, "version": version}, [{"$set": fields}, {"$unset": ["last_error", "attempts"]}]
-    )
+    steps: list[Document] = [{"$set": fields}]
+    if erred:
+        steps.append({"$unset": ["last_error", "attempts"]})
+    return UpdateMany({"_id": {"$in": keys}, "version": version}, steps)
 
 
-def _superseded(version: int, keys: list[str]) -> UpdateMany:
+def _superseded(group: Sequence[Done]) -> UpdateMany:
     """The document has newer content by now: its status is not ours, but what the target has is."""
+    version = group[0].record.version
+    keys = [one.record.key for one in group]
     return UpdateMany({"_id": {"$in": keys}, "version": {"$gt": version}}, {"$max": {"imported_version": version}})
 
 

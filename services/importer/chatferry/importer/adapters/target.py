@@ -57,17 +57,14 @@ class HttpTarget:
         await self._client.aclose()
 
     async def send(self, entity: Entity, records: Sequence[ImportRecord]) -> list[ItemResult]:
-        items = [
-            {"key": r.envelope.key, "version": r.envelope.version, "hash": r.hash, "data": orjson.Fragment(r.body)}
-            for r in records
-        ]
+        items = [{"key": r.key, "version": r.version, "hash": r.hash, "data": orjson.Fragment(r.body)} for r in records]
         body = orjson.dumps({"entity": entity.name, "items": items})
         content = await self._post(f"import.{entity.family}.batch", body)
         try:
             results = ImportAnswer.model_validate_json(content).results
         except ValidationError:
             raise _no_answer() from None
-        if [result.key for result in results] != [record.envelope.key for record in records]:
+        if [result.key for result in results] != [record.key for record in records]:
             raise _no_answer()
         return results
 
