@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,11 +15,21 @@ ROOT = Path(__file__).parent.parent
 
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Addresses]:
-    """A real Kafka, MongoDB and Redis: those named in the environment, else started for this session."""
-    local = LocalStack(ROOT / ".local" / "test-stack", announce=lambda _line: None)
-    addresses = local.up()
-    yield addresses
-    local.down()
+    """A real Kafka, MongoDB and Redis: those named in the environment, else started for this session.
+
+    Sessions that run at the same time share them; the last one to end stops them.
+    """
+    root = ROOT / ".local" / "test-stack"
+    root.mkdir(parents=True, exist_ok=True)
+    local = LocalStack(root, announce=lambda _line: None)
+    with (root / "sessions").open("a") as sessions:
+        fcntl.flock(sessions, fcntl.LOCK_SH)
+        yield local.up()
+        try:
+            fcntl.flock(sessions, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        local.down()
 
 
 @pytest.fixture(scope="session")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 
 import orjson
@@ -28,7 +29,7 @@ from chatferry.common.telemetry.traces import configure_traces
 
 log = get_logger(__name__)
 EXIT_FATAL = 2
-_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 5.0
+_FIRST_WAIT_S, _LONGEST_WAIT_S, _CALM_S = 0.5, 5.0, 3.0
 
 
 @dataclass(slots=True)
@@ -44,25 +45,46 @@ class Context:
 Work = Callable[[Context], Awaitable[None]]
 
 
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a service ended by itself."""
+
+    sentence: str
+    exit_code: int
+
+
+class _Server(uvicorn.Server):
+    """Ends on SIGTERM and SIGINT, and does not raise them again: a clean stop exits with 0."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        yield
+
+
 def run_service(
     name: str, kind: type[S], work: Callable[[S], Work], routes: Callable[[Context], list[BaseRoute]] | None = None
 ) -> None:
     """Read the settings, run until SIGTERM or a fatal error, then exit: 0 after a clean stop, 2 when a person must act.
 
-    `work(settings)(context)` runs until `context.stopping`; an OutageError from it is waited out and it is run again.
+    1 after a failure that starting again may mend. `work(settings)(context)` runs until `context.stopping`; an
+    OutageError from it is waited out and it is run again.
     """
     try:
         settings = load_settings(kind)
+        wanted = work(settings)
     except ConfigurationError as wrong:
         sys.stderr.write(f"chatferry {name}: {wrong.sentence}\n")
         sys.exit(EXIT_FATAL)
     configure_logs(name, settings.log_level)
     configure_traces(name, settings.project, settings.otlp_endpoint)
-    failed: list[str] = []
-    uvloop.run(_serve(name, settings, work(settings), routes, failed))
+    failed: list[Failure] = []
+    uvloop.run(_serve(name, settings, wanted, routes, failed))
     if failed:
-        sys.stderr.write(f"chatferry {name}: {failed[0]}\n")
-        sys.exit(EXIT_FATAL)
+        sys.stderr.write(f"chatferry {name}: {failed[0].sentence}\n")
+        sys.exit(failed[0].exit_code)
 
 
 async def _serve(
@@ -70,7 +92,7 @@ async def _serve(
     settings: BaseServiceSettings,
     work: Work,
     routes: Callable[[Context], list[BaseRoute]] | None,
-    failed: list[str],
+    failed: list[Failure],
 ) -> None:
     context = Context()
     listening = _listen(settings.http_host, settings.http_port)
@@ -90,14 +112,20 @@ async def _serve(
             await asyncio.wait([task], timeout=1)
 
     app = Starlette(routes=[*_own_routes(context), *(routes(context) if routes else [])], lifespan=lifespan)
-    server = uvicorn.Server(
+    server = _Server(
         uvicorn.Config(
-            app, log_config=None, access_log=False, timeout_graceful_shutdown=int(settings.drain_seconds) + 1
+            app,
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=int(settings.drain_seconds) + 1,
+            ssl_certfile=settings.http_cert_file,
+            ssl_keyfile=settings.http_key_file,
         )
     )
+    scheme = "http" if settings.http_cert_file is None else "https"
     host, port = listening.getsockname()[:2]
     if settings.address_file is not None:
-        settings.address_file.write_text(f"http://{host}:{port}\n", encoding="utf-8")
+        settings.address_file.write_text(f"{scheme}://{host}:{port}\n", encoding="utf-8")
     log.info("service.started", host=host, port=port, project=settings.project)
     await server.serve(sockets=[listening])
     log.info("service.stopped")
@@ -118,28 +146,36 @@ def _listen(host: str, port: int) -> socket.socket:
 
 async def _keep_working(work: Work, context: Context) -> None:
     wait = _FIRST_WAIT_S
+    calm: asyncio.TimerHandle | None = None
     while not context.stopping.is_set():
         try:
             await work(context)
         except OutageError as away:
             log.warning("outage", part=away.part)
+            if calm is not None:
+                calm.cancel()
             context.health.outage(away.part, away.sentence)
             context.metrics.outage.labels(away.part).set(1)
             await context.clock.sleep(wait)
             wait = min(wait * 2, _LONGEST_WAIT_S)
-            context.health.outage(away.part, None)
-            context.metrics.outage.labels(away.part).set(0)
+            calm = asyncio.get_running_loop().call_later(_CALM_S, _back, context, away.part)
         else:
             return
 
 
-def _end(done: asyncio.Task[None], server: uvicorn.Server, failed: list[str]) -> None:
+def _back(context: Context, part: str) -> None:
+    """The work has run for a while without missing that part."""
+    context.health.outage(part, None)
+    context.metrics.outage.labels(part).set(0)
+
+
+def _end(done: asyncio.Task[None], server: uvicorn.Server, failed: list[Failure]) -> None:
     error = None if done.cancelled() else done.exception()
     if isinstance(error, FatalError):
-        failed.append(error.sentence)
+        failed.append(Failure(error.sentence, EXIT_FATAL))
     elif error is not None:
         log.error("work.failed", exc_info=error)
-        failed.append(f"its work ended with {type(error).__name__}; the log has the place")
+        failed.append(Failure(f"its work ended with {type(error).__name__}; the log has the place", 1))
     server.should_exit = True
 
 

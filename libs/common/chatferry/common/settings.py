@@ -34,6 +34,8 @@ class BaseServiceSettings(BaseSettings):
     mongodb: SecretStr = Field(description="URL of a replica set, mongodb://….")
     http_host: str = Field(default="127.0.0.1", description="Where /metrics, /healthz and /readyz listen.")
     http_port: int = Field(default=0, ge=0, le=65535, description="Port of the same; 0 takes a free one.")
+    http_cert_file: Path | None = Field(default=None, description="Certificate (PEM): what listens speaks HTTPS.")
+    http_key_file: Path | None = Field(default=None, description="Key of that certificate (PEM).")
     address_file: Path | None = Field(
         default=None, description="File that gets the service's base URL once it listens."
     )

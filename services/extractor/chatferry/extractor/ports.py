@@ -176,8 +176,8 @@ class Listings(Protocol):
     async def put_listing(self, entity: str, run: str, epoch: int, fields: Mapping[str, Any]) -> None:
         """Replace the list's row."""
 
-    async def get_listing(self, entity: str) -> Mapping[str, Any] | None:
-        """The list's row, None before the first run."""
+    async def listed(self, entity: Entity, ids: Sequence[int]) -> None:
+        """These are in the list: whoever of them was a stranger is none any more."""
 
 
 @dataclass(frozen=True, slots=True)

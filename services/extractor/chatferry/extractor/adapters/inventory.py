@@ -17,7 +17,7 @@ from chatferry.common.adapters.mongo import (
 )
 from chatferry.common.clock import Clock
 from chatferry.common.documents import INVENTORY, PAGE_LOG
-from chatferry.common.entities import Family
+from chatferry.common.entities import Entity, Family
 from chatferry.common.entities.reading import View
 from chatferry.common.errors import LeaseLostError
 from chatferry.extractor.ports import PageEntry, Row, WalkUpdate
@@ -148,8 +148,7 @@ class MongoInventory:
         with mongo_outage():
             await self._database[INVENTORY].replace_one({"_id": row["_id"]}, row, upsert=True)
 
-    async def get_listing(self, entity: str) -> Document | None:
-        """The same row, None before the first run."""
+    async def listed(self, entity: Entity, ids: Sequence[int]) -> None:
         with mongo_outage():
-            found: Document | None = await self._database[INVENTORY].find_one({"_id": f"listing:{entity}"})
-        return found
+            strangers = [f"stranger:{entity.key(number)}" for number in ids]
+            await self._database[INVENTORY].delete_many({"_id": {"$in": strangers}})

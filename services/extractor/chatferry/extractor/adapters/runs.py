@@ -32,7 +32,9 @@ class MongoLeases:
             never = {"until": datetime.fromtimestamp(0, UTC), "epoch": 0}
             with suppress(DuplicateKeyError):
                 await self._leases.update_one({"_id": f"portal:{portal}"}, {"$setOnInsert": never}, upsert=True)
-            doc = await self._leases.find_one_and_update(free, taken, return_document=ReturnDocument.AFTER)
+            doc: Document | None = await self._leases.find_one_and_update(
+                free, taken, return_document=ReturnDocument.AFTER
+            )
         if doc is None:
             return None
         return Lease(portal, self._owner, int(doc["epoch"]))

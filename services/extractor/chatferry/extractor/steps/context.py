@@ -74,17 +74,22 @@ class Drive:
 async def outlast(drive: Drive, step: Callable[[], Awaitable[T]]) -> T:
     """Repeat a step for as long as a part that it needs is away. It stops progress, and is no fault of any record."""
     wait = _FIRST_WAIT_S
+    missed: set[str] = set()
     while True:
         try:
-            return await step()
+            done = await step()
         except OutageError as away:
+            missed.add(away.part)
             log.warning("outage", part=away.part)
             drive.health.outage(away.part, away.sentence)
             drive.metrics.outage.labels(away.part).set(1)
             await drive.clock.sleep(away.retry_after_s or wait)
             wait = min(wait * 2, _LONGEST_WAIT_S)
-            drive.health.outage(away.part, None)
-            drive.metrics.outage.labels(away.part).set(0)
+        else:
+            for part in missed:
+                drive.health.outage(part, None)
+                drive.metrics.outage.labels(part).set(0)
+            return done
 
 
 def first_of(failures: BaseExceptionGroup[BaseException]) -> BaseException:

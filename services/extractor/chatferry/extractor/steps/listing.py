@@ -72,9 +72,10 @@ class RecordListing:
                     candidates = candidates[: self._left]
                     self._left -= len(candidates)
                 saved = await self._records.save(self._family.root, candidates, one.read_seq, fresh=False)
-                named = sum(1 for candidate in candidates if candidate.seq)
-                self._listed += named
-                self._rejected += len(candidates) - named
+                named = [candidate.seq for candidate in candidates if candidate.seq]
+                await self._listings.listed(self._family.root, named)
+                self._listed += len(named)
+                self._rejected += len(candidates) - len(named)
                 self._drive.metrics.extracted.labels(self._family.root.name).inc(saved.new + saved.changed)
             await self._put(one)
         return []
