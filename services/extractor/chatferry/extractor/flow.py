@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any
 
 from chatferry.common.contracts.events import Phase, PhaseCompleted
 from chatferry.common.entities import FAMILIES, Family
@@ -22,10 +22,12 @@ from chatferry.common.telemetry.logs import get_logger
 from chatferry.common.telemetry.traces import span
 from chatferry.extractor.ports import (
     Broker,
+    Events,
     Inventory,
     Listings,
     Outbox,
     Portal,
+    Progress,
     Records,
     RunDocument,
     Runs,
@@ -42,38 +44,6 @@ log = get_logger(__name__)
 Work = Callable[[], Awaitable[None]]
 _LOOK_S = 0.25
 _TARGET_CHECK_S = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """What a Set has left. `stuck`: children of dead parents, which only a replay moves. `blocked`: why none moves."""
-
-    waiting: int
-    stuck: int
-    blocked: str | None
-
-
-class Progress(Protocol):
-    """What MongoDB says of a run's progress."""
-
-    async def waiting(self, family: Family) -> Waiting:
-        """Records that wait to be imported."""
-
-    async def counts(self, family: Family) -> dict[str, dict[str, int]]:
-        """Per entity: extracted, imported, dead, waiting."""
-
-    async def report(self, run: str) -> dict[str, Any] | None:
-        """The verifier's finished report of this run."""
-
-    async def storage(self, family: Family) -> list[Check]:
-        """`infra.storage.ready` and `mapping.done`."""
-
-
-class Events(Protocol):
-    """The `runs` topic."""
-
-    async def completed(self, event: PhaseCompleted) -> None:
-        """Tell subscribers that a phase is over. OutageError."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,10 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from chatferry.common.contracts.events import PhaseCompleted
 from chatferry.common.entities import Entity, Family
 from chatferry.common.entities.reading import Answer, Command, View
+from chatferry.common.portal.preflight import Check
 from chatferry.common.streaming.records import Outgoing
 from chatferry.extractor.domain.records import Candidate
 
@@ -206,3 +208,35 @@ class Broker(Protocol):
 
     async def send(self, records: Sequence[Outgoing]) -> None:
         """All answered, in order within each partition; else OutageError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What a Set has left. `stuck`: children of dead parents, which only a replay moves. `blocked`: why none moves."""
+
+    waiting: int
+    stuck: int
+    blocked: str | None
+
+
+class Progress(Protocol):
+    """What MongoDB says of a run's progress."""
+
+    async def waiting(self, family: Family) -> Waiting:
+        """Records that wait to be imported."""
+
+    async def counts(self, family: Family) -> dict[str, dict[str, int]]:
+        """Per entity: extracted, imported, dead, waiting."""
+
+    async def report(self, run: str) -> dict[str, Any] | None:
+        """The verifier's finished report of this run."""
+
+    async def storage(self, family: Family) -> list[Check]:
+        """`infra.storage.ready` and `mapping.done`."""
+
+
+class Events(Protocol):
+    """The `runs` topic."""
+
+    async def completed(self, event: PhaseCompleted) -> None:
+        """Tell subscribers that a phase is over. OutageError."""

@@ -15,7 +15,7 @@ from chatferry.common.errors import OutageError
 from chatferry.common.ledger import account
 from chatferry.common.portal.preflight import Check
 from chatferry.common.streaming.producer import RecordProducer
-from chatferry.extractor.flow import Waiting
+from chatferry.extractor.ports import Waiting
 
 _SETUP = "`chatferry bootstrap` creates it"
 
