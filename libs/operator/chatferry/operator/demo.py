@@ -41,6 +41,17 @@ def topics_file(env: Mapping[str, str]) -> Path:
     return Path(__file__).resolve().parents[4] / "deploy" / "topics.yaml"
 
 
+def limits_of(bucket: str) -> dict[str, str]:
+    """The extractor's settings for a portal with these limits. Raises ConfigurationError."""
+    if bucket == "off":
+        capacity, per_second = "1000000", "1000000"
+    else:
+        capacity, colon, per_second = bucket.partition(":")
+        if not colon or not capacity.isdigit() or not per_second.replace(".", "", 1).isdigit():
+            raise ConfigurationError(f"--bucket {bucket}: give CAPACITY:PER_SECOND, as in 50:2, or off")
+    return {"CHATFERRY_PORTAL_BUCKET_CAPACITY": capacity, "CHATFERRY_PORTAL_BUCKET_PER_SECOND": per_second}
+
+
 def checked_data(data: Path | None) -> Path | None:
     """Raises ConfigurationError for a folder that is not of the form."""
     if data is None:
@@ -53,7 +64,7 @@ def checked_data(data: Path | None) -> Path | None:
 
 async def run_demo(folder: Folder, options: DemoOptions, console: Console) -> bool:
     """True when the migration was verified."""
-    data = checked_data(options.data)
+    data, settings = checked_data(options.data), limits_of(options.bucket)
     began = time.monotonic()
 
     def announce(line: str) -> None:
@@ -64,7 +75,7 @@ async def run_demo(folder: Folder, options: DemoOptions, console: Console) -> bo
     portal = SimulatedPortal(data, options.seed, users=60, chats=40, messages=6_000, bucket=options.bucket)
     try:
         await bootstrap(addresses, PROJECT)
-        project = launch(folder, Launch(PROJECT, addresses, portal, {}, stack_root), lock, announce)
+        project = launch(folder, Launch(PROJECT, addresses, portal, settings, stack_root), lock, announce)
         lock.close()
         verified = await _migrate(folder, project, options, console)
     except BaseException:

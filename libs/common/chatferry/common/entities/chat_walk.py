@@ -129,6 +129,7 @@ class ChatWalk:
     def _absorb_parts(self, told: Mapping[str, Answer], harvest: Harvest) -> Refusal | None:
         for name in ("dialog", "members", "ids"):
             refusal = told[name].refusal if name in told else None
+            harvest.used += name in told and refusal is None
             # A list of participants may be refused for good (the general chat's is): the other one serves.
             if refusal is not None and (name == "dialog" or refusal.transient):
                 return refusal
@@ -172,6 +173,7 @@ class ChatWalk:
         files = {number: row for row in rows_of(result.get("files")) if (number := whole(map_of(row).get("id")))}
         users = [map_of(row) for row in rows_of(result.get("users"))]
         harvest.pages.append(Page(lo, hi, chosen, nameless, {"files": files}, users))
+        harvest.used += 1
         return len(rows) >= self.page_size and not self.closed_low
 
     def _advance(self, ids: list[int]) -> tuple[int, int] | None:

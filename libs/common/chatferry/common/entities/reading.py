@@ -67,13 +67,17 @@ class Page:
 
 @dataclass(slots=True)
 class Harvest:
-    """What one batch brought a walk. `root`: the root's parts, once they are all in."""
+    """What one batch brought a walk. `root`: the root's parts, once they are all in.
+
+    `used`: how many of the commands told something; the others were asked in vain.
+    """
 
     pages: list[Page] = field(default_factory=list)
     root: Mapping[str, Any] | None = None
     users: list[Mapping[str, Any]] = field(default_factory=list)
     refusal: Refusal | None = None
     ended: bool = False
+    used: int = 0
 
 
 class Walk(Protocol):

@@ -65,6 +65,7 @@ class KeysetWalk:
         harvest.pages.append(Page(lo=self.last + 1, hi=top + 1, rows=named, unidentified=nameless))
         self.listed += len(set(ids))
         self.last = top
+        harvest.used += 1
         return self.ended
 
     def state(self) -> dict[str, Any]:
@@ -87,30 +88,49 @@ class OffsetWalk:
     passes: int = 0
     seen: set[Any] = field(default_factory=set)
     _new: int = 0
+    _longest: int = 0
 
     def needs(self) -> int:
         return 1
 
     def plan(self, room: int, label: str) -> list[Command]:
-        del room
-        params = {**self.fixed, "OFFSET": self.offset, "LIMIT": self.limit}
-        return [Command(f"{label}_0", self.method, params)]
+        pages = min(room, self._pages_before)
+        offsets = [self.offset + n * self.limit for n in range(pages)]
+        return [
+            Command(f"{label}_{n}", self.method, {**self.fixed, "OFFSET": offset, "LIMIT": self.limit})
+            for n, offset in enumerate(offsets)
+        ]
+
+    @property
+    def _pages_before(self) -> int:
+        """How many pages to ask for at once: as many as the pass before had, else twice as many each time."""
+        return max(1, self._longest - self.offset // self.limit) if self.passes else self.offset // self.limit + 1
 
     def absorb(self, answers: Sequence[Answer]) -> Harvest:
-        answer = answers[0]
-        if answer.refusal is not None:
-            return Harvest(refusal=answer.refusal)
-        result = map_of(answer.result)
+        harvest = Harvest()
+        for answer in answers:
+            if answer.refusal is not None:
+                harvest.refusal = answer.refusal
+                return harvest
+            harvest.used += 1
+            if self._take(map_of(answer.result), harvest):
+                break
+        return harvest
+
+    def _take(self, result: Mapping[str, Any], harvest: Harvest) -> bool:
+        """True when a pass is over."""
         fresh = [row for row in rows_of(result.get("items")) if map_of(row).get("id") not in self.seen]
         self.seen.update(map_of(row).get("id") for row in fresh)
+        harvest.pages.append(Page(lo=0, hi=0, rows=fresh))
         self._new += len(fresh)
         self.offset += self.limit
-        ended = False
-        if not result.get("hasMore"):
-            self.passes += 1
-            ended = self.passes > 1 and (self._new == 0 or self.passes >= self.most_passes)
-            self.offset, self._new = 0, 0
-        return Harvest(pages=[Page(lo=0, hi=0, rows=fresh)], ended=ended)
+        if result.get("hasMore"):
+            return False
+        self.passes += 1
+        self._longest = max(self._longest, self.offset // self.limit)
+        harvest.ended = self.passes > 1 and (self._new == 0 or self.passes >= self.most_passes)
+        self.offset, self._new = 0, 0
+        return True
 
     def state(self) -> dict[str, Any]:
         return {"offset": self.offset}

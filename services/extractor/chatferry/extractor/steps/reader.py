@@ -53,7 +53,7 @@ class Sink(Protocol):
 
 @dataclass(slots=True)
 class Reader:
-    """Reads walks until all have ended. `batches` and `useful` count commands for the report."""
+    """Reads walks until all have ended. `sent` and `useful` count commands for the report."""
 
     portal: Portal
     drive: Drive
@@ -181,12 +181,12 @@ class Reader:
         answers = await self.portal.batch(webhook, commands)
         duration_ms = int((perf_counter() - started) * 1000)
         self.batches, self.sent = self.batches + 1, self.sent + len(commands)
-        self.useful += sum(1 for answer in answers if answer.refusal is None)
         reaped, position = [], 0
         for active, planned in plans:
             part = answers[position : position + len(planned)]
             position += len(planned)
             reaped.append(Reaped(active, active.walk.absorb(part), read_seq, duration_ms))
+        self.useful += sum(one.harvest.used for one in reaped)
         return reaped
 
     async def _return(self, one: Reaped) -> None:
