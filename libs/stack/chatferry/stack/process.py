@@ -15,6 +15,7 @@ _SAME_INSTANT_S = 1.5
 
 
 _LAST_THREAD_S = 5.0
+_BECOMES_ITS_PROGRAM_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +64,7 @@ def find(identity: ProcessId | None, marker: str) -> psutil.Process | None:
             _reap(process)
             return None
         born = _born_s_after_boot(process)
-        command = process.cmdline()  # empty for an instant while a fresh child becomes its program
-        ours = not command or any(marker in argument for argument in command)
+        ours = any(marker in argument for argument in _command_line(process))
     except (psutil.NoSuchProcess, psutil.AccessDenied):
         return None
     return process if ours and abs(born - identity.born_s_after_boot) <= _SAME_INSTANT_S else None
@@ -117,6 +117,14 @@ def is_free(port: int) -> bool:
 
 def _born_s_after_boot(process: psutil.Process) -> float:
     return process.create_time() - psutil.boot_time()
+
+
+def _command_line(process: psutil.Process) -> list[str]:
+    """Its words; they are empty for an instant while a fresh child becomes its program."""
+    end = time.monotonic() + _BECOMES_ITS_PROGRAM_S
+    while not (words := process.cmdline()) and time.monotonic() < end:
+        time.sleep(0.005)
+    return words
 
 
 def _reap(process: psutil.Process) -> None:
