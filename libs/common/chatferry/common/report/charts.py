@@ -9,7 +9,7 @@ from typing import Any
 
 from chatferry.common.report.words import duration, number
 
-_BARS = 20
+_BARS = 12
 _PHASES = {"get": "Get: read the portal", "set": "Set: import", "verify": "Verify: compare"}
 
 

@@ -23,6 +23,14 @@ _CHECK_WORDS = {
     "mapping": "user not in the user map",
     "read_back": "target's answer unusable",
 }
+_SHOWN_AS_GAPS = ("walk", "gap")
+_ENDS = {
+    "IMPORT_OK": "the target took it, and has it no more",
+    "NEW": "it still waits for the import",
+    "ERROR_RETRY": "it waits for another attempt",
+    "IMPORT_ERR": "it ended as a dead letter",
+    "SKIPPED": "it was skipped after an earlier import",
+}
 
 
 def report_html(document: Mapping[str, Any]) -> str:
@@ -42,7 +50,7 @@ def report_html(document: Mapping[str, Any]) -> str:
 
 def view(document: Mapping[str, Any]) -> dict[str, Any]:
     """Everything that the template shows, as it shows it."""
-    gaps = [_gap(gap) for gap in document["gaps"]]
+    gaps, kinds = [_gap(gap) for gap in document["gaps"]], document["mismatch_counts"]
     return {
         "doc": document,
         "verdict": _verdict(document),
@@ -51,10 +59,10 @@ def view(document: Mapping[str, Any]) -> dict[str, Any]:
         "entities": [_entity(document, name) for name in document["counts"]],
         "checks": checks.check_lines(document),
         "gaps": gaps,
-        "mismatches": [_mismatch(row) for row in document["mismatches"]],
-        "mismatch_total": sum(document["mismatch_counts"].values()),
+        "mismatches": [_mismatch(row) for row in document["mismatches"] if row["check"] not in _SHOWN_AS_GAPS],
+        "mismatch_total": sum(count for check, count in kinds.items() if check not in _SHOWN_AS_GAPS),
         "mismatch_kinds": [
-            (_CHECK_WORDS.get(check, check), count) for check, count in document["mismatch_counts"].items()
+            (_CHECK_WORDS.get(check, check), count) for check, count in kinds.items() if check not in _SHOWN_AS_GAPS
         ],
         "bars": charts.largest(document["chats"]),
         "stretches": charts.timeline(document["timings"], document["requested_at"], document["finished_at"]),
@@ -108,7 +116,8 @@ def _entity(document: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 def _gap(gap: Mapping[str, Any]) -> dict[str, Any]:
     why = gap["reason"] or {"unreadable": "no webhook may read it"}.get(gap["state"], "the portal gave no reason")
-    return {**gap, "name": charts.name_of(gap), "why": why}
+    size = words.number(gap["gap"]) if gap["claimed"] is not None else "unknown"
+    return {**gap, "name": charts.name_of(gap), "why": why, "size": size}
 
 
 def _mismatch(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -123,6 +132,8 @@ def _mismatch(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _detail(detail: Mapping[str, Any]) -> str:
     """Lengths, positions and hash prefixes in a line; what is not there is left out."""
+    if "status" in detail:
+        return _ENDS.get(detail["status"], "")
     if detail.get("source_hash") and "position" in detail:
         lengths = f"length {_or_dash(detail['source_length'])} → {_or_dash(detail['target_length'])}"
         return f"{lengths}, first difference at {words.number(detail['position'])}"
