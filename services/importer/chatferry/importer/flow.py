@@ -103,6 +103,8 @@ class Importer:
 
     async def _without_finished(self, records: Sequence[RawRecord], settler: Settler) -> Sequence[RawRecord]:
         """Redelivered offsets that have a row in `parked` or `dead_letters` are finished."""
+        if not self._seen_below:
+            return records
         again = [r for r in records if r.offset < self._seen_below.get(partition_of(r), 0)]
         if not again:
             return records
