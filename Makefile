@@ -34,6 +34,9 @@ check: $(READY) ## lint, types, import rules, generated documents
 	@$(BIN)/mypy tests tools
 	@$(BIN)/lint-imports
 
+bench: $(READY) ## the numbers, as a table (about fifteen minutes)
+	@$(BIN)/python tests/bench/run.py
+
 format: $(READY) ## let ruff format the tree
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .
 

@@ -32,6 +32,7 @@ class Metrics:
             buckets=_MILLISECONDS,
             registry=self.registry,
         )
+        self.portal_commands = self._counter("portal_commands", "Commands in batches to the portal.", "outcome")
         self.portal_requests = self._counter("portal_requests", "Requests to the portal.", "outcome")
         self.call_seconds = Histogram(
             "call_seconds",

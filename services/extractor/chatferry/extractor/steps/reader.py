@@ -186,7 +186,10 @@ class Reader:
             part = answers[position : position + len(planned)]
             position += len(planned)
             reaped.append(Reaped(active, active.walk.absorb(part), read_seq, duration_ms))
-        self.useful += sum(one.harvest.used for one in reaped)
+        useful = sum(one.harvest.used for one in reaped)
+        self.useful += useful
+        self.drive.metrics.portal_commands.labels("useful").inc(useful)
+        self.drive.metrics.portal_commands.labels("vain").inc(len(commands) - useful)
         return reaped
 
     async def _return(self, one: Reaped) -> None:
