@@ -111,12 +111,13 @@ async def test_no_content_of_a_difference_reaches_report_or_page(world: World, f
 async def test_a_message_too_many_is_named(world: World, fake: FakeTarget) -> None:
     await world.fill()
     extra = message(9_999_999, 101, 1, "one too many")
-    item = {"key": "source:chat:msg:9999999", "version": 1, "hash": payload_hash(extra), "data": extra}
-    fake.items["chat_messages"][item["key"]] = {"id": "5", **item}
+    key = "source:chat:msg:9999999"
+    item = {"id": "5", "key": key, "version": 1, "hash": payload_hash(extra), "data": extra}
+    fake.items["chat_messages"][key] = item
     report = await world.verified()
     assert report["verified"] is False
     assert report["full"]["extra"] == 1
-    assert [row["key"] for row in await world.mismatches(check="extra")] == [item["key"]]
+    assert [row["key"] for row in await world.mismatches(check="extra")] == [key]
     assert [row["key"] for row in await world.mismatches(check="count")] == ["source:chat:101"]
 
 
@@ -150,7 +151,8 @@ async def test_a_participant_missing_at_the_target_is_named_with_chat_and_user(w
 
 async def test_a_user_without_a_place_in_the_user_map_is_named_with_the_chat(world: World) -> None:
     await world.fill()
-    owner = (await world.database["chats"].find_one({"seq": 103}))["payload"]["owner_id"]  # type: ignore[index]
+    (stored,) = await world.database["chats"].find({"seq": 103}).to_list(1)
+    owner = stored["payload"]["owner_id"]
     await world.database["id_map"].delete_one({"_id": f"source:user:{owner}"})
     report = await world.verified()
     found = await world.mismatches(check="mapping")

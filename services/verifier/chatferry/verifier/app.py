@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from uuid import uuid4
 
 from chatferry.common.adapters.mongo import Database, open_client, open_database
@@ -25,6 +26,7 @@ def work(settings: VerifierSettings) -> Work:
     """The verifier's work, until it is asked to stop. Raises ConfigurationError and OutageError."""
 
     async def verify(context: Context) -> None:
+        gc.freeze()  # modules and schemas are no garbage: without this each full collection walks them all
         client = open_client(settings.mongodb.get_secret_value())
         http = open_http(_address(settings))
         producer = RecordProducer(settings.kafka, client_id=settings.group("verifier"))
