@@ -53,14 +53,20 @@ def _hang_up(server: socket.socket) -> None:
             return
 
 
-def command(what: str, root: Path) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
+@contextmanager
+def command(what: str, root: Path) -> "Iterator[subprocess.Popen[str]]":
+    """The command line at work, ended in any case."""
+    with subprocess.Popen(
         [sys.executable, "-m", "chatferry.stack", what, "--root", str(root)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         env=own_environment(),
-    )
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def test_every_part_answers_with_its_pid_and_address(stack: LocalStack) -> None:
@@ -148,32 +154,28 @@ def test_a_part_that_does_not_exist_cannot_be_restarted(stack: LocalStack) -> No
 
 def test_two_commands_at_once_start_one_set_of_servers(stack: LocalStack, root: Path) -> None:
     stack.down()
-    both = [command("up", root), command("up", root)]
-    outputs = [process.communicate(timeout=120)[0] for process in both]
-    assert [process.returncode for process in both] == [0, 0], outputs
+    with command("up", root) as one, command("up", root) as other:
+        outputs = [process.communicate(timeout=180)[0] for process in (one, other)]
+    assert (one.returncode, other.returncode) == (0, 0), outputs
     assert sum(output.count("kafka: starting") for output in outputs) == 1
     assert all(part.healthy for part in stack.status())
 
 
 def test_an_up_that_was_killed_in_the_middle_is_finished_by_the_next_one(stack: LocalStack, root: Path) -> None:
     stack.down()
-    first = command("up", root)
-    assert first.stdout is not None
-    for line in first.stdout:
-        if line.startswith("kafka: starting"):
-            break
-    first.kill()
-    first.wait(10)
-    first.stdout.close()
+    with command("up", root) as first:
+        assert first.stdout is not None
+        assert any(line.startswith("kafka: starting") for line in first.stdout)
+        first.kill()
     stack.up()
     servers = [p for p in psutil.process_iter(["cmdline"]) if str(root / "stack") in " ".join(p.info["cmdline"] or [])]
     assert {p.pid for p in servers} == set(pids(stack).values())
 
 
 def test_the_command_line_tells_the_state_by_its_exit_code(stack: LocalStack, root: Path, tmp_path: Path) -> None:
-    running, never = command("status", root), command("status", tmp_path)
-    assert "Kafka answers." in running.communicate(timeout=30)[0]
-    assert "Kafka was never started here." in never.communicate(timeout=30)[0]
+    with command("status", root) as running, command("status", tmp_path) as never:
+        assert "Kafka answers." in running.communicate(timeout=60)[0]
+        assert "Kafka was never started here." in never.communicate(timeout=60)[0]
     assert (running.returncode, never.returncode) == (0, 1)
 
 
