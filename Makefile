@@ -33,6 +33,10 @@ check: $(READY) ## lint, types, import rules, generated documents
 	@$(BIN)/mypy
 	@$(BIN)/mypy tests tools
 	@$(BIN)/lint-imports
+	@$(BIN)/python -m tools.documents --check
+
+generate: $(READY) ## make the documents that come from the code: topics, schemas, AsyncAPI, OpenAPI, configuration
+	@$(BIN)/python -m tools.documents
 
 bench: $(READY) ## the numbers, as a table (about fifteen minutes)
 	@$(BIN)/python tests/bench/run.py
