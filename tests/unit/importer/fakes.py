@@ -206,7 +206,9 @@ class FakeDeadLetters:
         rows = [row["dead"] for row in self._store.dead.values() if not row["copied"]]
         return [row for row in rows if (row.raw.topic, row.raw.partition) in partitions][:limit]
 
-    async def copied(self, places: Collection[str]) -> None:
+    async def copied(self, places: Collection[str], *, keep_raw: bool = False) -> None:
+        if not places:
+            return
         self._store.faults.before("dead copied")
         for place in places:
             self._store.dead[place]["copied"] = True
@@ -258,10 +260,11 @@ class FakeEvents:
         self._store.results += [("failed", d.record.key, d.record.version, d.code) for d in dead if d.record]
         self._store.faults.done()
 
-    async def copy_dead(self, dead: Sequence[Dead]) -> None:
+    async def copy_dead(self, dead: Sequence[Dead]) -> set[str]:
         self._store.faults.before("copy")
         self._store.copies += dead
         self._store.faults.done()
+        return set()
 
 
 class FakeFamilies:

@@ -182,8 +182,8 @@ class DeadLetters(Protocol):
     async def uncopied(self, partitions: Collection[Partition], limit: int) -> list[Dead]:
         """Rows of ours whose copy on `dlq` or whose status may be missing."""
 
-    async def copied(self, places: Collection[str]) -> None:
-        """Copy, result and status of these are answered for."""
+    async def copied(self, places: Collection[str], *, keep_raw: bool = False) -> None:
+        """Copy, result and status of these are answered for. `keep_raw`: `dlq` cannot take them, the row is all."""
 
     async def resolve(self, replayed: Collection[str], newer: Mapping[str, int]) -> None:
         """`replayed`: rows (by place) whose replay has ended. `newer`: key -> version that is imported now."""
@@ -211,8 +211,8 @@ class Events(Protocol):
     async def failed(self, dead: Sequence[Dead]) -> None:
         """`record.failed` on `results`, for records that could be read."""
 
-    async def copy_dead(self, dead: Sequence[Dead]) -> None:
-        """The records as they were on `dlq`, with what happened in additional headers."""
+    async def copy_dead(self, dead: Sequence[Dead]) -> set[str]:
+        """The records as they were on `dlq`, with what happened in additional headers. Places of those too large."""
 
 
 class Families(Protocol):

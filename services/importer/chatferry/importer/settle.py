@@ -65,7 +65,7 @@ class Books:
         if not dead:
             return
         await self.dead.open(dead)
-        await self.events.copy_dead(dead)
+        oversized = await self.events.copy_dead(dead)
         await self.events.failed(dead)
         replayed = [d.record.envelope.replay_of for d in dead if d.record and d.record.envelope.replay_of]
         if replayed:
@@ -74,7 +74,8 @@ class Books:
             known = [(d.record.key, d.record.version, d.attempts, d.code) for d in group if d.record is not None]
             await self.records.mark_failed(entity, IMPORT_ERR, known)
             self.metrics.import_err.labels(entity.name).inc(len(group))
-        await self.dead.copied([place_of(d.raw) for d in dead])
+        await self.dead.copied(oversized, keep_raw=True)
+        await self.dead.copied({place_of(d.raw) for d in dead} - oversized)
 
     async def _done(self, done: Sequence[Done]) -> None:
         if not done:

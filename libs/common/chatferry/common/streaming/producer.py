@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError, UnknownTopicOrPartitionError
 from aiokafka.partitioner import murmur2
 
 from chatferry.common.errors import OutageError, PermanentError
@@ -39,18 +39,24 @@ class RecordProducer:
         }
         self._producer: AIOKafkaProducer | None = None
         self._partitions: dict[str, int] = {}
+        self._opening = asyncio.Lock()
 
     async def send(self, records: Sequence[Outgoing]) -> None:
         """Returns when the broker has answered for every record, in the given order within each partition.
 
         Raises OutageError when any answer is missing: any of them may have arrived, so send the same records again.
+        Raises PermanentError (`record.too_large`) for a record that its topic cannot take; others may have arrived.
         """
         if not records:
             return
         try:
             queues = await self._by_partition(records)
             while queues:
-                await asyncio.gather(*[self._send_one_batch(partition, queue) for partition, queue in queues.items()])
+                sending = [self._send_one_batch(partition, queue) for partition, queue in queues.items()]
+                # All come back before the first failure is raised: none may open a connection behind our back.
+                for outcome in await asyncio.gather(*sending, return_exceptions=True):
+                    if isinstance(outcome, BaseException):
+                        raise outcome
                 queues = {partition: queue for partition, queue in queues.items() if queue}
         except (KafkaError, TimeoutError) as failure:
             await self.close()
@@ -106,21 +112,31 @@ class RecordProducer:
             if batch.append(key=record.key, value=record.value, timestamp=None, headers=list(record.headers)) is None:
                 break
             queue.popleft()
-        if batch.record_count() == 0:
-            raise PermanentError("record.too_large", f"a record is larger than one batch of topic {partition.topic}")
+        # aiokafka takes the first record of a batch whatever its size, and the broker then refuses it for ever.
+        if batch.record_count() == 1 and batch.size() > self._options["max_batch_size"]:
+            raise _too_large(partition.topic)
         answered = await producer.send_batch(batch, partition.topic, partition=partition.partition)
-        await answered
+        try:
+            await answered
+        except MessageSizeTooLargeError:
+            await self.close()
+            raise _too_large(partition.topic) from None
 
     async def _open(self) -> AIOKafkaProducer:
-        if self._producer is None:
-            producer = AIOKafkaProducer(**self._options)
-            try:
-                await producer.start()
-            except BaseException:
-                await producer.stop()
-                raise
-            self._producer = producer
-        return self._producer
+        async with self._opening:
+            if self._producer is None:
+                producer = AIOKafkaProducer(**self._options)
+                try:
+                    await producer.start()
+                except BaseException:
+                    await producer.stop()
+                    raise
+                self._producer = producer
+            return self._producer
+
+
+def _too_large(topic: str) -> PermanentError:
+    return PermanentError("record.too_large", f"a record is larger than topic {topic} takes")
 
 
 def partition_for(key: bytes | None, count: int) -> int:

@@ -8,6 +8,7 @@ import orjson
 
 from chatferry.common.clock import Clock
 from chatferry.common.contracts.envelope import Headers, common_headers
+from chatferry.common.errors import PermanentError
 from chatferry.common.streaming.producer import RecordProducer
 from chatferry.common.streaming.records import Outgoing
 from chatferry.importer.domain import ImportRecord, place_of
@@ -32,13 +33,22 @@ class KafkaEvents:
         common = _Common(self._clock)
         await self._results.send([self._failed(one, one.record, common) for one in dead if one.record is not None])
 
-    async def copy_dead(self, dead: Sequence[Dead]) -> None:
-        await self._letters.send(
-            [
-                Outgoing(self._letters_topic, one.raw.key, one.raw.value, (*one.raw.headers, *what_happened(one)))
-                for one in dead
-            ]
-        )
+    async def copy_dead(self, dead: Sequence[Dead]) -> set[str]:
+        try:
+            await self._letters.send([self._letter(one) for one in dead])
+        except PermanentError:
+            return {place_of(one.raw) for one in dead if not await self._copied_alone(one)}
+        return set()
+
+    async def _copied_alone(self, dead: Dead) -> bool:
+        try:
+            await self._letters.send([self._letter(dead)])
+        except PermanentError:
+            return False
+        return True
+
+    def _letter(self, dead: Dead) -> Outgoing:
+        return Outgoing(self._letters_topic, dead.raw.key, dead.raw.value, (*dead.raw.headers, *what_happened(dead)))
 
     def _imported(self, done: Done, common: _Common) -> Outgoing:
         record = done.record

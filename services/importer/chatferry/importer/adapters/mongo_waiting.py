@@ -119,11 +119,13 @@ class MongoDeadLetters:
             rows = await self._rows.find(wanted).sort([("partition", 1), ("offset", 1)]).limit(limit).to_list(None)
         return [self._read(row) for row in rows]
 
-    async def copied(self, places: Collection[str]) -> None:
-        with mongo_outage():
-            await self._rows.update_many(
-                {"_id": {"$in": list(places)}}, {"$set": {"copied": True}, "$unset": {"raw": ""}}
-            )
+    async def copied(self, places: Collection[str], *, keep_raw: bool = False) -> None:
+        change: Document = {"$set": {"copied": True}}
+        if not keep_raw:
+            change["$unset"] = {"raw": ""}
+        if places:
+            with mongo_outage():
+                await self._rows.update_many({"_id": {"$in": list(places)}}, change)
 
     async def resolve(self, replayed: Collection[str], newer: Mapping[str, int]) -> None:
         now = self._clock.now()

@@ -1,0 +1,34 @@
+"""What may be committed, whatever order records are finished in."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chatferry.common.streaming.progress import Progress
+from chatferry.common.streaming.records import Partition, StoredRecord
+
+
+def _record(partition: int, offset: int) -> StoredRecord:
+    return StoredRecord("t", partition, offset, 0, None, None, ())
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(5, 30)), unique=True, min_size=1), st.data())
+def test_a_commit_never_passes_an_unfinished_record(places: list[tuple[int, int]], data: st.DataObject) -> None:
+    records = [_record(*place) for place in sorted(places)]
+    progress = Progress(records)
+    finished = data.draw(st.lists(st.sampled_from(records), unique=True))
+    progress.finish(finished)
+    for partition, offset in progress.committable().items():
+        mine = [record for record in records if record.partition == partition.partition]
+        assert all(record in finished for record in mine if record.offset < offset)
+        unfinished = [record.offset for record in mine if record not in finished]
+        assert offset == min(unfinished, default=max(record.offset for record in mine) + 1)
+        assert progress.unfinished().get(partition) == (min(unfinished) if unfinished else None)
+
+
+def test_finishing_twice_changes_nothing() -> None:
+    progress = Progress([_record(0, 7), _record(0, 9)])
+    progress.finish([_record(0, 7)])
+    progress.finish([_record(0, 7)])
+    assert progress.committable() == {Partition("t", 0): 9}
