@@ -1,0 +1,128 @@
+"""What every store of the importer has to do."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from tests.contract.importer.stores import Stores
+from tests.unit.importer.machine import Machine, message
+
+from chatferry.common.entities import ENTITIES
+from chatferry.common.streaming.records import Partition
+from chatferry.importer.domain import ImportRecord, Line, Standing, place_of, read_record
+from chatferry.importer.ports import Dead, Done
+
+MESSAGES = ENTITIES["chat_messages"]
+MOMENT = datetime(2026, 1, 2, tzinfo=UTC)
+
+
+def _records(*numbers: int, chat_id: int = 2, version: int = 5) -> list[ImportRecord]:
+    machine = Machine()
+    raws = [machine.publish("chat_messages", message(number, chat_id), version) for number in numbers]
+    return [read_record(raw, MESSAGES, "p") for raw in raws]
+
+
+def _dead(record: ImportRecord) -> Dead:
+    return Dead(record.raw, MESSAGES, record, "permanent", "target.NO", "refused", 1)
+
+
+async def test_standings_leave_out_what_has_no_document(stores: Stores) -> None:
+    await stores.add("source:chat:msg:1", 5)
+    standings = await stores.records.standings(MESSAGES, ["source:chat:msg:1", "source:chat:msg:2"])
+    assert standings == {"source:chat:msg:1": Standing(5, "NEW", 0, 0, erred=False)}
+
+
+async def test_done_sets_version_hash_and_id_and_takes_the_error_away(stores: Stores) -> None:
+    first, second = _records(1, 2)
+    for record in (first, second):
+        await stores.add(record.key, 5)
+    await stores.records.mark_failed(MESSAGES, "ERROR_RETRY", [(second.key, 5, 1, "target.LATER")])
+    assert (await stores.document(second.key))["attempts"] == 1
+    await stores.records.mark_done(MESSAGES, [Done(first, "created", "t1"), Done(second, "created", "t2", True)])
+    for record, target_id in ((first, "t1"), (second, "t2")):
+        assert await stores.document(record.key) == {
+            "version": 5,
+            "status": "IMPORT_OK",
+            "payload_hash": "hash of 5",
+            "imported_hash": "hash of 5",
+            "imported_version": 5,
+            "target_id": target_id,
+        }
+    assert await stores.records.imported(MESSAGES, [first.key, "source:chat:msg:9"]) == {first.key}
+
+
+async def test_a_result_for_an_older_version_never_marks_a_newer_one(stores: Stores) -> None:
+    [record] = _records(1)
+    await stores.add(record.key, 7)
+    await stores.records.mark_done(MESSAGES, [Done(record, "created", "t1")])
+    document = await stores.document(record.key)
+    assert (document["status"], document["imported_version"]) == ("NEW", 5)
+    await stores.records.mark_failed(MESSAGES, "IMPORT_ERR", [(record.key, 5, 1, "target.NO")])
+    assert (await stores.document(record.key))["status"] == "NEW"
+
+
+async def test_a_late_error_never_marks_what_is_imported(stores: Stores) -> None:
+    [record] = _records(1)
+    await stores.add(record.key, 5)
+    await stores.records.mark_done(MESSAGES, [Done(record, "created", "t1")])
+    await stores.records.mark_failed(MESSAGES, "IMPORT_ERR", [(record.key, 5, 1, "target.NO")])
+    assert (await stores.document(record.key))["status"] == "IMPORT_OK"
+
+
+async def test_an_answer_without_an_id_keeps_the_id_that_is_known(stores: Stores) -> None:
+    [record] = _records(1)
+    await stores.add(record.key, 5)
+    await stores.records.mark_done(MESSAGES, [Done(record, "created", "t1")])
+    await stores.records.mark_done(MESSAGES, [Done(record, "unchanged", None)])
+    assert (await stores.document(record.key))["target_id"] == "t1"
+
+
+async def test_parked_rows_come_back_byte_for_byte_line_by_line_in_offset_order(stores: Stores) -> None:
+    one = _records(1, 2, 3)
+    await stores.parked.park([(record, "behind", None) for record in (one[2], one[0], one[1])])
+    await stores.parked.park([(one[0], "retry", MOMENT)])
+    partition = Partition("p.chat_messages", 0)
+    rows, complete = await stores.parked.rows(partition, [2], 10)
+    assert complete
+    assert [row.raw for row in rows] == [record.raw for record in one]
+    assert rows[0].not_before == 0
+    rows, complete = await stores.parked.rows(partition, [2], 2)
+    assert ([row.raw.offset for row in rows], complete) == ([0, 1], False)
+    [line] = [stored for stored in await stores.parked.lines([partition]) if stored.line.parent == 2]
+    assert (line.line, line.reason, line.last) == (Line("p.chat_messages", 0, 2), "behind", 2)
+    await stores.parked.postpone({place_of(one[0].raw): MOMENT})
+    [line] = [stored for stored in await stores.parked.lines([partition]) if stored.line.parent == 2]
+    assert (line.reason, line.not_before) == ("retry", MOMENT.timestamp())
+    assert await stores.parked.known([place_of(one[1].raw), "x/0/1"]) == {place_of(one[1].raw)}
+    await stores.parked.drop([place_of(record.raw) for record in one])
+    assert await stores.parked.rows(partition, [2], 10) == ([], True)
+
+
+async def test_a_dead_letter_is_opened_once_and_uncopied_until_it_is_copied(stores: Stores) -> None:
+    one, two = _records(1, 2)
+    partition = Partition("p.chat_messages", 0)
+    await stores.dead.open([_dead(one)])
+    await stores.dead.open([_dead(one), _dead(two)])
+    left = await stores.dead.uncopied([partition], 10)
+    assert [(dead.raw, dead.record, dead.code, dead.attempts) for dead in left] == [
+        (one.raw, one, "target.NO", 1),
+        (two.raw, two, "target.NO", 1),
+    ]
+    await stores.dead.copied([place_of(one.raw)])
+    await stores.dead.copied([place_of(two.raw)], keep_raw=True)
+    assert await stores.dead.uncopied([partition], 10) == []
+    assert await stores.dead.last_offsets({partition: 0}) == {partition: 1}
+    assert await stores.dead.last_offsets({partition: 2}) == {}
+    assert await stores.dead.known([place_of(one.raw), "x/0/1"]) == {place_of(one.raw)}
+
+
+async def test_a_replay_and_newer_content_end_a_dead_letter(stores: Stores) -> None:
+    one, two, three = _records(1, 2, 3)
+    await stores.dead.open([_dead(one), _dead(two), _dead(three)])
+    assert await stores.dead.holding(MESSAGES, [2, 3]) == {2}
+    await stores.dead.resolve([place_of(one.raw)], {two.key: 6, three.key: 5})
+    assert await stores.dead_states() == {
+        place_of(one.raw): "replayed",
+        place_of(two.raw): "superseded",
+        place_of(three.raw): "dead",
+    }
