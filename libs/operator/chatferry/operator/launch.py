@@ -111,6 +111,7 @@ class _Simulated:
 
 def _simulated(folder: Folder, portal: SimulatedPortal) -> _Simulated:
     state, port = folder.secrets / "portal", _free_port()
+    (folder.secrets / "webhooks").unlink(missing_ok=True)
     state.mkdir(exist_ok=True)
     for old in state.iterdir():
         old.unlink()
@@ -132,7 +133,7 @@ def _service(folder: Folder, name: str, environment: Mapping[str, str], port: in
         "CHATFERRY_ADDRESS_FILE": str(folder.addresses / f"{name}.url"),
     }
     argv = (sys.executable, "-m", f"chatferry.{name}")
-    return Service(name, argv, own, str(folder.logs / f"{name}.log"))
+    return Service(name, argv, own, str(folder.logs / f"{name}.log"), environment["CHATFERRY_PORTAL_WEBHOOKS_FILE"])
 
 
 def _supervise(folder: Folder, wanted: Launch, services: list[Service], lock: IO[str]) -> subprocess.Popen[bytes]:

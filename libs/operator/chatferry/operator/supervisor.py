@@ -32,12 +32,16 @@ _FATAL = 2
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """One process to keep running. `env` is added to the supervisor's own; `log` takes both of its outputs."""
+    """One process to keep running. `env` is added to the supervisor's own; `log` takes both of its outputs.
+
+    `after`: a file that must exist before the first start.
+    """
 
     name: str
     argv: tuple[str, ...]
     env: dict[str, str]
     log: str
+    after: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +91,11 @@ class Child:
         )
         self.started = time.monotonic()
 
+    def may_start(self, now: float) -> bool:
+        """Whether its time has come and what it needs is there."""
+        after = self.service.after
+        return now >= self.start_at and (after is None or Path(after).exists())
+
     def last_line(self) -> str:
         """What it said last."""
         tail = Path(self.service.log).read_bytes()[-4096:].decode("utf-8", "replace").strip().splitlines()
@@ -112,8 +121,6 @@ class Supervisor:
             signal.signal(number, self._on_signal)
         self.children = [Child(service) for service in self.plan.services]
         try:
-            for child in self.children:
-                child.start()
             while not self._stop:
                 self._look()
                 self._tell()
@@ -130,8 +137,8 @@ class Supervisor:
         for child in self.children:
             if child.process is not None and child.process.poll() is not None:
                 self._died(child, now)
-            elif child.process is None and now >= child.start_at and self.failed is None:
-                child.restarts += 1
+            elif child.process is None and child.may_start(now) and self.failed is None:
+                child.restarts += child.lines is not None
                 child.start()
             elif now - child.started > _CALM_S:
                 child.deaths = 0
