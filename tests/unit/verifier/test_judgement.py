@@ -62,6 +62,7 @@ def test_without_a_reason_a_run_is_verified() -> None:
         (lambda f: setattr(f, "unreadable", 1), "1 list of the target is not readable"),
         (lambda f: setattr(f, "sample_mismatches", 1), "1 record of the sample is different"),
         (lambda f: setattr(f, "different_users", 1), "1 list of participants is different at the target"),
+        (lambda f: setattr(f, "dead_letters", {"dead": 1}), "1 dead letter is of no record that was read"),
         (lambda f: setattr(f, "unmapped", 4), "4 mentions of users are not in the user map"),
     ],
 )

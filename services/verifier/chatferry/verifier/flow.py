@@ -137,7 +137,7 @@ class Verification:
             for entity in family.children:
                 try:
                     if await self.parts.target.count(entity) > roots.listed.get(entity.name, 0):
-                        self.facts.full.extra += await look_for_orphans(entity, self._sides())
+                        self.facts.full.extra += await look_for_orphans(entity, family.root, self._sides())
                 except ReadBackError as unusable:
                     self.facts.unreadable += 1
                     await self.parts.findings.add([_unusable(entity, unusable)])

@@ -69,8 +69,8 @@ class Findings(Protocol):
     async def begin(self, entity: Entity, parent: str | None) -> None:
         """Forget what an earlier comparison of the same records found."""
 
-    async def add(self, mismatches: Sequence[Mismatch]) -> int:
-        """Keep mismatches, one document each; how many of them were not known yet."""
+    async def add(self, mismatches: Sequence[Mismatch]) -> None:
+        """Keep mismatches, one document each."""
 
     async def keep(self, verdict: Verdict) -> None:
         """Keep what a comparison came to, in place of an earlier verdict on the same records."""

@@ -35,15 +35,14 @@ class MongoFindings:
 
     async def begin(self, entity: Entity, parent: str | None) -> None:
         with mongo_outage():
-            await self._mismatches.delete_many({"report": self._report, "entity": entity.name, "parent": parent})
+            await self._mismatches.delete_many({"_id": _prefix(self._below(entity.name, parent))})
 
-    async def add(self, mismatches: Sequence[Mismatch]) -> int:
-        new, now = 0, self._clock.now()
+    async def add(self, mismatches: Sequence[Mismatch]) -> None:
+        now = self._clock.now()
         for start in range(0, len(mismatches), _WRITES_AT_ONCE):
             writes = [self._upsert(one, now) for one in mismatches[start : start + _WRITES_AT_ONCE]]
             with mongo_outage():
-                new += (await self._mismatches.bulk_write(writes, ordered=False)).upserted_count
-        return new
+                await self._mismatches.bulk_write(writes, ordered=False)
 
     async def keep(self, verdict: Verdict) -> None:
         document = {"report": self._report, **asdict(verdict), "at": self._clock.now()}
@@ -52,8 +51,7 @@ class MongoFindings:
 
     async def verdicts(self, entity: Entity, parents: Collection[str] | None = None) -> dict[str, Verdict]:
         if parents is None:
-            start = self._id(entity.name, "")
-            query: Document = {"_id": {"$gte": start, "$lt": f"{start}\uffff"}}
+            query: Document = {"_id": _prefix(self._id(entity.name, ""))}
         else:
             query = {"_id": {"$in": [self._id(entity.name, parent) for parent in parents]}}
         with mongo_outage():
@@ -62,9 +60,13 @@ class MongoFindings:
     def _id(self, entity: str, key: str) -> str:
         return f"{self._report}/{entity}/{key}"
 
+    def _below(self, entity: str, parent: str | None) -> str:
+        """What the ids of one comparison's mismatches begin with, so that they lie side by side in the index."""
+        return f"{self._report}/{entity}/{parent or ''}/"
+
     def _upsert(self, one: Mismatch, now: Any) -> UpdateOne:
         document = {"report": self._report, **asdict(one), "at": now}
-        name = f"{self._report}/{one.entity}/{one.key}/{one.check}/{one.field}"
+        name = f"{self._below(one.entity, one.parent)}{one.key}/{one.check}/{one.field}"
         return UpdateOne({"_id": name}, {"$setOnInsert": document}, upsert=True)
 
 
@@ -93,7 +95,7 @@ class MongoReports:
                 row["_id"]: row["n"]
                 async for row in rows.aggregate([{"$match": {"report": report}}, {"$group": group}])
             }
-            first = await rows.find({"report": report}, shown).sort("_id", 1).limit(limit).to_list(limit)
+            first = await rows.find({"_id": _prefix(f"{report}/")}, shown).sort("_id", 1).limit(limit).to_list(limit)
         return first, counts
 
     async def names(self, entity: Entity, keys: Collection[str]) -> dict[str, str]:
@@ -108,6 +110,10 @@ class MongoReports:
                 await self._database[VERIFY_REPORTS].insert_one(report)
             except DuplicateKeyError:
                 return
+
+
+def _prefix(start: str) -> Document:
+    return {"$gte": start, "$lt": f"{start}\uffff"}
 
 
 def _verdict(row: Document) -> Verdict:

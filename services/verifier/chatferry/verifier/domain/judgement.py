@@ -12,6 +12,7 @@ def reasons(run: Run, facts: Facts) -> list[str]:
     return [
         *_of_the_source(run, facts),
         *[sentence for entity, counts in facts.counts.items() for sentence in _of_counts(entity, counts)],
+        *_of_dead_letters(facts),
         *_of_the_target(facts),
     ]
 
@@ -43,6 +44,13 @@ def _of_counts(entity: str, counts: Counts) -> Iterator[str]:
             f"the counts {of} differ: {expected} expected at the target, "
             f"{counts.imported + counts.kept} imported, {counts.target} there"
         )
+
+
+def _of_dead_letters(facts: Facts) -> Iterator[str]:
+    """Dead records are told with their entity; what is left came from elsewhere, or could not even be decoded."""
+    strangers = facts.dead_letters.get("dead", 0) - sum(counts.ledger["dead"] for counts in facts.counts.values())
+    if strangers > 0:
+        yield f"{_are(strangers, 'dead letter')} of no record that was read: look at it, then replay or discard it"
 
 
 def _of_the_target(facts: Facts) -> Iterator[str]:

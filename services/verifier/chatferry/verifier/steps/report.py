@@ -39,18 +39,7 @@ def report_document(run: Run, family: Family, facts: Facts, written: Written) ->
         "family": family.name,
         "seconds": round((written.finished_at - run.requested_at).total_seconds(), 3),
         "counts": {entity: counts.as_json() for entity, counts in facts.counts.items()},
-        "sample": {"checked": facts.sample_checked, "mismatches": facts.sample_mismatches, "seed": written.seed},
-        "full": {
-            "compared": facts.full.compared,
-            "missing": facts.full.missing,
-            "extra": facts.full.extra,
-            "different": facts.full.different,
-        },
-        "participants": {
-            "chats": facts.roots_compared,
-            "mapped_share": _share(facts.users - facts.unmapped, facts.users),
-            "different": facts.different_users,
-        },
+        **_comparisons(facts, written.seed),
         "dead_letters": facts.dead_letters,
         "gaps": [gap | {"title": written.names.get(gap["key"])} for gap in facts.gaps],
         "altered": facts.altered,
@@ -71,6 +60,24 @@ def report_document(run: Run, family: Family, facts: Facts, written: Written) ->
         "asked_at": run.asked_at,
         "finished_at": written.finished_at,
         "announced": False,
+    }
+
+
+def _comparisons(facts: Facts, seed: int) -> dict[str, dict[str, Any]]:
+    full = facts.full
+    return {
+        "sample": {"checked": facts.sample_checked, "mismatches": facts.sample_mismatches, "seed": seed},
+        "full": {
+            "compared": full.compared,
+            "missing": full.missing,
+            "extra": full.extra,
+            "different": full.different,
+        },
+        "participants": {
+            "chats": facts.roots_compared,
+            "mapped_share": _share(facts.users - facts.unmapped, facts.users),
+            "different": facts.different_users,
+        },
     }
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from chatferry.common.entities import Entity
 from chatferry.verifier.domain.errors import ReadBackError
 from chatferry.verifier.domain.facts import Facts, Mismatch
+from chatferry.verifier.domain.lines import TargetItem
 from chatferry.verifier.ports import Findings, Records, Target
 from chatferry.verifier.steps.explain import sampled
 
@@ -22,24 +23,35 @@ class Sides:
     findings: Findings
 
 
-async def look_for_orphans(entity: Entity, sides: Sides) -> int:
-    """Records that the target lists for the entity and the source does not have; those named before count no more."""
+async def look_for_orphans(entity: Entity, root: Entity, sides: Sides) -> int:
+    """Records of the target under a root that the source does not have; those under known roots were listed there."""
     await sides.findings.begin(entity, None)
-    after, new = None, 0
+    after, found = None, 0
     while True:
         page = await sides.target.page(entity, None, after)
-        keys = [item.key for item in page.items]
-        known = await sides.records.payloads(entity, keys)
-        new += await sides.findings.add(
+        above = {item.key: _root_key(entity, root, item) for item in page.items}
+        known = await sides.records.payloads(root, {key for key in above.values() if key is not None})
+        orphans = [item for item in page.items if above[item.key] not in known]
+        await sides.findings.add(
             [
                 Mismatch(entity.name, item.key, None, "extra", "", {"version": item.version, "orphan": True})
-                for item in page.items
-                if item.key not in known
+                for item in orphans
             ]
         )
+        found += len(orphans)
         after = page.next
         if after is None:
-            return new
+            return found
+
+
+def _root_key(entity: Entity, root: Entity, item: TargetItem) -> str | None:
+    if entity.parent_of is None:
+        return None
+    try:
+        return root.key(entity.parent_of(item.data))
+    except (KeyError, TypeError, ValueError):
+        # Not the shape of a canonical record, so under no root.
+        return None
 
 
 async def check_sample(entity: Entity, keys: list[str], facts: Facts, sides: Sides) -> None:
