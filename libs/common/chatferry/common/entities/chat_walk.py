@@ -49,6 +49,8 @@ class ChatWalk:
     _member_ids: set[int] = field(default_factory=set)
     _members_at: int | None = 0
     _sent: list[str] = field(default_factory=list)
+    _held: list[Page] = field(default_factory=list)
+    """Pages wait for the chat itself: a message without its chat could never be imported."""
 
     def state(self) -> dict[str, Any]:
         names = (
@@ -124,6 +126,10 @@ class ChatWalk:
         harvest.ended = self.complete and self.closed_low and self.closed_high and harvest.refusal is None
         if not harvest.ended and not harvest.pages and not harvest.refusal and "members" not in told:
             harvest.refusal = Refusal("portal.no_progress", transient=True)
+        self._held += harvest.pages
+        harvest.pages = []
+        if self.complete:
+            harvest.pages, self._held = self._held, []
         return harvest
 
     def _absorb_parts(self, told: Mapping[str, Answer], harvest: Harvest) -> Refusal | None:
@@ -217,13 +223,13 @@ class ChatWalk:
             return ids[-max(1, self.newest - self.listed)]
         return ids[0]
 
-    def _advance_ascending(self, ids: list[int], top: int) -> tuple[int, int] | None:
+    def _advance_ascending(self, ids: list[int], top: int) -> tuple[int, int]:
         lo = (self.high or 0) + 1
-        if ids and ids[0] < lo:
-            return None
+        # Offsets shift when something is deleted: rows may come a second time, and what was passed over is a gap.
+        news = [number for number in ids if number >= lo]
         self.low = 0
-        self.high = min(max(ids, default=top - 1), top - 1)
-        if len(ids) < self.page_size or self.high >= top - 1:
+        self.high = min(max(news, default=top - 1), top - 1)
+        if len(ids) < self.page_size or not news or self.high >= top - 1:
             self.closed_low = self.closed_high = True
             return lo, top
         return lo, self.high + 1

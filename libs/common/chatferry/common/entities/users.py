@@ -27,11 +27,14 @@ from chatferry.common.errors import RejectError
 
 def parse_user(row: Mapping[str, Any], _: Mapping[str, Any], __: Understanding) -> Parsed:
     """A row of `user.get`: upper-case keys, empty strings for what is not known, keys left out at will."""
+    number = whole(row.get("ID"))
+    if number is None:
+        raise RejectError("record.no_id", "a user without an id")
     first, last = text_or_none(row.get("NAME")), text_or_none(row.get("LAST_NAME"))
     kind = row.get("USER_TYPE")
     return Parsed(
         {
-            "id": whole(row.get("ID")),
+            "id": number,
             "name": " ".join(part for part in (first, last) if part) or None,
             "first_name": first,
             "last_name": last,

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from chatferry.common.entities.reading import PAGE, Answer, Command, Harvest, Page, map_of, rows_of, whole
+from chatferry.common.entities.reading import PAGE, Answer, Command, Harvest, Page, Refusal, map_of, rows_of, whole
 
 
 @dataclass(slots=True)
@@ -51,6 +51,8 @@ class KeysetWalk:
             if self._take(rows_of(answer.result), harvest):
                 break
         harvest.ended = self.ended
+        if not harvest.pages:
+            harvest.refusal = Refusal("portal.no_progress", transient=True)
         return harvest
 
     def _take(self, rows: list[Any], harvest: Harvest) -> bool:
@@ -119,12 +121,13 @@ class OffsetWalk:
 
     def _take(self, result: Mapping[str, Any], harvest: Harvest) -> bool:
         """True when a pass is over."""
-        fresh = [row for row in rows_of(result.get("items")) if map_of(row).get("id") not in self.seen]
+        rows = rows_of(result.get("items"))
+        fresh = [row for row in rows if map_of(row).get("id") not in self.seen]
         self.seen.update(map_of(row).get("id") for row in fresh)
         harvest.pages.append(Page(lo=0, hi=0, rows=fresh))
         self._new += len(fresh)
         self.offset += self.limit
-        if result.get("hasMore"):
+        if result.get("hasMore") and rows:
             return False
         self.passes += 1
         self._longest = max(self._longest, self.offset // self.limit)

@@ -81,7 +81,7 @@ class PortalClient:
                 continue
             if "error" in body:
                 refusal = self._refusal(webhook, method, str(body["error"]))
-                if refusal.transient:
+                if refusal.transient and refusal.later_s is None:
                     continue
                 return Answer(refusal=refusal)
             return Answer(body.get("result"), total=_count(body.get("total")), next=_count(body.get("next")))
@@ -112,7 +112,7 @@ class PortalClient:
                 continue
             if "error" in body:
                 refusal = self._refusal(webhook, "batch", str(body["error"]))
-                if refusal.transient:
+                if refusal.transient and refusal.later_s is None:
                     continue
                 return [Answer(refusal=refusal)] * len(commands)
             return await self._split(webhook, commands, map_of(body.get("result")))
@@ -142,7 +142,8 @@ class PortalClient:
                 answers.append(Answer(results[label], total=_count(totals.get(label)), next=_count(nexts.get(label))))
             else:
                 answers.append(Answer(refusal=Refusal("portal.no_answer", transient=True)))
-        await self._watch_operating(webhook, {c.method: map_of(times.get(c.label)) for c in commands})
+        # The last that was measured of each method: a refused command has no time.
+        await self._watch_operating(webhook, {c.method: map_of(times[c.label]) for c in commands if c.label in times})
         return answers
 
     async def _watch_operating(self, webhook: int, times: Mapping[str, Mapping[str, Any]]) -> None:

@@ -7,6 +7,8 @@ from urllib.parse import urlsplit
 
 from chatferry.common.errors import ConfigurationError
 
+_PORTS = {"http": 80, "https": 443}
+
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
@@ -32,11 +34,17 @@ def parse_webhooks(urls: list[str]) -> list[Webhook]:
 
 
 def _parse(url: str, position: int) -> Webhook:
-    parts = urlsplit(url.strip())
+    wrong_form = f"portal webhook {position} is not of the form https://portal/rest/USER_ID/SECRET"
+    try:
+        parts = urlsplit(url.strip())
+        port = parts.port
+    except ValueError:
+        raise ConfigurationError(wrong_form) from None
     way = [part for part in parts.path.split("/") if part]
-    if parts.scheme not in ("http", "https") or not parts.hostname or len(way) != 3 or way[0] != "rest":
-        raise ConfigurationError(f"portal webhook {position} is not of the form https://portal/rest/USER_ID/SECRET")
-    if not way[1].isdigit():
+    if parts.scheme not in _PORTS or not parts.hostname or len(way) != 3 or way[0] != "rest":
+        raise ConfigurationError(wrong_form)
+    if not (way[1].isascii() and way[1].isdigit()):
         raise ConfigurationError(f"portal webhook {position} has no numeric user id after /rest/")
-    host = parts.hostname if parts.port is None else f"{parts.hostname}:{parts.port}"
+    # The host names the portal, and with it the rate bucket: one that spells out the usual port is no other one.
+    host = parts.hostname if port in (None, _PORTS[parts.scheme]) else f"{parts.hostname}:{port}"
     return Webhook(int(way[1]), host, f"{parts.scheme}://{parts.netloc}/rest/{way[1]}/{way[2]}")

@@ -1,0 +1,165 @@
+"""Each refusal told apart, retried where that helps; a portal that answers from a script."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+from tests.unit.common.portal.portal_fakes import SECRET, START, Scripted, batch_answer, ok, refused
+
+from chatferry.common.entities.reading import Command
+from chatferry.common.errors import BlockedError, OutageError
+
+COMMANDS = [Command(f"c{n}", "im.dialog.get", {"DIALOG_ID": f"chat{n}"}) for n in range(4)]
+
+
+async def test_a_batch_gives_one_answer_a_command_in_their_order() -> None:
+    portal = Scripted(lambda _, body: batch_answer(body, lambda label, _: {"id": label}))
+    answers = await portal.client.batch(1, COMMANDS)
+    assert [answer.result["id"] for answer in answers] == ["c0", "c1", "c2", "c3"]
+    assert portal.bucket.taken == 1
+    assert portal.requests[0][1]["halt"] == 0
+
+
+async def test_refused_commands_keep_their_code_and_others_their_result() -> None:
+    def of(label: str, _: str) -> Any:
+        return {"c0": {"error": "ACCESS_ERROR"}, "c1": {"error": "INTERNAL_SERVER_ERROR"}, "c2": {"id": 2}}.get(label)
+
+    answers = await Scripted(lambda _, body: batch_answer(body, of)).client.batch(1, COMMANDS)
+    refusals = [answer.refusal for answer in answers]
+    assert [refusal and (refusal.code, refusal.transient) for refusal in refusals] == [
+        ("ACCESS_ERROR", False),
+        ("INTERNAL_SERVER_ERROR", True),
+        None,
+        ("portal.no_answer", True),
+    ]
+
+
+async def test_a_full_bucket_is_no_failure_it_is_filled_and_asked_again() -> None:
+    answers = iter([refused("QUERY_LIMIT_EXCEEDED", 503), refused("QUERY_LIMIT_EXCEEDED", 503), ok("x")])
+    portal = Scripted(lambda *_: next(answers))
+    assert (await portal.client.call(1, "profile")).result == "x"
+    assert (portal.bucket.filled, portal.bucket.taken, portal.clock.slept) == (2, 3, [])
+
+
+@pytest.mark.parametrize(
+    "nothing",
+    [
+        httpx.Response(502, html="<html>Bad Gateway</html>"),
+        httpx.Response(200, content=b'{"result": {"result'),
+        httpx.Response(200, json=[1]),
+        httpx.Response(500, json={}),
+    ],
+)
+async def test_an_answer_that_is_none_is_tried_three_times_with_pauses(nothing: httpx.Response) -> None:
+    answers = [nothing, nothing, ok({"result": {"c0": 5}, "result_error": []})]
+    portal = Scripted(lambda *_: answers.pop(0))
+    assert (await portal.client.batch(1, COMMANDS[:1]))[0].result == 5
+    first, second = portal.clock.slept
+    assert 1.6 <= first <= 2.4
+    assert 4.8 <= second <= 7.2
+
+
+async def test_a_portal_that_never_answers_is_an_outage_and_no_fault_of_a_command() -> None:
+    portal = Scripted(lambda *_: httpx.Response(502, html="x"))
+    with pytest.raises(OutageError) as outage:
+        await portal.client.batch(1, COMMANDS)
+    assert outage.value.part == "portal"
+    with pytest.raises(OutageError):
+        await portal.client.call(1, "profile")
+
+
+async def test_a_batch_that_the_portal_chokes_on_is_halved_until_the_command_is_found() -> None:
+    def script(method: str, body: dict[str, Any]) -> httpx.Response:
+        if method != "batch":
+            return ok("2026-01-01T00:00:00+03:00")
+        if "c2" in body["cmd"]:
+            return httpx.Response(504, html="cut after 60 s")
+        return batch_answer(body, lambda label, _: label)
+
+    answers = await Scripted(script).client.batch(1, COMMANDS)
+    assert [answer.result for answer in answers] == ["c0", "c1", None, "c3"]
+    assert answers[2].refusal is not None
+    assert answers[2].refusal.transient
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("INVALID_CREDENTIALS", "is not accepted"),
+        ("OVERLOAD_LIMIT", "support"),
+        ("PORTAL_DELETED", "closed"),
+        ("INVALID_REQUEST", "https"),
+        ("insufficient_scope", "lacks the scope of"),
+    ],
+)
+async def test_a_dead_webhook_blocks_with_a_sentence_and_without_its_secret(code: str, words: str) -> None:
+    portal = Scripted(lambda *_: refused(code, 401))
+    with pytest.raises(BlockedError) as blocked:
+        await portal.client.batch(1, COMMANDS)
+    assert words in blocked.value.sentence
+    assert SECRET not in blocked.value.sentence
+    assert len(portal.requests) == 1
+
+
+async def test_commands_of_a_method_that_is_blocked_are_not_sent() -> None:
+    portal = Scripted(lambda _, body: batch_answer(body, lambda label, _: label))
+    portal.bucket.blocks[1, "im.dialog.get"] = 30.0
+    other = Command("o", "user.get", {})
+    answers = await portal.client.batch(1, [*COMMANDS, other])
+    assert list(portal.requests[0][1]["cmd"]) == ["o"]
+    assert [answer.refusal.later_s if answer.refusal else None for answer in answers] == [30.0] * 4 + [None]
+
+
+async def test_a_method_over_its_operating_time_is_blocked_for_the_others_too() -> None:
+    portal = Scripted(lambda _, body: batch_answer(body, lambda *_: {"error": "OPERATION_TIME_LIMIT"}))
+    (answer,) = await portal.client.batch(1, COMMANDS[:1])
+    assert answer.refusal is not None
+    assert answer.refusal.later_s == 60.0
+    assert portal.bucket.blocks == {(1, "im.dialog.get"): 60.0}
+
+
+async def test_a_method_is_blocked_before_it_crosses_its_operating_time() -> None:
+    time = {"operating": 470.0, "operating_reset_at": int(START.timestamp()) + 100}
+    body = {"result": {"c0": 5}, "result_error": [], "result_time": {"c0": time}}
+    portal = Scripted(lambda *_: ok(body))
+    await portal.client.batch(1, COMMANDS[:1])
+    assert portal.bucket.blocks == {(1, "im.dialog.get"): 100.0}
+
+
+async def test_the_last_command_of_a_method_tells_its_operating_time() -> None:
+    times = {"c0": {"operating": 470.0, "operating_reset_at": int(START.timestamp()) + 100}}
+    body = {"result": {"c0": 5, "c1": 6}, "result_error": [], "result_time": times}
+    portal = Scripted(lambda *_: ok(body))
+    await portal.client.batch(1, COMMANDS[:2])
+    assert (1, "im.dialog.get") in portal.bucket.blocks
+
+
+async def test_a_whole_batch_over_the_operating_time_is_asked_for_later_and_not_split() -> None:
+    portal = Scripted(lambda method, _: refused("OPERATION_TIME_LIMIT", 429) if method == "batch" else ok("x"))
+    answers = await portal.client.batch(1, COMMANDS)
+    assert [answer.refusal.later_s for answer in answers if answer.refusal] == [60.0] * 4
+
+
+async def test_lone_surrogates_of_a_portal_are_read() -> None:
+    portal = Scripted(lambda *_: httpx.Response(200, content=b'{"result": "half \\ud83d"}'))
+    assert (await portal.client.call(1, "profile")).result == "half \ud83d"
+
+
+async def test_a_certificate_that_is_not_trusted_is_named() -> None:
+    def script(*_: Any) -> httpx.Response:
+        raise httpx.ConnectError("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed")
+
+    with pytest.raises(BlockedError) as blocked:
+        await Scripted(script).client.batch(1, COMMANDS)
+    assert "CHATFERRY_PORTAL_CA_FILE" in blocked.value.sentence
+
+
+async def test_php_answers_in_lists_are_read_as_maps() -> None:
+    portal = Scripted(
+        lambda *_: ok({"result": [], "result_error": {"c0": {"error": "ACCESS_ERROR"}}, "result_time": []})
+    )
+    (answer,) = await portal.client.batch(1, COMMANDS[:1])
+    assert answer.refusal is not None
+    assert answer.refusal.code == "ACCESS_ERROR"
