@@ -177,14 +177,14 @@ class World:
         }
         await self.database["source_inventory"].insert_one({**row, **fields})
 
-    async def ask(self, run: str = RUN, *, phase: str = "verify", **options: Any) -> None:
+    async def ask(self, run: str = RUN, *, phase: str = "verify", family: str = "chats", **options: Any) -> None:
         """A run that wants a verification now."""
         now = datetime.now(UTC)
         await self.database["runs"].insert_one(
             {
                 "_id": run,
                 "project": self.settings.project,
-                "family": "chats",
+                "family": family,
                 "phases": ["get", "set", "verify"],
                 "options": {"test_limit": None, **options},
                 "state": "running",
