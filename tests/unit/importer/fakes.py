@@ -10,6 +10,7 @@ from typing import Any
 from chatferry.common.contracts.target import ItemResult
 from chatferry.common.documents import IMPORT_OK, NEW
 from chatferry.common.entities import Entity
+from chatferry.common.errors import OutageError
 from chatferry.common.streaming.records import Partition, StoredRecord
 from chatferry.importer.domain import FamilyState, ImportRecord, Line, Standing, place_of
 from chatferry.importer.ports import CallFailedError, Dead, Done, ParkedRow, StoredLine, Trouble
@@ -37,10 +38,14 @@ class FakeClock:
 
 @dataclass
 class Faults:
-    """Counts writes; dies at the chosen one, `after` it or before it, and stays dead until revived."""
+    """Counts writes; dies at the chosen one, `after` it or before it, and stays dead until revived.
+
+    `outage`: the part behind that write is away instead, once, and the process lives on.
+    """
 
     crash_at: int | None = None
     after: bool = False
+    outage: bool = False
     seen: list[str] = field(default_factory=list)
     dead: bool = False
 
@@ -49,15 +54,20 @@ class Faults:
             raise CrashError
         self.seen.append(what)
         if not self.after and len(self.seen) - 1 == self.crash_at:
-            self.dead = True
-            raise CrashError
+            self._strike()
 
     def done(self) -> None:
         if self.dead:
             raise CrashError
         if self.after and len(self.seen) - 1 == self.crash_at:
-            self.dead = True
-            raise CrashError
+            self.crash_at = None
+            self._strike()
+
+    def _strike(self) -> None:
+        if self.outage:
+            raise OutageError("mongodb", "away")
+        self.dead = True
+        raise CrashError
 
 
 @dataclass

@@ -75,6 +75,16 @@ async def test_a_crash_around_any_write_changes_nothing_in_the_end(after: bool) 
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+async def test_an_outage_around_any_write_changes_nothing_in_the_end(after: bool) -> None:
+    wanted = await _undisturbed()
+    for moment in range(len(wanted.faults.seen)):
+        machine = _filled(Faults(crash_at=moment, after=after, outage=True))
+        assert await machine.run() == 0
+        assert len(machine.outages) <= 1
+        assert machine.outcome() == wanted.outcome(), (moment, machine.faults.seen[moment])
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 async def test_a_crash_around_any_write_of_a_replay_changes_nothing_in_the_end(after: bool) -> None:
     async def replayed(faults: Faults) -> Machine:
         machine = _filled(Faults())

@@ -65,6 +65,7 @@ class Importer:
         self._sender, self._gate, self._lines = way
         self._owned: tuple[Partition, ...] = ()
         self._seen_below: dict[Partition, int] = {}
+        self._cut_off = False
         self._depths = _by_depth(topics.values())
 
     async def take_over(self, owned: Mapping[Partition, int]) -> None:
@@ -74,7 +75,8 @@ class Importer:
         for partition, last in (await self.reload_lines()).items():
             if last >= owned[partition]:
                 self._seen_below[partition] = max(last + 1, self._seen_below.get(partition, 0))
-        await self.complete_dead_letters()
+        self._cut_off = True
+        await self._recover()
 
     async def reload_lines(self) -> dict[Partition, int]:
         """Read anew which lines wait (a zombie may have parked late); the highest parked offset per partition."""
@@ -88,18 +90,29 @@ class Importer:
             last[partition] = max(row.last, last.get(partition, 0))
         return last
 
-    async def complete_dead_letters(self) -> None:
-        """Send the copies, results and statuses of dead letters that a crash cut off."""
-        while dead := await self._views.dead_letters.uncopied(self._owned, _DEAD_AT_ONCE):
+    async def _recover(self) -> None:
+        """Send the copies, results and statuses of dead letters that a crash or an outage cut off."""
+        while self._cut_off:
+            dead = await self._views.dead_letters.uncopied(self._owned, _DEAD_AT_ONCE)
             await self._books.settle_dead(dead)
+            self._cut_off = bool(dead)
 
     async def deliver(self, records: Sequence[RawRecord], progress: Progress) -> None:
         """Bring each record to its end. OutageError: what `progress` calls unfinished has to be delivered again."""
-        async with Settler(self._books, progress) as settler:
-            fresh = await self._without_finished(records, settler)
-            readable = self._read(fresh, settler)
-            with span("import.delivery", _traceparents(readable), records=len(records)):
-                await self._import(readable, settler)
+        await self._recover()
+        try:
+            async with Settler(self._books, progress) as settler:
+                fresh = await self._without_finished(records, settler)
+                readable = self._read(fresh, settler)
+                with span("import.delivery", _traceparents(readable), records=len(records)):
+                    await self._import(readable, settler)
+        except BaseException:
+            # These come again, and some of them may be written down as parked or dead already.
+            self._cut_off = True
+            for record in records:
+                seen = self._seen_below.get(partition_of(record), 0)
+                self._seen_below[partition_of(record)] = max(seen, record.offset + 1)
+            raise
 
     async def _without_finished(self, records: Sequence[RawRecord], settler: Settler) -> Sequence[RawRecord]:
         """Redelivered offsets that have a row in `parked` or `dead_letters` are finished."""
@@ -175,6 +188,7 @@ class Importer:
 
     async def drain(self, clock: Clock, open_topics: frozenset[str]) -> int:
         """Deliver what is parked and may go now, a bounded number of rows; how many were taken up."""
+        await self._recover()
         now = clock.now().timestamp()
         ready = await self._ready(now, open_topics)
         rows, unread = await self._rows(ready, now)
@@ -187,6 +201,7 @@ class Importer:
             async with Settler(self._books, None) as settler:
                 await self._import(self._read([row.raw for row in rows], settler, parked=True), settler)
         except BaseException:
+            self._cut_off = True
             self._keep_waiting(taken)
             raise
         self._keep_waiting(taken & unread)
