@@ -46,6 +46,8 @@ blocked (a sentence, from the importer).
 partition, offset, error_class, code, message, attempts, state (dead | replaying | replayed | superseded | discarded),
 reason, by, at, copied (the copy on `dlq` is answered for), service, raw {key, value, headers} until it is copied.
 
+`verify_verdicts`, one per comparison of a report: `_id` = report/entity/parent key; `tally` {compared, different, ...}.
+
 `parked`: _id = topic/partition/offset; entity, key, version, parent, topic, partition, offset, timestamp, reason
 (parent | retry | behind), not_before, raw_key, value, headers [[name, value]].
 """
@@ -64,7 +66,7 @@ WAITING = (NEW, ERROR_RETRY)
 RUNS, LEASES, ENTITY_STATES = "runs", "leases", "entities"
 INVENTORY, PAGE_LOG, ID_MAP = "source_inventory", "page_log", "id_map"
 PARKED, DEAD_LETTERS = "parked", "dead_letters"
-VERIFY_REPORTS, MISMATCHES = "verify_reports", "mismatches"
+VERIFY_REPORTS, VERIFY_VERDICTS, MISMATCHES = "verify_reports", "verify_verdicts", "mismatches"
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,7 +69,7 @@ class Follower:
     async def _look(self, run: str, family: Family) -> tuple[dict[str, Any], list[Count]]:
         while True:
             try:
-                return await self._store.run(run), await self._store.counts(family)
+                return await self._store.run(run), await self._store.counts(family, run)
             except OutageError:
                 # A part that is away is shown by the services' health; following goes on when it is back.
                 if (reason := self._failed()) is not None:

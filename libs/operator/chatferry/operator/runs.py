@@ -18,6 +18,7 @@ from chatferry.common.documents import (
     RUNS,
     SKIPPED,
     VERIFY_REPORTS,
+    VERIFY_VERDICTS,
     WAITING,
 )
 from chatferry.common.entities import FAMILIES, Entity, Family
@@ -124,12 +125,21 @@ class Store:
         with mongo_outage():
             return await self.database[VERIFY_REPORTS].find_one({"run": run, "finished_at": {"$ne": None}})
 
-    async def counts(self, family: Family) -> list[Count]:
+    async def counts(self, family: Family, run: str) -> list[Count]:
         """How far each entity is, cheaply: totals from metadata, the rest from small partial indexes."""
         with mongo_outage():
-            return [await self._count(family, entity) for entity in family.entities]
+            return [await self._count(family, entity, run) for entity in family.entities]
 
-    async def _count(self, family: Family, entity: Entity) -> Count:
+    async def _verified(self, entity: Entity, run: str) -> int:
+        """Records that this run's comparison has found equal so far."""
+        match = {"_id": {"$gte": f"{run}/{entity.name}/", "$lt": f"{run}/{entity.name}0"}}
+        equal = {"$subtract": ["$tally.compared", "$tally.different"]}
+        found = self.database[VERIFY_VERDICTS].aggregate(
+            [{"$match": match}, {"$group": {"_id": None, "n": {"$sum": equal}}}]
+        )
+        return sum([int(row["n"]) async for row in found])
+
+    async def _count(self, family: Family, entity: Entity, run: str) -> Count:
         records = self.database[entity.name]
         stored = await records.estimated_document_count()
         due = await records.count_documents({"due": True})
@@ -143,7 +153,7 @@ class Store:
             extracted=stored,
             published=max(0, stored - due - dead),
             imported=max(0, stored - waiting - dead - skipped),
-            verified=0,
+            verified=await self._verified(entity, run),
             skipped=skipped,
             dead=dead,
             waiting=waiting,

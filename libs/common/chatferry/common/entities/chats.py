@@ -24,6 +24,15 @@ from chatferry.common.entities.reading import (
 from chatferry.common.entities.walks import OffsetWalk
 from chatferry.common.errors import RejectError
 
+# Most messages have no params; nobody changes a payload's lists, so they may share these.
+_PLAIN: Mapping[str, Any] = {
+    "deleted": False,
+    "edited": False,
+    "reply_to": None,
+    "forwarded_from": None,
+    "files": [],
+    "reactions": [],
+}
 _CHANNELS = frozenset({"channel", "openChannel", "open_channel"})
 
 
@@ -75,7 +84,6 @@ def parse_message(row: Mapping[str, Any], extras: Mapping[str, Any], told: Under
     if chat is None or not isinstance(text, str):
         raise RejectError("record.unreadable", "a message without a chat or a text")
     sent_at, flags = _moment(row.get("date"), told)
-    params = map_of(row.get("params"))
     author = whole(row.get("author_id"))
     payload = {
         "id": number,
@@ -84,6 +92,13 @@ def parse_message(row: Mapping[str, Any], extras: Mapping[str, Any], told: Under
         "text": text,
         "sent_at": sent_at,
         "system": author is None,
+        **(_told_by_params(params, extras) if (params := map_of(row.get("params"))) else _PLAIN),
+    }
+    return Parsed(payload, flags)
+
+
+def _told_by_params(params: Mapping[str, Any], extras: Mapping[str, Any]) -> dict[str, Any]:
+    return {
         "deleted": _yes(params.get("IS_DELETED")),
         "edited": _yes(params.get("IS_EDITED")),
         "reply_to": whole(params.get("REPLY_ID")),
@@ -91,7 +106,6 @@ def parse_message(row: Mapping[str, Any], extras: Mapping[str, Any], told: Under
         "files": [_file(file_id, extras) for file_id in wholes(params.get("FILE_ID"))],
         "reactions": _reactions(params.get("LIKE")),
     }
-    return Parsed(payload, flags)
 
 
 def _moment(value: Any, told: Understanding) -> tuple[dict[str, str], tuple[str, ...]]:

@@ -74,6 +74,15 @@ class RecordProducer:
             await self.close()
             raise OutageError("kafka", "Kafka does not answer") from failure
 
+    async def partitions_of(self, topic: str) -> int:
+        """How many partitions the topic has. OutageError when Kafka does not answer, or has no such topic (yet)."""
+        if not await self.has_topic(topic):
+            raise OutageError("kafka", f"topic {topic} does not exist yet; it is made by bootstrap")
+        try:
+            return await self._count(await self._open(), topic)
+        except (KafkaError, TimeoutError) as failure:
+            raise OutageError("kafka", _SENTENCE) from failure
+
     async def close(self) -> None:
         """Let go of the connection; the next `send` opens a new one."""
         producer, self._producer = self._producer, None

@@ -14,14 +14,11 @@ from chatferry.common.adapters.mongo import (
     mongo_outage,
 )
 from chatferry.common.clock import Clock
-from chatferry.common.documents import MISMATCHES, VERIFY_REPORTS
+from chatferry.common.documents import MISMATCHES, VERIFY_REPORTS, VERIFY_VERDICTS
 from chatferry.common.entities import Entity
 from chatferry.verifier.domain.comparison import Fingerprint, Tally
 from chatferry.verifier.domain.facts import Mismatch, Run, Verdict
 
-# One document per comparison of a report: `_id` = report/entity/parent key. What `status` shows as verified is the
-# sum of their `tally.compared`.
-VERIFY_VERDICTS = "verify_verdicts"
 _LAST_CHECKS = ("walk", "gap", "count", "ledger", "sample")
 _WRITES_AT_ONCE = 500
 
