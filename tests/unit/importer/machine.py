@@ -32,7 +32,7 @@ from chatferry.importer.caller import Caller, CallRules
 from chatferry.importer.flow import Importer, Views
 from chatferry.importer.gate import Gate
 from chatferry.importer.lines import Lines
-from chatferry.importer.sending import Sender, SendRules
+from chatferry.importer.sending import Sender, SendRules, Surroundings
 from chatferry.importer.settle import Books
 
 TOPICS = {f"p.{name}": entity for name, entity in ENTITIES.items()}
@@ -98,7 +98,7 @@ class Machine:
         self.lines = Lines()
         gate = Gate(records, dead, may_pass_dead=self.rules.may_pass_dead)
         books = Books(records, FakeIds(self.store), parked, dead, FakeEvents(self.store), self.metrics)
-        sender = Sender(self.caller, self.lines, self.rules, self.clock, lambda: 0.5)
+        sender = Sender(self.caller, self.lines, self.rules, Surroundings(self.clock, lambda: 0.5))
         self.importer = Importer("p", TOPICS, Views(records, parked, dead, dead), books, (sender, gate, self.lines))
 
     async def run(self, steps: int = 40) -> int:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from chatferry.common.adapters.mongo import Database, mongo_outage, open_client, open_database
 from chatferry.common.documents import create_indexes
 from chatferry.common.entities import ENTITIES, Entity
+from chatferry.common.errors import ConfigurationError
 from chatferry.common.service import Context, Work, run_service
 from chatferry.common.streaming.consumer import ConsumerSettings, RecordConsumer, open_broker
 from chatferry.common.streaming.producer import RecordProducer
@@ -25,7 +26,7 @@ from chatferry.importer.handlers import ImportWorker
 from chatferry.importer.lines import Lines
 from chatferry.importer.ports import Events, Target
 from chatferry.importer.preflight import TargetCheck
-from chatferry.importer.sending import Sender, SendRules
+from chatferry.importer.sending import Sender, SendRules, Surroundings
 from chatferry.importer.settings import ImporterSettings
 from chatferry.importer.settle import Books
 
@@ -66,6 +67,7 @@ def work(settings: ImporterSettings) -> Work:
             stack.push_async_callback(letters.close)
             events = KafkaEvents((settings.topic("results"), results), (settings.topic("dlq"), letters), context.clock)
             topics = {settings.topic(name): entity for name, entity in ENTITIES.items()}
+            await _check_topics(results, topics)
             worker = build_worker(settings.project, topics, Outside(database, target, events), rules, context)
             check = TargetCheck(target, MongoRunsAsked(database, context.clock))
             answering = asyncio.create_task(check.until(context.stopping), name="importer preflight")
@@ -74,6 +76,18 @@ def work(settings: ImporterSettings) -> Work:
             await consume(settings, topics, worker, context)
 
     return run
+
+
+async def _check_topics(producer: RecordProducer, topics: Mapping[str, Entity]) -> None:
+    """Raises OutageError while a topic is missing, ConfigurationError when a child's partitions differ from its
+    parent's: one importer could then not own both."""
+    counts = {entity.name: await producer.partitions_of(topic) for topic, entity in topics.items()}
+    for entity in topics.values():
+        if entity.parent is not None and counts[entity.name] != counts[entity.parent]:
+            raise ConfigurationError(
+                f"topic {entity.name} has {counts[entity.name]} partitions and {entity.parent} has "
+                f"{counts[entity.parent]}: make them equal, or messages cannot wait for their chats"
+            )
 
 
 async def _end(task: asyncio.Task[None]) -> None:
@@ -101,7 +115,7 @@ def build_worker(
     caller = Caller(outside.target, families, context.clock, context.metrics, CallRules())
     lines, gate = Lines(), Gate(records, dead, may_pass_dead=rules.may_pass_dead)
     books = Books(records, MongoIds(outside.database), parked, dead, outside.events, context.metrics)
-    sender = Sender(caller, lines, rules, context.clock)
+    sender = Sender(caller, lines, rules, Surroundings(context.clock, stopping=context.stopping.is_set))
     importer = Importer(project, topics, Views(records, parked, dead, dead), books, (sender, gate, lines))
     return ImportWorker(importer, caller, families, parked, topics)
 

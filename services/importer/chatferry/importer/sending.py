@@ -52,6 +52,15 @@ class SendRules:
         return self.batch_items.get(entity.name, entity.batch_size)
 
 
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """`chance` in [0, 1); `stopping`: the process was asked to end, so no further call is begun."""
+
+    clock: Clock
+    chance: Callable[[], float] = random.random
+    stopping: Callable[[], bool] = field(default=lambda: False)
+
+
 @dataclass(slots=True)
 class Round:
     """Records of one entity on their way to the target, and what their documents said before."""
@@ -65,10 +74,8 @@ class Round:
 class Sender:
     """Ends every record it is given as done, dead, in retry or waiting; an OutageError leaves the rest untouched."""
 
-    def __init__(
-        self, caller: Caller, lines: Lines, rules: SendRules, clock: Clock, chance: Callable[[], float] = random.random
-    ) -> None:
-        self._caller, self._lines, self._rules, self._clock, self._chance = caller, lines, rules, clock, chance
+    def __init__(self, caller: Caller, lines: Lines, rules: SendRules, around: Surroundings) -> None:
+        self._caller, self._lines, self._rules, self._around = caller, lines, rules, around
 
     async def send(self, round_: Round, records: Sequence[ImportRecord]) -> None:
         """Raises the first error of any lane, after the calls under way have come back."""
@@ -83,7 +90,7 @@ class Sender:
         cut = Cut(self._rules.items(round_.entity), self._rules.batch_bytes, failed)
         for batch in batches(records, cut):
             await round_.settler.room()
-            if round_.stopped or round_.settler.failed:
+            if round_.stopped or round_.settler.failed or self._around.stopping():
                 return
             try:
                 await self._batch(round_, batch)
@@ -142,12 +149,12 @@ class Sender:
 
     def _attempt(self, round_: Round, record: ImportRecord, code: str, *, temporary: bool) -> Ending:
         attempts = attempts_before(record, round_.standings[record.key], ERROR_RETRY) + 1
-        delay = retry_delay(attempts, self._rules.retry_delays_s, self._chance()) if temporary else None
+        delay = retry_delay(attempts, self._rules.retry_delays_s, self._around.chance()) if temporary else None
         if delay is None:
             why = EXHAUSTED if temporary else PERMANENT
             if not self._rules.may_pass_dead:
                 self._lines.wait_at_gate(record.line)
             return Dead(record.raw, record.entity, record, why, code, _MESSAGES[why], attempts, record.parked)
-        not_before = self._clock.now() + timedelta(seconds=delay)
+        not_before = self._around.clock.now() + timedelta(seconds=delay)
         self._lines.wait_until(record.line, not_before.timestamp())
         return Retry(record, attempts, code, not_before)
