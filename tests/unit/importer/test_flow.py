@@ -156,3 +156,24 @@ async def test_every_record_ends_and_order_holds_whatever_happens(
     for chat_id in chats:
         firsts = list(dict.fromkeys(number for number in machine.applied(chat_id) if number not in failing))
         assert firsts == sorted(firsts)
+
+
+_HEALING = st.dictionaries(st.tuples(st.integers(1, 12), st.integers(1, 4)), st.integers(1, 2), max_size=6)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(1, 3), min_size=1, max_size=30), _HEALING, st.integers(0, 60) | st.none())
+async def test_no_message_overtakes_one_in_retry_from_call_to_call(
+    chats: list[int], healing: dict[tuple[int, int], int], crash_at: int | None
+) -> None:
+    machine = Machine(SendRules(lanes=2, batch_items={"chat_messages": 1}), Faults(crash_at=crash_at))
+    machine.target.errors = {f"source:chat:msg:{n * 100 + c}": (times, True) for (n, c), times in healing.items()}
+    for chat_id in (1, 2, 3):
+        machine.publish("chats", chat(chat_id))
+    for number, chat_id in enumerate(chats, start=1):
+        machine.publish("chat_messages", message(number * 100 + chat_id, chat_id))
+    await machine.run(120)
+    for chat_id in set(chats):
+        wanted = [number * 100 + chat_id for number, of in enumerate(chats, start=1) if of == chat_id]
+        assert machine.applied(chat_id) == wanted
+    assert machine.store.dead == {}
