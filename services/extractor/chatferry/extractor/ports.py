@@ -95,13 +95,16 @@ class Inventory(Protocol):
     """`source_inventory` and `page_log`."""
 
     async def list_roots(self, family: Family, run: str, epoch: int, roots: Sequence[tuple[int, View]]) -> int:
-        """Enter listed roots for this run, views merged. Returns how many were new to the run."""
+        """Enter listed roots for this run, views merged. Returns how many were new to the run.
+
+        LeaseLostError when a newer epoch has written one of them.
+        """
 
     async def commit(self, run: str, epoch: int, updates: Sequence[WalkUpdate]) -> None:
-        """Rows and their pages in one transaction. LeaseLostError when a newer epoch owns a row."""
+        """Rows and their pages in one transaction. Safe to repeat. LeaseLostError when a newer epoch owns a row."""
 
-    async def restart(self, run: str, epoch: int, key: str, parent: int) -> None:
-        """Forget a walk's pages and position: it begins anew."""
+    async def restart(self, run: str, epoch: int, key: str, parent: int, walks: int) -> None:
+        """Forget a walk's pages and position: it begins anew, after `walks` others. Safe to repeat."""
 
     async def known_roots(self, family: Family) -> list[tuple[int, list[View]]]:
         """Roots that earlier runs knew, with the views they had."""
@@ -132,9 +135,15 @@ class Records(Protocol):
         """
 
     async def save_interval(
-        self, entity: Entity, candidates: Sequence[Candidate], version: int, page: PageEntry
+        self, entity: Entity, candidates: Sequence[Candidate], version: int, page: PageEntry, *, to_the_end: bool
     ) -> Saved:
-        """The same for a page where records may be stored already; what it lacks is buried."""
+        """The same for a page where records may be stored already; what it lacks is buried.
+
+        `to_the_end`: the page holds the newest ones, so what is stored above its interval is gone as well.
+        """
+
+    async def count(self, entity: Entity, parent: int) -> int:
+        """How many records of this parent are stored."""
 
     async def unknown_users(self, entity: Entity, ids: Sequence[int]) -> set[int]:
         """Which of these users have no record."""
@@ -176,7 +185,7 @@ class Listings(Protocol):
     """The row of a list whose rows are whole records, and the strangers beside it."""
 
     async def put_listing(self, entity: str, run: str, epoch: int, fields: Mapping[str, Any]) -> None:
-        """Replace the list's row."""
+        """Replace the list's row. LeaseLostError when a newer epoch has written it."""
 
     async def listed(self, entity: Entity, ids: Sequence[int]) -> None:
         """These are in the list: whoever of them was a stranger is none any more."""
@@ -194,7 +203,7 @@ class StrangerStore(Protocol):
     """Strangers survive the process that met them."""
 
     async def want(self, entity: Entity, strangers: Sequence[Stranger]) -> None:
-        """Enter those that are not there yet."""
+        """Enter those that are not there yet; those whom nobody knew are asked for again."""
 
     async def wanted(self, entity: Entity, limit: int) -> list[Stranger]:
         """Those that were not asked for yet."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from random import Random
 from typing import Any
 
@@ -120,5 +121,5 @@ def covers(pages: Sequence[Page], top: int) -> bool:
     intervals = sorted((page.lo, page.hi) for page in pages if page.hi > page.lo)
     if not intervals:
         return top <= 1
-    ends_meet = all(before[1] == after[0] for before, after in zip(intervals, intervals[1:], strict=False))
+    ends_meet = all(before[1] == after[0] for before, after in pairwise(intervals))
     return ends_meet and intervals[0][0] <= 1 and intervals[-1][1] == top

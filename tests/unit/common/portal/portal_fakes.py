@@ -1,4 +1,4 @@
-"""A clock that only moves when somebody sleeps, a bucket that lets all pass, and a portal that answers from a script."""
+"""A clock that moves when somebody sleeps, a bucket that lets all pass, a portal that answers from a script."""
 
 from __future__ import annotations
 

@@ -6,11 +6,13 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from chatferry.common.adapters.mongo import (
+    BulkWriteError,
     Client,
     Database,
     Document,
-    InsertOne,
+    DuplicateKeyError,
     OperationFailure,
+    ReplaceOne,
     Session,
     UpdateOne,
     mongo_outage,
@@ -23,18 +25,16 @@ from chatferry.common.errors import LeaseLostError
 from chatferry.extractor.ports import PageEntry, Row, WalkUpdate
 
 ENDED = ("closed", "failed", "unreadable")
-_WRITE_CONFLICT = 112
+_WRITE_CONFLICT, _DUPLICATE = 112, 11000
 _FRESH: Document = {
     "state": "listed",
-    "listed": 0,
-    "absent": 0,
-    "rejected": 0,
     "claimed": None,
     "watermark": None,
     "gap": None,
     "reason": None,
     "walks": 0,
     "walk": {},
+    "found": {},
 }
 
 
@@ -49,7 +49,11 @@ class MongoInventory:
             return 0
         updates = [self._enter(family, run, epoch, seq, view) for seq, view in roots]
         with mongo_outage():
-            result = await self._database[INVENTORY].bulk_write(updates, ordered=True)
+            try:
+                result = await self._database[INVENTORY].bulk_write(updates, ordered=True)
+            except BulkWriteError as failure:
+                # A row that a newer epoch has written is not found, and cannot be made a second time.
+                raise _lost_if_duplicate(failure) from failure
         return result.upserted_count + result.modified_count
 
     def _enter(self, family: Family, run: str, epoch: int, seq: int, view: View) -> UpdateOne:
@@ -63,14 +67,15 @@ class MongoInventory:
             }
         }
         fresh = {name: {"$cond": [new, {"$literal": value}, f"${name}"]} for name, value in _FRESH.items()}
-        known = {"$or": [{"$ifNull": ["$known", False]}, {"$gt": [{"$ifNull": ["$listed", 0]}, 0]}]}
+        before = {"$ne": [{"$type": "$run"}, "missing"]}
+        account = {name: {"$ifNull": [f"${name}", 0]} for name in ("listed", "absent", "rejected")}
         stages = [
-            {"$set": {"known": {"$cond": [new, known, "$known"]}, "views": {"$cond": [new, [], others]}}},
+            {"$set": {"known": {"$cond": [new, before, "$known"]}, "views": {"$cond": [new, [], others]}, **account}},
             {"$set": {**fresh, "views": {"$concatArrays": ["$views", [seen]]}}},
             {"$set": {"stored": {"$ifNull": ["$stored", False]}, "run": run, "epoch": epoch}},
             {"$set": {"family": family.name, "entity": entity, "seq": seq, "kind": "root"}},
         ]
-        return UpdateOne({"_id": family.root.key(seq)}, stages, upsert=True)
+        return UpdateOne({"_id": family.root.key(seq), **_not_newer(epoch)}, stages, upsert=True)
 
     async def known_roots(self, family: Family) -> list[tuple[int, list[View]]]:
         """Roots that earlier runs knew, with the views they had."""
@@ -87,9 +92,12 @@ class MongoInventory:
 
     async def open_rows(self, family: Family, run: str, epoch: int) -> AsyncIterator[Row]:
         query = {"family": family.name, "run": run, "kind": "root", "state": {"$nin": list(ENDED)}}
+        # Another process may have stored records of these roots without a word in the row.
+        known = {"$or": ["$known", {"$ne": ["$epoch", epoch]}]}
         with mongo_outage():
-            await self._database[INVENTORY].update_many(query, {"$set": {"epoch": epoch}})
-            async for row in self._database[INVENTORY].find(query).sort("seq", 1):
+            mine = {**query, **_not_newer(epoch)}
+            await self._database[INVENTORY].update_many(mine, [{"$set": {"known": known, "epoch": epoch}}])
+            async for row in self._database[INVENTORY].find({**query, "epoch": epoch}).sort("seq", 1):
                 yield row
 
     async def commit(self, run: str, epoch: int, updates: Sequence[WalkUpdate]) -> None:
@@ -110,7 +118,8 @@ class MongoInventory:
         result = await self._database[INVENTORY].bulk_write(rows, ordered=False, session=session)
         if result.matched_count != len(updates):
             raise LeaseLostError("another extractor drives this run now")
-        pages = [InsertOne(self._entry(run, epoch, page)) for one in updates for page in one.pages]
+        entries = [self._entry(run, epoch, page) for one in updates for page in one.pages]
+        pages = [ReplaceOne({"_id": entry["_id"]}, entry, upsert=True) for entry in entries]
         if pages:
             await self._database[PAGE_LOG].bulk_write(pages, ordered=False, session=session)
 
@@ -133,11 +142,11 @@ class MongoInventory:
             "at": self._clock.now(),
         }
 
-    async def restart(self, run: str, epoch: int, key: str, parent: int) -> None:
-        fields = {"walk": {}, "listed": 0, "absent": 0, "rejected": 0, "state": "walking", "known": True}
+    async def restart(self, run: str, epoch: int, key: str, parent: int, walks: int) -> None:
+        fields = {"walk": {}, "found": {}, "state": "walking", "known": True, "walks": walks}
         with mongo_outage():
             row = {"_id": key, "run": run, "epoch": epoch}
-            result = await self._database[INVENTORY].update_one(row, {"$set": fields, "$inc": {"walks": 1}})
+            result = await self._database[INVENTORY].update_one(row, {"$set": fields})
             if not result.matched_count:
                 raise LeaseLostError("another extractor drives this run now")
             await self._database[PAGE_LOG].delete_many({"parent": parent, "run": run, "epoch": {"$lte": epoch}})
@@ -146,9 +155,25 @@ class MongoInventory:
         """The row of a list whose rows are whole records."""
         row: Document = {"_id": f"listing:{entity}", "kind": "listing", "run": run, "epoch": epoch, **fields}
         with mongo_outage():
-            await self._database[INVENTORY].replace_one({"_id": row["_id"]}, row, upsert=True)
+            try:
+                mine = {"_id": row["_id"], **_not_newer(epoch)}
+                await self._database[INVENTORY].replace_one(mine, row, upsert=True)
+            except DuplicateKeyError as newer:
+                raise LeaseLostError("another extractor drives this run now") from newer
 
     async def listed(self, entity: Entity, ids: Sequence[int]) -> None:
         with mongo_outage():
             strangers = [f"stranger:{entity.key(number)}" for number in ids]
             await self._database[INVENTORY].delete_many({"_id": {"$in": strangers}})
+
+
+def _not_newer(epoch: int) -> Document:
+    """Not written under a newer lease."""
+    return {"$or": [{"epoch": {"$lte": epoch}}, {"epoch": None}]}
+
+
+def _lost_if_duplicate(failure: BulkWriteError) -> Exception:
+    errors = (failure.details or {}).get("writeErrors", [])
+    if errors and all(error["code"] == _DUPLICATE for error in errors):
+        return LeaseLostError("another extractor drives this portal now")
+    return failure

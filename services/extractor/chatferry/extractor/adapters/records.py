@@ -24,7 +24,7 @@ from chatferry.extractor.ports import PageEntry, Saved
 
 _DUPLICATE = 11000
 _SEEN = {"payload_hash": 1, "version": 1, "payload.deleted": 1}
-_CLEARED = {"attempts": "", "last_error": "", "skip_reason": ""}
+_CLEARED = ("attempts", "last_error", "skip_reason", "flags")
 
 
 class MongoRecords:
@@ -38,7 +38,6 @@ class MongoRecords:
             return Saved()
         by_key = {one.key: one for one in candidates}
         with mongo_outage():
-            await self._bury_rejects(entity, by_key.values(), version)
             stored: dict[str, Document] = {}
             if not fresh:
                 found = self._of(entity).find({"_id": {"$in": list(by_key)}}, _SEEN)
@@ -49,9 +48,10 @@ class MongoRecords:
         return Saved(new=len(by_key) - len(stored), changed=changed)
 
     async def save_interval(
-        self, entity: Entity, candidates: Sequence[Candidate], version: int, page: PageEntry
+        self, entity: Entity, candidates: Sequence[Candidate], version: int, page: PageEntry, *, to_the_end: bool
     ) -> Saved:
-        interval = {"parent": page.parent, "seq": {"$gte": max(1, page.lo), "$lt": page.hi}}
+        seqs = {"$gte": max(1, page.lo)} if to_the_end else {"$gte": max(1, page.lo), "$lt": page.hi}
+        interval = {"parent": page.parent, "seq": seqs}
         by_key = {one.key: one for one in candidates}
         with mongo_outage():
             stored = {doc["_id"]: doc async for doc in self._of(entity).find(interval, _SEEN)}
@@ -62,6 +62,10 @@ class MongoRecords:
             gone = [doc for key, doc in stored.items() if key not in by_key]
             buried = await self._bury(entity, gone, version)
         return Saved(new=saved.new, changed=saved.changed + changed + buried, absent=len(gone))
+
+    async def count(self, entity: Entity, parent: int) -> int:
+        with mongo_outage():
+            return int(await self._of(entity).count_documents({"parent": parent}))
 
     async def unknown_users(self, entity: Entity, ids: Sequence[int]) -> set[int]:
         keys = {entity.key(number): number for number in ids}
@@ -75,6 +79,7 @@ class MongoRecords:
 
     async def _insert(self, entity: Entity, candidates: Sequence[Candidate], version: int) -> dict[str, Document]:
         """Insert all; returns what was stored before, by key."""
+        await self._bury_rejects(entity, candidates, version)
         try:
             await self._of(entity).insert_many([_document(one, version) for one in candidates], ordered=False)
         except BulkWriteError as failure:
@@ -101,7 +106,7 @@ class MongoRecords:
         updates = [
             UpdateOne(
                 {"_id": key, "version": {"$lt": version}},
-                {"$set": content, "$unset": {**_CLEARED, "due": ""} if reject else _CLEARED},
+                {"$set": content, "$unset": _unset(content, reject=reject)},
             )
             for key, content, reject in contents
         ]
@@ -116,10 +121,12 @@ class MongoRecords:
         if bury is None or not keys:
             return 0
         contents: list[tuple[str, Document, bool]] = []
-        async for doc in self._of(entity).find({"_id": {"$in": keys}, "payload": {"$ne": None}}, {"payload": 1}):
+        there = {"_id": {"$in": keys}, "payload": {"$ne": None}}
+        async for doc in self._of(entity).find(there, {"payload": 1, "flags": 1}):
             payload = bury(doc["payload"])
             content = {"payload": payload, "payload_hash": payload_hash(payload), "version": version}
-            contents.append((doc["_id"], {**content, "status": NEW, "due": True}, False))
+            kept = {"flags": doc["flags"]} if doc.get("flags") else {}
+            contents.append((doc["_id"], {**content, **kept, "status": NEW, "due": True}, False))
         return await self._write(entity, contents, version)
 
     async def _supersede(self, keys: Sequence[str]) -> None:
@@ -134,13 +141,14 @@ class MongoRecords:
         rejects = [one for one in candidates if one.payload is None]
         if not rejects:
             return
-        known = {"key": {"$in": [one.key for one in rejects]}, "state": "dead"}
+        # Whatever became of the letter about this very content, there is one.
+        known = {"key": {"$in": [one.key for one in rejects]}, "state": {"$ne": "superseded"}}
         letters_there = self._database[DEAD_LETTERS].find(known, {"key": 1, "hash": 1})
-        hashes = {doc["key"]: doc["hash"] async for doc in letters_there}
+        there = {(doc["key"], doc.get("hash")) async for doc in letters_there}
         letters = [
             InsertOne(_dead_letter(entity, one, version, self._clock.now()))
             for one in rejects
-            if hashes.get(one.key) != one.hash
+            if (one.key, one.hash) not in there
         ]
         if not letters:
             return
@@ -149,6 +157,11 @@ class MongoRecords:
         except BulkWriteError as failure:
             if any(error["code"] != _DUPLICATE for error in failure.details["writeErrors"]):
                 raise
+
+
+def _unset(content: Document, *, reject: bool) -> Document:
+    cleared = {name: "" for name in _CLEARED if name not in content}
+    return {**cleared, "due": ""} if reject else cleared
 
 
 def _document(one: Candidate, version: int) -> Document:

@@ -33,9 +33,12 @@ class MongoStrangers:
             )
             for one in strangers
         ]
-        if updates:
-            with mongo_outage():
-                await self._rows.bulk_write(updates, ordered=False)
+        if not updates:
+            return
+        again = {"_id": {"$in": [_id(entity, one.seq) for one in strangers]}, "state": "unresolvable"}
+        with mongo_outage():
+            await self._rows.bulk_write(updates, ordered=False)
+            await self._rows.update_many(again, {"$set": {"state": "wanted", "raw": None}})
 
     async def wanted(self, entity: Entity, limit: int) -> list[Stranger]:
         query = {"kind": "stranger", "of": entity.name, "state": "wanted"}

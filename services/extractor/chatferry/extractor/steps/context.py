@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from chatferry.common.clock import Clock
 from chatferry.common.entities.reading import Understanding
-from chatferry.common.errors import OutageError
+from chatferry.common.errors import LeaseLostError, OutageError
 from chatferry.common.health import Health
 from chatferry.common.telemetry.logs import get_logger
 from chatferry.common.telemetry.metrics import Metrics
@@ -26,16 +26,11 @@ class ReadSequence:
     def __init__(self, epoch: int) -> None:
         self._next, self._end = epoch << SEQ_BITS, (epoch + 1) << SEQ_BITS
 
-    @property
-    def spent(self) -> bool:
-        """True shortly before the epoch's numbers are used up: a new epoch is needed."""
-        return self._end - self._next < 1_000
-
     def take(self) -> int:
-        """The next number. Never one of another epoch: OverflowError first."""
+        """The next number, never one of another epoch. LeaseLostError when they are used up: take a new lease."""
         self._next += 1
         if self._next >= self._end:
-            raise OverflowError("the epoch's read numbers are used up")
+            raise LeaseLostError("the read numbers of this lease are used up; the next one goes on")
         return self._next
 
 

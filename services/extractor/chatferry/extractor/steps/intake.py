@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from chatferry.common.entities import Family
 from chatferry.common.entities.reading import Page, Refusal, View, WalkOrder
 from chatferry.extractor.domain.gaps import gap_reason
 from chatferry.extractor.domain.records import Candidate, Canonicalizer, mentioned_users
 from chatferry.extractor.ports import Inventory, PageEntry, Records, Row, WalkUpdate
-from chatferry.extractor.steps.context import Drive
+from chatferry.extractor.steps.context import Drive, outlast
 from chatferry.extractor.steps.publisher import Publisher
 from chatferry.extractor.steps.reader import Active, Reaped
 from chatferry.extractor.steps.strangers import Strangers
@@ -21,7 +21,11 @@ _MOST_WALKS = 2
 
 @dataclass(slots=True)
 class Root:
-    """A root whose walk is under way. `pending`: pages that may be logged once the root itself is complete."""
+    """A root whose walk is under way.
+
+    `known`: records of it may be stored already. `walks`: how many came before this one. `absent`, `rejected`: what
+    this walk has found so far.
+    """
 
     key: str
     seq: int
@@ -32,7 +36,6 @@ class Root:
     walks: int
     absent: int
     rejected: int
-    pending: list[PageEntry] = field(default_factory=list)
 
 
 class RootIntake:
@@ -60,9 +63,9 @@ class RootIntake:
     async def walks(self) -> AsyncIterator[Active]:
         """The walks of this run that have not ended, each where an earlier process left it."""
         async for row in self._inventory.open_rows(self._family, self._drive.run, self._drive.lease.epoch):
-            yield await self._begin(row)
+            yield self._begin(row)
 
-    async def _begin(self, row: Row) -> Active:
+    def _begin(self, row: Row) -> Active:
         views = [View(view["webhook"], view["ref"]) for view in row["views"]]
         root = Root(
             row["_id"],
@@ -72,18 +75,20 @@ class RootIntake:
             row["stored"],
             bool(row["known"]),
             row["walks"],
-            row["absent"],
-            row["rejected"],
+            row["found"].get("absent", 0),
+            row["found"].get("rejected", 0),
         )
         self._roots[root.key] = root
         return self._active(root, row["walk"])
 
-    def _active(self, root: Root, state: Row, method: str | None = None) -> Active:
-        view = root.views[root.view % len(root.views)]
-        chosen = method or self._drive.method
-        order = WalkOrder(root.seq, view, chosen, self._drive.limits.page_size, self._drive.newest, state)
+    def _active(self, root: Root, state: Row) -> Active:
+        """A walk that comes after another one is made by the method that every portal has."""
+        view, planned = root.views[root.view % len(root.views)], self._family.reading.planned
+        method = planned[1] if planned and root.walks else self._drive.method
+        order = WalkOrder(root.seq, view, method, self._drive.limits.page_size, self._drive.newest, state)
         assert self._family.reading.walk is not None
-        return Active(root.key, self._family.reading.walk(order), view.webhook, chosen or "")
+        walk = self._family.reading.walk(order)
+        return Active(root.key, walk, view.webhook, str(walk.state().get("method", "")))
 
     async def take(self, reaped: Sequence[Reaped]) -> list[Active]:
         candidates = [(one, self._candidates(one)) for one in reaped]
@@ -91,8 +96,17 @@ class RootIntake:
         entries = await self._store(candidates)
         updates = [self._update(one, entries[one.active.name]) for one in reaped]
         await self._inventory.commit(self._drive.run, self._drive.lease.epoch, updates)
-        self._drive.metrics.extracted.labels(self._child.name).inc(sum(page.count for u in updates for page in u.pages))
+        # What was read is in: from here on nothing may be repeated as a whole.
+        for one in reaped:
+            self._note(one, entries[one.active.name])
         return [again for one in reaped if (again := await self._ended(one)) is not None]
+
+    def _note(self, one: Reaped, entries: Sequence[PageEntry]) -> None:
+        root = self._roots[one.active.name]
+        root.stored = root.stored or one.harvest.root is not None
+        root.absent += sum(page.absent for page in entries)
+        root.rejected += sum(page.rejected for page in entries)
+        self._drive.metrics.extracted.labels(self._child.name).inc(sum(page.count for page in entries))
 
     def _candidates(self, one: Reaped) -> Found:
         seq = self._roots[one.active.name].seq
@@ -125,7 +139,8 @@ class RootIntake:
             for page, children in pages:
                 entry = self._entry(one, root, page, children)
                 if root.known:
-                    saved = await self._records.save_interval(self._child, children, version, entry)
+                    newest = page.hi > (one.active.walk.state()["watermark"] or 0)
+                    saved = await self._records.save_interval(self._child, children, version, entry, to_the_end=newest)
                     entry = replace(entry, absent=saved.absent)
                 else:
                     fresh += children
@@ -150,67 +165,81 @@ class RootIntake:
             duration_ms=one.duration_ms,
         )
 
-    def _update(self, one: Reaped, entries: list[PageEntry]) -> WalkUpdate:
+    def _update(self, one: Reaped, entries: Sequence[PageEntry]) -> WalkUpdate:
+        """What the row is to say; the same however often it is asked."""
         root, state = self._roots[one.active.name], one.active.walk.state()
-        root.pending += [entry for entry in entries if entry.hi > entry.lo]
-        if one.harvest.root is not None:
-            root.stored = True
         if not state["complete"]:
             return WalkUpdate(root.key, {"state": "walking"})
-        pages, root.pending = root.pending, []
-        root.absent += sum(page.absent for page in pages)
-        root.rejected += sum(page.rejected for page in pages)
+        found = {
+            "absent": root.absent + sum(page.absent for page in entries),
+            "rejected": root.rejected + sum(page.rejected for page in entries),
+        }
         fields = {
             "state": "walking",
-            "stored": root.stored,
+            "stored": root.stored or one.harvest.root is not None,
             "walk": state,
+            "found": found,
             "claimed": state["claimed"],
             "watermark": state["watermark"],
-            "listed": state["listed"],
-            "absent": root.absent,
-            "rejected": root.rejected,
         }
-        return WalkUpdate(root.key, {**fields, **self._end_of(one, root, state)}, pages)
+        ended = one.harvest.ended and not self._walks_again(root, state, found["rejected"])
+        if ended or not root.known:
+            # Until a walk is through, the account of the walk before it holds.
+            fields |= {"listed": state["listed"], **found}
+        if ended:
+            fields |= self._end_of(root, state, found["rejected"])
+        return WalkUpdate(root.key, fields, [entry for entry in entries if entry.hi > entry.lo])
 
-    def _end_of(self, one: Reaped, root: Root, state: Row) -> Row:
-        if not one.harvest.ended or self._walks_again(root, state):
-            return {}
-        reason = gap_reason(state["claimed"], state["listed"], limited=state["limited"], walks=root.walks + 1)
-        gap = state["claimed"] - state["listed"]
-        return {"state": "closed", "gap": gap, "reason": reason, "method": state["method"]}
+    def _end_of(self, root: Root, state: Row, rejected: int) -> Row:
+        seen = state["listed"] + rejected
+        reason = gap_reason(state["claimed"], seen, limited=state["limited"], walks=root.walks + 1)
+        return {"state": "closed", "gap": state["claimed"] - seen, "reason": reason, "method": state["method"]}
 
-    def _walks_again(self, root: Root, state: Row) -> bool:
+    def _walks_again(self, root: Root, state: Row, rejected: int) -> bool:
         """A walk that missed the claim is walked once more: something may have been deleted meanwhile."""
-        return state["claimed"] != state["listed"] and not state["limited"] and root.walks + 1 < _MOST_WALKS
+        missed = state["claimed"] != state["listed"] + rejected
+        return missed and not state["limited"] and root.walks + 1 < _MOST_WALKS
 
     async def _ended(self, one: Reaped) -> Active | None:
         root, state = self._roots[one.active.name], one.active.walk.state()
         if not one.harvest.ended:
             return None
-        if not self._walks_again(root, state):
+        if not self._walks_again(root, state, root.rejected):
             del self._roots[root.key]
             await self._publisher.closed(root.seq)
             return None
+        root.walks += 1
         return await self._anew(root)
 
     async def _anew(self, root: Root) -> Active:
-        """From the beginning, by the method that every portal has."""
-        planned = self._family.reading.planned
-        await self._inventory.restart(self._drive.run, self._drive.lease.epoch, root.key, root.seq)
-        root.walks, root.absent, root.rejected, root.known = root.walks + 1, 0, 0, True
-        root.pending.clear()
-        return self._active(root, {}, planned[1] if planned else None)
+        """From the beginning; what is stored already is compared."""
+        root.absent, root.rejected, root.known = 0, 0, True
+        run, epoch = self._drive.run, self._drive.lease.epoch
+        await outlast(self._drive, lambda: self._inventory.restart(run, epoch, root.key, root.seq, root.walks))
+        return self._active(root, {})
 
     async def failed(self, active: Active, refusal: Refusal) -> Active | None:
         root = self._roots[active.name]
         if root.view + 1 < root.seq % len(root.views) + len(root.views):
             root.view += 1
             return await self._anew(root)
-        state = "failed" if refusal.transient else "unreadable"
-        reason = f"the portal refused it ({refusal.code}) to every webhook that sees it"
-        listed, claimed = active.walk.state()["listed"], active.walk.state()["claimed"]
-        fields = {"state": state, "reason": reason, "gap": None if claimed is None else claimed - listed}
-        update = WalkUpdate(root.key, fields, [])
-        await self._inventory.commit(self._drive.run, self._drive.lease.epoch, [update])
+        await self._inventory.commit(
+            self._drive.run, self._drive.lease.epoch, [await self._failure(root, active, refusal)]
+        )
         del self._roots[root.key]
         return None
+
+    async def _failure(self, root: Root, active: Active, refusal: Refusal) -> WalkUpdate:
+        """What was stored and not seen by this walk counts as absent, so that the account still adds up."""
+        state = active.walk.state()
+        listed, claimed = (state["listed"], state["claimed"]) if state["complete"] else (0, state["claimed"])
+        stored = await self._records.count(self._child, root.seq)
+        fields = {
+            "state": "failed" if refusal.transient else "unreadable",
+            "reason": f"the portal refused it ({refusal.code}) to every webhook that sees it",
+            "gap": None if claimed is None else claimed - listed - root.rejected,
+            "listed": listed,
+            "rejected": root.rejected,
+            "absent": stored - listed - root.rejected,
+        }
+        return WalkUpdate(root.key, fields, [])
