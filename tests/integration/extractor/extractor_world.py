@@ -31,12 +31,14 @@ from chatferry.common.portal.preflight import portal_checks
 from chatferry.common.portal.webhook import parse_webhooks
 from chatferry.common.streaming.producer import RecordProducer
 from chatferry.common.telemetry.metrics import Metrics
+from chatferry.extractor.adapters.backlog import KafkaBacklog
 from chatferry.extractor.adapters.events import RunEvents
 from chatferry.extractor.adapters.inventory import MongoInventory
 from chatferry.extractor.adapters.outbox import MongoOutbox
 from chatferry.extractor.adapters.progress import MongoProgress
 from chatferry.extractor.adapters.records import MongoRecords
 from chatferry.extractor.adapters.runs import MongoLeases, MongoRuns
+from chatferry.extractor.adapters.storage import StorageChecks
 from chatferry.extractor.adapters.strangers import MongoStrangers
 from chatferry.extractor.flow import Parts, RunFlow
 from chatferry.extractor.ports import Lease
@@ -123,7 +125,9 @@ class World:
             strangers=MongoStrangers(self.database),
             outbox=MongoOutbox(self.database, self.project),
             broker=self.producer,
-            progress=MongoProgress(self.database, self.redis, self.producer, self.project),
+            progress=MongoProgress(self.database),
+            storage=StorageChecks(self.database, self.redis, self.producer, self.project),
+            backlog=KafkaBacklog(self.addresses.kafka, self.database, self.project),
             events=RunEvents(self.producer, self.project, client.host, self.clock),
             project=self.project,
         )

@@ -21,12 +21,14 @@ from chatferry.common.portal.client import PortalClient, PortalSettings
 from chatferry.common.service import Context, Work, run_service
 from chatferry.common.streaming.producer import RecordProducer
 from chatferry.common.streaming.wakeup import wake_on
+from chatferry.extractor.adapters.backlog import KafkaBacklog
 from chatferry.extractor.adapters.events import RunEvents
 from chatferry.extractor.adapters.inventory import MongoInventory
 from chatferry.extractor.adapters.outbox import MongoOutbox
 from chatferry.extractor.adapters.progress import MongoProgress
 from chatferry.extractor.adapters.records import MongoRecords
 from chatferry.extractor.adapters.runs import MongoLeases, MongoRuns
+from chatferry.extractor.adapters.storage import StorageChecks
 from chatferry.extractor.adapters.strangers import MongoStrangers
 from chatferry.extractor.flow import Parts
 from chatferry.extractor.handlers import Driver, Workshop
@@ -64,7 +66,9 @@ def work(settings: ExtractorSettings) -> Work:
                     strangers=MongoStrangers(database),
                     outbox=MongoOutbox(database, settings.project),
                     broker=producer,
-                    progress=MongoProgress(database, redis, producer, settings.project),
+                    progress=MongoProgress(database),
+                    storage=StorageChecks(database, redis, producer, settings.project),
+                    backlog=KafkaBacklog(settings.kafka, database, settings.project),
                     events=RunEvents(producer, settings.project, client.host, context.clock),
                     project=settings.project,
                 )

@@ -21,6 +21,7 @@ from chatferry.common.portal.preflight import Check
 from chatferry.common.telemetry.logs import get_logger
 from chatferry.common.telemetry.traces import span
 from chatferry.extractor.ports import (
+    Backlog,
     Broker,
     Events,
     Inventory,
@@ -31,7 +32,9 @@ from chatferry.extractor.ports import (
     Records,
     RunDocument,
     Runs,
+    Storage,
     StrangerStore,
+    Waiting,
 )
 from chatferry.extractor.steps.context import Drive, first_of, outlast
 from chatferry.extractor.steps.intake import RootIntake
@@ -42,7 +45,7 @@ from chatferry.extractor.steps.strangers import Strangers
 
 log = get_logger(__name__)
 Work = Callable[[], Awaitable[None]]
-_LOOK_S = 0.25
+_LOOK_S, _COUNT_S = 0.25, 3.0
 _TARGET_CHECK_S = 30.0
 
 
@@ -60,6 +63,8 @@ class Parts:
     outbox: Outbox
     broker: Broker
     progress: Progress
+    storage: Storage
+    backlog: Backlog
     events: Events
     project: str
 
@@ -93,7 +98,7 @@ class RunFlow:
         await outlast(self._drive, lambda: self._parts.runs.update(self._drive.run, self._drive.lease.epoch, fields))
 
     async def _preflight(self) -> None:
-        checks = [*await self._parts.progress.storage(self._family), *self._cloud, await self._target_check()]
+        checks = [*await self._parts.storage.checks(self._family), *self._cloud, await self._target_check()]
         auth = [check for check in checks if check.name.startswith("auth.")]
         checks.append(Check("auth.done", all(check.ok for check in auth), "portal and target let us in"))
         for need in self._family.needs:
@@ -188,30 +193,48 @@ class RunFlow:
         await self._update(listed_at=drive.clock.now())
 
     async def _set(self) -> None:
-        while True:
-            left = await outlast(self._drive, lambda: self._parts.progress.waiting(self._family))
-            if left.blocked is not None:
-                raise BlockedError(left.blocked, code="target.blocked")
-            if left.waiting == 0 or left.waiting == left.stuck:
-                break
+        progress, count_at, before = self._parts.progress, 0.0, -1
+        while not await outlast(self._drive, lambda: progress.settled(self._family)):
+            if self._drive.clock.monotonic() >= count_at:
+                left = await outlast(self._drive, lambda: progress.waiting(self._family))
+                if left.blocked is not None:
+                    raise BlockedError(left.blocked, code="target.blocked")
+                if left.waiting == left.stuck:
+                    return
+                if left.waiting == before:
+                    await self._rescue(left)
+                before, count_at = left.waiting, self._drive.clock.monotonic() + _COUNT_S
             await self._drive.clock.sleep(_LOOK_S)
-        if left.waiting == 0 and self._run["options"].get("test_limit") is None:
-            await outlast(
-                self._drive,
-                lambda: self._parts.runs.entity(self._family.name, {"imported_run": self._drive.run}),
-            )
+        if not self._is_test:
+            imported = {"imported_run": self._drive.run}
+            await outlast(self._drive, lambda: self._parts.runs.entity(self._family.name, imported))
+
+    async def _rescue(self, left: Waiting) -> None:
+        """Nothing moves, and the importers have read all there is: publications are gone, so they are made again."""
+        drive, parts, family = self._drive, self._parts, self._family
+        if left.waiting <= left.parked or not await outlast(drive, lambda: parts.backlog.empty(family)):
+            return
+        lost = await outlast(drive, lambda: parts.backlog.lost(family))
+        log.warning("publications.lost", run=drive.run, records=lost)
+        await Publisher(family, drive, parts.outbox, parts.broker, parts.project).sweep()
+
+    @property
+    def _is_test(self) -> bool:
+        return self._run["options"].get("test_limit") is not None
 
     async def _verify(self) -> None:
+        asked_at = self._timings["verify"]["started_at"]
         while True:
-            report = await outlast(self._drive, lambda: self._parts.progress.report(self._drive.run))
+            report = await outlast(self._drive, lambda: self._parts.progress.report(self._drive.run, asked_at))
             if report is not None:
                 break
             await self._drive.clock.sleep(_LOOK_S)
         verified = bool(report["verified"])
         await self._update(verified=verified)
         self._run["verified"] = verified
-        state = {"VERIFIED_FLAG": verified, "verified_run": self._drive.run if verified else None}
-        await outlast(self._drive, lambda: self._parts.runs.entity(self._family.name, state))
+        if not self._is_test:
+            state = {"VERIFIED_FLAG": verified, "verified_run": self._drive.run if verified else None}
+            await outlast(self._drive, lambda: self._parts.runs.entity(self._family.name, state))
 
     async def _finish(self) -> None:
         verified = self._run.get("verified")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Protocol
 
 from chatferry.common.contracts.events import PhaseCompleted
@@ -221,27 +222,49 @@ class Broker(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """What a Set has left. `stuck`: children of dead parents, which only a replay moves. `blocked`: why none moves."""
+    """What a Set has left. `parked` of it wait in line, `stuck` behind a dead parent, which only a replay moves.
+
+    `due`: not published yet. `blocked`: why the importer moves none.
+    """
 
     waiting: int
+    parked: int
     stuck: int
+    due: int
     blocked: str | None
 
 
 class Progress(Protocol):
     """What MongoDB says of a run's progress."""
 
+    async def settled(self, family: Family) -> bool:
+        """Whether no record waits to be imported. Cheap."""
+
     async def waiting(self, family: Family) -> Waiting:
-        """Records that wait to be imported."""
+        """What is left, counted."""
 
     async def counts(self, family: Family) -> dict[str, dict[str, int]]:
         """Per entity: extracted, imported, dead, waiting."""
 
-    async def report(self, run: str) -> dict[str, Any] | None:
-        """The verifier's finished report of this run."""
+    async def report(self, run: str, asked_at: datetime) -> dict[str, Any] | None:
+        """The verifier's finished answer to this request."""
 
-    async def storage(self, family: Family) -> list[Check]:
+
+class Storage(Protocol):
+    """What a run stands on."""
+
+    async def checks(self, family: Family) -> list[Check]:
         """`infra.storage.ready` and `mapping.done`."""
+
+
+class Backlog(Protocol):
+    """What the importers still have to read."""
+
+    async def empty(self, family: Family) -> bool:
+        """Whether they have read every topic of the family, and the ones it needs, to the end."""
+
+    async def lost(self, family: Family) -> int:
+        """Mark as due what waits, is parked nowhere and was published: its publication is gone. Returns how many."""
 
 
 class Events(Protocol):
