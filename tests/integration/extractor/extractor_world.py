@@ -34,6 +34,7 @@ from chatferry.common.telemetry.metrics import Metrics
 from chatferry.extractor.adapters.backlog import KafkaBacklog
 from chatferry.extractor.adapters.events import RunEvents
 from chatferry.extractor.adapters.inventory import MongoInventory
+from chatferry.extractor.adapters.letters import MongoLetters
 from chatferry.extractor.adapters.outbox import MongoOutbox
 from chatferry.extractor.adapters.progress import MongoProgress
 from chatferry.extractor.adapters.records import MongoRecords
@@ -43,6 +44,7 @@ from chatferry.extractor.adapters.strangers import MongoStrangers
 from chatferry.extractor.flow import Parts, RunFlow
 from chatferry.extractor.ports import Lease
 from chatferry.extractor.steps.context import Drive, Limits, ReadSequence
+from chatferry.extractor.steps.publisher import Store
 from chatferry.simulators.bitrix24 import Portal, Running, new_webhook, serve
 from chatferry.simulators.bitrix24 import PortalSettings as RulesOfPortal
 from chatferry.simulators.bitrix24 import truth as truth_of
@@ -123,7 +125,9 @@ class World:
             inventory=inventory,
             listings=inventory,
             strangers=MongoStrangers(self.database),
-            outbox=MongoOutbox(self.database, self.project),
+            publishing=Store(
+                MongoOutbox(self.database), MongoOutbox(self.database), MongoLetters(self.database, self.project)
+            ),
             broker=self.producer,
             progress=MongoProgress(self.database),
             storage=StorageChecks(self.database, self.redis, self.producer, self.project),
