@@ -55,7 +55,12 @@ async def test_outages_of_the_database_stop_nothing_for_good(world: World) -> No
             inventory=Flaky(parts.inventory, "mongodb", ("commit", "restart", "list_roots", "known_roots")),
             records=Flaky(parts.records, "mongodb", ("save", "save_interval", "unknown_users")),
             strangers=Flaky(parts.strangers, "mongodb", ("want", "wanted", "settle")),
-            outbox=Flaky(parts.outbox, "mongodb", ("due", "due_roots", "answered", "uncopied_dead_letters", "copied")),
+            publishing=replace(
+                parts.publishing,
+                outbox=Flaky(parts.publishing.outbox, "mongodb", ("due", "due_roots", "answered")),
+                unsent=Flaky(parts.publishing.unsent, "mongodb", ("unsent", "sent")),
+                letters=Flaky(parts.publishing.letters, "mongodb", ("uncopied_dead_letters", "copied")),
+            ),
         )
 
     run = await world.get(hook=hook)
@@ -88,7 +93,7 @@ async def test_an_answer_for_an_older_version_does_not_clear_a_newer_one(world: 
     await messages.update_one({"_id": doc["_id"]}, {"$set": {"version": doc["version"] + 1, "due": True}})
     entity = ENTITIES["chat_messages"]
     old = Due(entity, doc["_id"], doc["version"], doc["seq"], doc["parent"], b"{}")
-    await world.parts().outbox.answered(entity, [old])
+    await world.parts().publishing.outbox.answered(entity, [old])
     assert await messages.count_documents({"due": True}) == 1
 
 

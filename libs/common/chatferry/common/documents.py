@@ -8,7 +8,8 @@ A record's document, in the collection named as its entity:
     payload          canonical record; null for one that could not be read (its raw form is the dead letter)
     payload_hash     SHA-256 of the canonical JSON (of the raw form, when payload is null)
     version          read_seq of the read that first saw this content
-    due              true until the broker has answered for this version; absent afterwards
+    due              true until the broker has answered for this version; absent afterwards, and where the root's
+                     `unsent_from` says it
     flags            what had to be altered or assumed: `altered`, `assumed_offset`
     status           NEW | IMPORT_OK | IMPORT_ERR | ERROR_RETRY | SKIPPED
     skip_reason      why, when SKIPPED
@@ -26,6 +27,7 @@ A record's document, in the collection named as its entity:
     low, high, closed_low, closed_high, method     the walk: where it goes on, and by which method
     listed, absent, rejected    distinct ids read; stored ids that the portal lacks now; unreadable records
     gap, reason      claimed - listed, and why; `accepted_by` when an operator took it
+    unsent_from      a root that is new: its children above this id are due, until the broker has answered for all
     known            true when an earlier run has read here: stored records have to be compared
 
 and one per stranger (`_id` = `stranger:<user key>`, kind `stranger`, state wanted | resolved | unresolvable): a user
@@ -84,6 +86,7 @@ def indexes() -> list[Index]:
     """Every index of the project's database. Partial ones hold work that is due, so they stay small."""
     wanted = [
         Index(INVENTORY, "by_run", ("family", "run", "state", "seq")),
+        Index(INVENTORY, "unsent", ("entity", "seq", "unsent_from"), {"unsent_from": {"$gte": 0}}),
         Index(PAGE_LOG, "by_walk", ("parent", "run")),
         Index(PARKED, "by_line", ("topic", "partition", "parent", "offset")),
         Index(PARKED, "by_key", ("entity", "key")),

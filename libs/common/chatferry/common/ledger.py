@@ -55,9 +55,25 @@ async def account(database: Database, entity: Entity, family: Family, parent: in
     group = {"_id": {"status": "$status", "reason": "$skip_reason"}, "n": {"$sum": 1}}
     async for row in database[entity.name].aggregate([{"$match": match}, {"$group": group}]):
         _enter(result, row["_id"], row["n"])
-    result.due = await database[entity.name].count_documents({**match, "due": True})
+    result.due = await count_due(database, entity, parent)
     result.parked = await database[PARKED].count_documents({"entity": entity.name, **match})
     return result
+
+
+async def count_due(database: Database, entity: Entity, parent: int | None = None) -> int:
+    """Records whose present version the broker has not answered for: by their own flag, or by their root's mark."""
+    match: dict[str, Any] = {} if parent is None else {"parent": parent}
+    due = int(await database[entity.name].count_documents({**match, "due": True}))
+    marked: dict[str, Any] = {"entity": entity.parent, "unsent_from": {"$gte": 0}}
+    if parent is not None:
+        marked["seq"] = parent
+    async for row in database[INVENTORY].find(marked, {"seq": 1, "unsent_from": 1, "listed": 1}):
+        if row["unsent_from"] == 0:
+            due += int(row["listed"])
+        else:
+            above = {"parent": row["seq"], "seq": {"$gt": row["unsent_from"]}, "due": {"$ne": True}}
+            due += int(await database[entity.name].count_documents(above))
+    return due
 
 
 def _enter(result: Account, what: Mapping[str, Any], count: int) -> None:

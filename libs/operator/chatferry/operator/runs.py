@@ -23,6 +23,7 @@ from chatferry.common.documents import (
 )
 from chatferry.common.entities import FAMILIES, Entity, Family
 from chatferry.common.errors import FatalError
+from chatferry.common.ledger import count_due
 from chatferry.common.streaming.producer import RecordProducer
 from chatferry.common.streaming.records import Outgoing
 from chatferry.operator.folder import Project
@@ -142,7 +143,7 @@ class Store:
     async def _count(self, family: Family, entity: Entity, run: str) -> Count:
         records = self.database[entity.name]
         stored = await records.estimated_document_count()
-        due = await records.count_documents({"due": True})
+        due = await count_due(self.database, entity)
         waiting = await records.count_documents({"status": {"$in": list(WAITING)}})
         dead = await self.database[DEAD_LETTERS].count_documents({"entity": entity.name, "state": "dead"})
         skipped = await records.count_documents({"status": SKIPPED}) if dead else 0

@@ -24,6 +24,7 @@ from chatferry.common.streaming.wakeup import wake_on
 from chatferry.extractor.adapters.backlog import KafkaBacklog
 from chatferry.extractor.adapters.events import RunEvents
 from chatferry.extractor.adapters.inventory import MongoInventory
+from chatferry.extractor.adapters.letters import MongoLetters
 from chatferry.extractor.adapters.outbox import MongoOutbox
 from chatferry.extractor.adapters.progress import MongoProgress
 from chatferry.extractor.adapters.records import MongoRecords
@@ -34,6 +35,7 @@ from chatferry.extractor.flow import Parts
 from chatferry.extractor.handlers import Driver, Workshop
 from chatferry.extractor.settings import ExtractorSettings
 from chatferry.extractor.steps.context import Limits
+from chatferry.extractor.steps.publisher import Store
 
 
 def work(settings: ExtractorSettings) -> Work:
@@ -55,7 +57,7 @@ def work(settings: ExtractorSettings) -> Work:
                 return client.with_settings(PortalSettings(settings.limits(), settings.portal_timeout_seconds))
 
             def parts(client: PortalClient) -> Parts:
-                inventory = MongoInventory(mongo, database, context.clock)
+                inventory, outbox = MongoInventory(mongo, database, context.clock), MongoOutbox(database)
                 return Parts(
                     portal=client,
                     webhooks=list(client.webhooks),
@@ -64,7 +66,9 @@ def work(settings: ExtractorSettings) -> Work:
                     inventory=inventory,
                     listings=inventory,
                     strangers=MongoStrangers(database),
-                    outbox=MongoOutbox(database, settings.project),
+                    publishing=Store(
+                        MongoOutbox(database), MongoOutbox(database), MongoLetters(database, settings.project)
+                    ),
                     broker=producer,
                     progress=MongoProgress(database),
                     storage=StorageChecks(database, redis, producer, settings.project),

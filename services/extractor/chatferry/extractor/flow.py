@@ -26,7 +26,6 @@ from chatferry.extractor.ports import (
     Events,
     Inventory,
     Listings,
-    Outbox,
     Portal,
     Progress,
     Records,
@@ -39,7 +38,7 @@ from chatferry.extractor.ports import (
 from chatferry.extractor.steps.context import Drive, first_of, outlast
 from chatferry.extractor.steps.intake import RootIntake
 from chatferry.extractor.steps.listing import RecordListing, RootListing, listing_walks
-from chatferry.extractor.steps.publisher import Publisher
+from chatferry.extractor.steps.publisher import Publisher, Store
 from chatferry.extractor.steps.reader import Reader
 from chatferry.extractor.steps.strangers import Strangers
 
@@ -60,7 +59,7 @@ class Parts:
     inventory: Inventory
     listings: Listings
     strangers: StrangerStore
-    outbox: Outbox
+    publishing: Store
     broker: Broker
     progress: Progress
     storage: Storage
@@ -151,7 +150,7 @@ class RunFlow:
 
     async def _get(self) -> None:
         drive, parts = self._drive, self._parts
-        publisher = Publisher(self._family, drive, parts.outbox, parts.broker, parts.project)
+        publisher = Publisher(self._family, drive, parts.publishing, parts.broker, parts.project)
         await publisher.sweep()
         try:
             async with asyncio.TaskGroup() as group:
@@ -216,7 +215,7 @@ class RunFlow:
             return
         lost = await outlast(drive, lambda: parts.backlog.lost(family))
         log.warning("publications.lost", run=drive.run, records=lost)
-        await Publisher(family, drive, parts.outbox, parts.broker, parts.project).sweep()
+        await Publisher(family, drive, parts.publishing, parts.broker, parts.project).sweep()
 
     @property
     def _is_test(self) -> bool:

@@ -129,10 +129,13 @@ class Saved:
 class Records(Protocol):
     """The records themselves."""
 
-    async def save(self, entity: Entity, candidates: Sequence[Candidate], version: int, *, fresh: bool) -> Saved:
+    async def save(
+        self, entity: Entity, candidates: Sequence[Candidate], version: int, *, fresh: bool, flagged: bool = True
+    ) -> Saved:
         """Store what is new or has changed; what has not is left alone. Safe to repeat, in any order of versions.
 
-        `fresh`: nothing should be there yet (only a hint: it is looked after when something is).
+        `fresh`: nothing should be there yet (only a hint: it is looked after when something is). `flagged`: what is
+        new is due by itself; False where the root's mark says so.
         """
 
     async def save_interval(
@@ -161,6 +164,26 @@ class Due:
     parent: int | None
     body: bytes
     """Canonical JSON."""
+    flagged: bool = True
+    """Due by a flag of its own, not by its root's mark alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Records that are due because their root is new. `marks`: root -> up to which id they are sent then, None: all."""
+
+    records: list[Due]
+    marks: dict[int, int | None]
+
+
+class Unsent(Protocol):
+    """Children of new roots: all above the mark in the root's row are due. One write a chunk, not one a record."""
+
+    async def unsent(self, entity: Entity, roots: Sequence[int] | None, limit: int) -> Chunk | None:
+        """The next chunk in order of root and id, of these roots or of all whose walk has ended; None when none is."""
+
+    async def sent(self, entity: Entity, chunk: Chunk, epoch: int) -> None:
+        """The broker has answered for them. LeaseLostError when a newer epoch owns a row."""
 
 
 class Outbox(Protocol):
@@ -174,6 +197,10 @@ class Outbox(Protocol):
 
     async def answered(self, entity: Entity, records: Sequence[Due]) -> None:
         """The broker has them: clear what is still of the version that was sent."""
+
+
+class Letters(Protocol):
+    """Dead letters of the extractor."""
 
     async def uncopied_dead_letters(self, limit: int) -> list[tuple[str, Outgoing]]:
         """Dead letters of the extractor whose copy on `dlq` is not answered for, with their ids."""
@@ -224,13 +251,12 @@ class Broker(Protocol):
 class Waiting:
     """What a Set has left. `parked` of it wait in line, `stuck` behind a dead parent, which only a replay moves.
 
-    `due`: not published yet. `blocked`: why the importer moves none.
+    `blocked`: why the importer moves none.
     """
 
     waiting: int
     parked: int
     stuck: int
-    due: int
     blocked: str | None
 
 

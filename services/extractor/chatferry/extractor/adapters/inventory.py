@@ -69,8 +69,11 @@ class MongoInventory:
         fresh = {name: {"$cond": [new, {"$literal": value}, f"${name}"]} for name, value in _FRESH.items()}
         before = {"$ne": [{"$type": "$run"}, "missing"]}
         account = {name: {"$ifNull": [f"${name}", 0]} for name in ("listed", "absent", "rejected")}
+        # Before its first child is stored: a new root's children are due without a flag of their own.
+        mark = {"$cond": [before, "$unsent_from", 0]}
+        known = {"$cond": [new, before, "$known"]}
         stages = [
-            {"$set": {"known": {"$cond": [new, before, "$known"]}, "views": {"$cond": [new, [], others]}, **account}},
+            {"$set": {"known": known, "unsent_from": mark, "views": {"$cond": [new, [], others]}, **account}},
             {"$set": {**fresh, "views": {"$concatArrays": ["$views", [seen]]}}},
             {"$set": {"stored": {"$ifNull": ["$stored", False]}, "run": run, "epoch": epoch}},
             {"$set": {"family": family.name, "entity": entity, "seq": seq, "kind": "root"}},

@@ -6,23 +6,25 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from chatferry.common.adapters.mongo import Database, UpdateMany, mongo_outage
+from chatferry.common.adapters.mongo import Database, UpdateMany, UpdateOne, mongo_outage
 from chatferry.common.contracts.canonical import canonical_json
-from chatferry.common.documents import DEAD_LETTERS, INVENTORY
-from chatferry.common.entities import Entity
-from chatferry.common.streaming.records import Outgoing
+from chatferry.common.documents import INVENTORY
+from chatferry.common.entities import ENTITIES, Entity
+from chatferry.common.errors import LeaseLostError
 from chatferry.extractor.adapters.inventory import ENDED
-from chatferry.extractor.ports import Due
+from chatferry.extractor.ports import Chunk, Due
 
 _CHUNK_BYTES = 8 * 1024 * 1024
-_PAYLOAD = {"payload": 1, "version": 1, "seq": 1, "parent": 1}
+_ROOTS_AT_ONCE = 64
+_PAYLOAD = {"payload": 1, "version": 1, "seq": 1, "parent": 1, "due": 1}
+_IN_ORDER = [("parent", 1), ("seq", 1)]
 
 
 class MongoOutbox:
-    """The Outbox port on the project's database. `project` names the topics."""
+    """The Outbox and Unsent ports on the project's database."""
 
-    def __init__(self, database: Database, project: str) -> None:
-        self._database, self._project = database, project
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     async def due(self, entity: Entity, parents: Sequence[int] | None, limit: int) -> list[Due]:
         query: dict[str, Any] = {"due": True}
@@ -42,17 +44,56 @@ class MongoOutbox:
         return await self._find(entity, {"due": True, "parent": None, "seq": {"$in": list(ids)}}, len(ids))
 
     async def _find(self, entity: Entity, query: dict[str, Any], limit: int) -> list[Due]:
-        found: list[Due] = []
-        size = 0
         with mongo_outage():
-            cursor = self._database[entity.name].find(query, _PAYLOAD).sort([("parent", 1), ("seq", 1)]).limit(limit)
-            async for doc in cursor:
-                body = canonical_json(doc["payload"])
-                found.append(Due(entity, doc["_id"], doc["version"], doc["seq"], doc["parent"], body))
-                size += len(body)
-                if size > _CHUNK_BYTES:
-                    break
-        return found
+            found, _ = await self._take(entity, query, limit)
+        return [one for one, _ in found if one is not None]
+
+    async def _take(
+        self, entity: Entity, query: dict[str, Any], limit: int
+    ) -> tuple[list[tuple[Due | None, tuple[int, int]]], bool]:
+        """Records with their place (parent, id), None for one that has no payload; and whether there may be more."""
+        found: list[tuple[Due | None, tuple[int, int]]] = []
+        size = 0
+        async for doc in self._database[entity.name].find(query, _PAYLOAD).sort(_IN_ORDER).limit(limit):
+            place = (doc["parent"], doc["seq"])
+            if doc["payload"] is None:
+                found.append((None, place))
+                continue
+            body = canonical_json(doc["payload"])
+            found.append((Due(entity, doc["_id"], doc["version"], place[1], place[0], body, "due" in doc), place))
+            size += len(body)
+            if size > _CHUNK_BYTES:
+                return found, True
+        return found, len(found) == limit
+
+    async def unsent(self, entity: Entity, roots: Sequence[int] | None, limit: int) -> Chunk | None:
+        query: dict[str, Any] = {"entity": entity.parent, "unsent_from": {"$gte": 0}, "state": {"$in": list(ENDED)}}
+        if roots is not None:
+            query["seq"] = {"$in": list(roots)}
+        with mongo_outage():
+            rows = self._database[INVENTORY].find(query, {"seq": 1, "unsent_from": 1})
+            marks = {row["seq"]: row["unsent_from"] async for row in rows.sort("seq", 1).limit(_ROOTS_AT_ONCE)}
+            if not marks:
+                return None
+            above = [{"parent": seq, "seq": {"$gt": mark}} for seq, mark in marks.items()]
+            found, more = await self._take(entity, {"$or": above}, limit)
+        last = found[-1][1] if more else None
+        return Chunk([one for one, _ in found if one is not None], _marks(list(marks), last))
+
+    async def sent(self, entity: Entity, chunk: Chunk, epoch: int) -> None:
+        await self.answered(entity, [one for one in chunk.records if one.flagged])
+        parent = ENTITIES[str(entity.parent)]
+        updates = [
+            UpdateOne(
+                {"_id": parent.key(seq), "epoch": {"$lte": epoch}},
+                {"$unset": {"unsent_from": ""}} if mark is None else {"$set": {"unsent_from": mark}},
+            )
+            for seq, mark in chunk.marks.items()
+        ]
+        with mongo_outage():
+            result = await self._database[INVENTORY].bulk_write(updates, ordered=False)
+        if result.matched_count != len(updates):
+            raise LeaseLostError("another extractor drives this run now")
 
     async def answered(self, entity: Entity, records: Sequence[Due]) -> None:
         by_version: dict[int, list[str]] = defaultdict(list)
@@ -66,28 +107,10 @@ class MongoOutbox:
             with mongo_outage():
                 await self._database[entity.name].bulk_write(updates, ordered=False)
 
-    async def uncopied_dead_letters(self, limit: int) -> list[tuple[str, Outgoing]]:
-        with mongo_outage():
-            found = self._database[DEAD_LETTERS].find({"service": "extractor", "copied": False}).limit(limit)
-            return [(doc["_id"], self._copy(doc)) async for doc in found]
 
-    async def copied(self, letters: Sequence[str]) -> None:
-        """The broker has the copies: the raw forms need not be kept twice."""
-        with mongo_outage():
-            await self._database[DEAD_LETTERS].update_many(
-                {"_id": {"$in": list(letters)}}, {"$set": {"copied": True}, "$unset": {"raw": ""}}
-            )
-
-    def _copy(self, doc: dict[str, Any]) -> Outgoing:
-        headers = (
-            ("dlq-id", doc["_id"].encode()),
-            ("dlq-topic", f"{self._project}.{doc['entity']}".encode()),
-            ("dlq-key", doc["key"].encode()),
-            ("dlq-error-class", doc["error_class"].encode()),
-            ("dlq-code", str(doc["code"]).encode()),
-            ("dlq-message", doc["message"].encode()),
-            ("dlq-attempts", b"0"),
-            ("dlq-time", doc["at"].isoformat().encode()),
-        )
-        owner = doc["parent"] if doc["parent"] is not None else doc["seq"]
-        return Outgoing(f"{self._project}.dlq", str(owner).encode(), doc["raw"]["value"], headers)
+def _marks(roots: Sequence[int], last: tuple[int, int] | None) -> dict[int, int | None]:
+    """Every root below the last record's is sent whole, its own up to that record, the others not at all."""
+    if last is None:
+        return dict.fromkeys(roots)
+    done: dict[int, int | None] = {root: None for root in roots if root < last[0]}
+    return {**done, last[0]: last[1]}

@@ -29,15 +29,14 @@ class MongoProgress:
         return not state.get("blocked")
 
     async def waiting(self, family: Family) -> Waiting:
-        waiting = parked = stuck = due = 0
+        waiting = parked = stuck = 0
         with mongo_outage():
             state = await self._database[ENTITY_STATES].find_one({"_id": family.name}) or {}
             for entity in with_needed(family):
                 waiting += await self._database[entity.name].count_documents(_UNSETTLED)
-                due += await self._database[entity.name].count_documents({"due": True})
                 parked += await self._database[PARKED].count_documents({"entity": entity.name})
                 stuck += await self._stuck(entity)
-        return Waiting(waiting, parked, stuck, due, state.get("blocked"))
+        return Waiting(waiting, parked, stuck, state.get("blocked"))
 
     async def _stuck(self, entity: Entity) -> int:
         if entity.parent is None:

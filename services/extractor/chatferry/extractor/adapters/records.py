@@ -33,7 +33,9 @@ class MongoRecords:
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database, self._clock = database, clock
 
-    async def save(self, entity: Entity, candidates: Sequence[Candidate], version: int, *, fresh: bool) -> Saved:
+    async def save(
+        self, entity: Entity, candidates: Sequence[Candidate], version: int, *, fresh: bool, flagged: bool = True
+    ) -> Saved:
         if not candidates:
             return Saved()
         by_key = {one.key: one for one in candidates}
@@ -43,7 +45,8 @@ class MongoRecords:
                 found = self._of(entity).find({"_id": {"$in": list(by_key)}}, _SEEN)
                 stored = {doc["_id"]: doc async for doc in found}
             missing = [one for key, one in by_key.items() if key not in stored]
-            stored |= await self._insert(entity, missing, version) if missing else {}
+            documents = [_document(one, version, flagged=flagged) for one in missing]
+            stored |= await self._insert(entity, missing, documents, version) if missing else {}
             changed = await self._update(entity, [by_key[key] for key in stored], stored, version)
         return Saved(new=len(by_key) - len(stored), changed=changed)
 
@@ -77,11 +80,13 @@ class MongoRecords:
     def _of(self, entity: Entity) -> Collection:
         return self._database[entity.name]
 
-    async def _insert(self, entity: Entity, candidates: Sequence[Candidate], version: int) -> dict[str, Document]:
+    async def _insert(
+        self, entity: Entity, candidates: Sequence[Candidate], documents: Sequence[Document], version: int
+    ) -> dict[str, Document]:
         """Insert all; returns what was stored before, by key."""
         await self._bury_rejects(entity, candidates, version)
         try:
-            await self._of(entity).insert_many([_document(one, version) for one in candidates], ordered=False)
+            await self._of(entity).insert_many(documents, ordered=False)
         except BulkWriteError as failure:
             errors = failure.details["writeErrors"]
             if any(error["code"] != _DUPLICATE for error in errors):
@@ -164,8 +169,11 @@ def _unset(content: Document, *, reject: bool) -> Document:
     return {**cleared, "due": ""} if reject else cleared
 
 
-def _document(one: Candidate, version: int) -> Document:
-    return {"_id": one.key, "seq": one.seq, "parent": one.parent, **_content(one, version)}
+def _document(one: Candidate, version: int, *, flagged: bool) -> Document:
+    document = {"_id": one.key, "seq": one.seq, "parent": one.parent, **_content(one, version)}
+    if not flagged:
+        document.pop("due", None)
+    return document
 
 
 def _content(one: Candidate, version: int) -> Document:

@@ -145,7 +145,7 @@ class RootIntake:
                 else:
                     fresh += children
                 entries[root.key].append(entry)
-        await self._records.save(self._child, fresh, version, fresh=True)
+        await self._records.save(self._child, fresh, version, fresh=True, flagged=False)
         saved = await self._records.save(self._family.root, roots, version, fresh=False)
         self._drive.metrics.extracted.labels(self._family.root.name).inc(saved.new + saved.changed)
         return entries

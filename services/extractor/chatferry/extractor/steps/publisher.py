@@ -4,24 +4,34 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from chatferry.common.contracts.envelope import common_headers, event_source, record_headers
 from chatferry.common.entities import ENTITIES, Entity, Family
 from chatferry.common.streaming.records import Outgoing
 from chatferry.common.telemetry.traces import current_traceparent, span
-from chatferry.extractor.ports import Broker, Due, Outbox
+from chatferry.extractor.ports import Broker, Due, Letters, Outbox, Unsent
 from chatferry.extractor.steps.context import Drive, outlast
 
 _TOGETHER = 64
 _LETTERS = 200
 
 
+@dataclass(frozen=True, slots=True)
+class Store:
+    """Where what is due is known from."""
+
+    outbox: Outbox
+    unsent: Unsent
+    letters: Letters
+
+
 class Publisher:
     """One for a run. Chunks go one after the other: no chat ever has two on their way."""
 
-    def __init__(self, family: Family, drive: Drive, outbox: Outbox, broker: Broker, project: str) -> None:
-        self._family, self._drive, self._outbox, self._broker = family, drive, outbox, broker
-        self._project = project
+    def __init__(self, family: Family, drive: Drive, store: Store, broker: Broker, project: str) -> None:
+        self._family, self._drive, self._broker, self._project = family, drive, broker, project
+        self._outbox, self._unsent, self._letters = store.outbox, store.unsent, store.letters
         self._source = event_source(project, drive.lease.portal)
         self._closed: asyncio.Queue[int | None] = asyncio.Queue(maxsize=10_000)
         self.published = 0
@@ -58,15 +68,20 @@ class Publisher:
         root = self._family.root
         await outlast(self._drive, lambda: self._chunk_of_roots(root, roots))
         for child in self._family.children:
+            await self._drain_new(child, roots)
             await self._drain(child, roots)
 
     async def _chunk_of_roots(self, root: Entity, roots: Sequence[int]) -> None:
-        await self._send(root, await self._outbox.due_roots(root, roots))
+        due = await self._outbox.due_roots(root, roots)
+        await self._send(root, due)
+        await self._outbox.answered(root, due)
 
     async def sweep(self) -> None:
         """Everything that is due, whoever left it: parents first, and what Get put into the dead letters."""
         users = ENTITIES["users"]
         for entity in dict.fromkeys((users, *self._family.entities)):
+            if entity.parent is not None:
+                await self._drain_new(entity, None)
             await self._drain(entity, None)
         while await outlast(self._drive, self._copy_dead_letters):
             pass
@@ -77,13 +92,28 @@ class Publisher:
         async def chunk() -> int:
             due = await self._outbox.due(entity, parents, limit)
             await self._send(entity, due)
+            await self._outbox.answered(entity, due)
             return len(due)
 
         while await outlast(self._drive, chunk):
             pass
 
+    async def _drain_new(self, entity: Entity, roots: Sequence[int] | None) -> None:
+        """Children of roots that nobody had read before: due until their root's mark has passed them."""
+
+        async def chunk() -> bool:
+            found = await self._unsent.unsent(entity, roots, self._drive.limits.publish_chunk)
+            if found is None:
+                return False
+            await self._send(entity, found.records)
+            await self._unsent.sent(entity, found, self._drive.lease.epoch)
+            return True
+
+        while await outlast(self._drive, chunk):
+            pass
+
     async def _send(self, entity: Entity, due: Sequence[Due]) -> None:
-        """One chunk: sent, answered, cleared. After a failure it is read from the store again."""
+        """One chunk, answered whole. After a failure it is read from the store again."""
         if not due:
             return
         topic = f"{self._project}.{entity.name}"
@@ -100,13 +130,12 @@ class Publisher:
                     for one in due
                 ]
             )
-            await self._outbox.answered(entity, due)
         self.published += len(due)
         self._drive.metrics.published.labels(entity.name).inc(len(due))
 
     async def _copy_dead_letters(self) -> int:
-        letters = await self._outbox.uncopied_dead_letters(_LETTERS)
+        letters = await self._letters.uncopied_dead_letters(_LETTERS)
         if letters:
             await self._broker.send([copy for _, copy in letters])
-            await self._outbox.copied([letter for letter, _ in letters])
+            await self._letters.copied([letter for letter, _ in letters])
         return len(letters)
