@@ -217,8 +217,17 @@ def stop(folder: Folder) -> bool:
     if "chatferry.operator.supervisor" not in process.cmdline():
         return False
     os.kill(pid, signal.SIGTERM)
-    process.wait(timeout=60)
+    _wait_for_end(process)
     return True
+
+
+def _wait_for_end(process: psutil.Process) -> None:
+    """Dead children of ours are taken away meanwhile: the supervisor waits until the stack's servers are gone."""
+    deadline = time.monotonic() + _READY_S
+    while process.is_running():
+        if time.monotonic() > deadline:
+            raise FatalError("stop.late", f"the supervisor (pid {process.pid}) has not ended after {_READY_S:.0f} s")
+        psutil.wait_procs([process, *psutil.Process().children()], timeout=_LOOK_S)
 
 
 def given_portal(folder: Folder, env: Mapping[str, str]) -> GivenPortal:
