@@ -231,10 +231,12 @@ def _wait_for_end(process: psutil.Process) -> None:
 
 
 def given_portal(folder: Folder, env: Mapping[str, str]) -> GivenPortal:
-    """The portal that the environment names. Raises ConfigurationError when it names none."""
+    """The portal that the environment names. Raises ConfigurationError when it names none, or what is no webhook."""
     file, urls = env.get("CHATFERRY_PORTAL_WEBHOOKS_FILE"), env.get("CHATFERRY_PORTAL_WEBHOOKS")
     if file:
-        return GivenPortal(Path(file).absolute())
+        given = Path(file).absolute()
+        parse_webhooks(secret_lines(None, given, "PORTAL_WEBHOOKS"))  # said now, and not by a service that cannot start
+        return GivenPortal(given)
     if not urls:
         raise ConfigurationError(
             "no portal is given: set CHATFERRY_PORTAL_WEBHOOKS or CHATFERRY_PORTAL_WEBHOOKS_FILE,"
