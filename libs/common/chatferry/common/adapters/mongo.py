@@ -15,7 +15,14 @@ from motor.motor_asyncio import (
     AsyncIOMotorDatabase,
 )
 from pymongo import ASCENDING, DESCENDING, InsertOne, ReplaceOne, ReturnDocument, UpdateMany, UpdateOne, WriteConcern
-from pymongo.errors import BulkWriteError, ConnectionFailure, DuplicateKeyError, OperationFailure, PyMongoError
+from pymongo.errors import (
+    BulkWriteError,
+    ConnectionFailure,
+    DuplicateKeyError,
+    OperationFailure,
+    PyMongoError,
+    WriteConcernError,
+)
 from pymongo.read_concern import ReadConcern
 
 from chatferry.common.errors import OutageError
@@ -53,6 +60,7 @@ Session: TypeAlias = AsyncIOMotorClientSession
 _NAIVE: CodecOptions[Document] = CodecOptions(tz_aware=False)
 # Codes of MongoDB that mean "this node cannot serve now": not primary, shutting down, interrupted, out of disk.
 _AWAY = frozenset({89, 91, 189, 9001, 10107, 11600, 11602, 13435, 13436, 14031})
+_UNKEPT = "MongoDB cannot keep what is written now; work goes on when it can"
 
 
 def open_client(url: str, *, timeout_ms: int = 5_000) -> Client:
@@ -87,7 +95,12 @@ def mongo_outage() -> Iterator[None]:
         yield
     except ConnectionFailure as away:
         raise OutageError("mongodb", "MongoDB cannot be reached; work goes on when it is back") from away
+    except WriteConcernError as unkept:
+        raise OutageError("mongodb", _UNKEPT) from unkept
     except OperationFailure as failure:
+        if isinstance(failure, BulkWriteError):
+            # Its own code says only "some write failed".
+            refused_writes(failure)
         if failure.code in _AWAY or failure.has_error_label("TransientTransactionError"):
             raise OutageError("mongodb", f"MongoDB cannot serve now (code {failure.code})") from failure
         raise
@@ -101,7 +114,7 @@ def refused_writes(failure: BulkWriteError) -> dict[int, int]:
     details = failure.details or {}
     refused = {error["index"]: error["code"] for error in details.get("writeErrors", ())}
     if details.get("writeConcernErrors") or not _AWAY.isdisjoint(refused.values()):
-        raise OutageError("mongodb", "MongoDB cannot keep what is written now") from failure
+        raise OutageError("mongodb", _UNKEPT) from failure
     return refused
 
 

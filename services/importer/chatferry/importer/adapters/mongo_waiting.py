@@ -15,6 +15,7 @@ from chatferry.common.adapters.mongo import (
     UpdateMany,
     UpdateOne,
     mongo_outage,
+    refused_writes,
 )
 from chatferry.common.adapters.mongo import (
     Collection as MongoCollection,
@@ -251,5 +252,5 @@ async def _insert_new(rows: MongoCollection, documents: list[Document]) -> None:
     try:
         await rows.insert_many(documents, ordered=False)
     except BulkWriteError as refused:
-        if any(error["code"] != _DUPLICATE for error in refused.details["writeErrors"]):
+        if any(code != _DUPLICATE for code in refused_writes(refused).values()):
             raise

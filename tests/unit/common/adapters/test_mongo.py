@@ -1,0 +1,54 @@
+"""Which failures of MongoDB are an outage: no record may be blamed for those, and none may be taken for written."""
+
+from __future__ import annotations
+
+import pytest
+from pymongo.errors import AutoReconnect, OperationFailure, WriteConcernError
+
+from chatferry.common.adapters.mongo import BulkWriteError, mongo_outage, refused_writes
+from chatferry.common.errors import OutageError
+
+NOT_PRIMARY, DUPLICATE, OUT_OF_DISK, TOO_LARGE = 10107, 11000, 14031, 10334
+
+
+def _bulk(*codes: int, concern: int | None = None) -> BulkWriteError:
+    return BulkWriteError(
+        {
+            "writeErrors": [{"index": index, "code": code, "errmsg": "no"} for index, code in enumerate(codes)],
+            "writeConcernErrors": [] if concern is None else [{"code": concern, "errmsg": "not kept"}],
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        AutoReconnect("gone"),
+        OperationFailure("stepping down", 189),
+        WriteConcernError("waiting for replication timed out", 64),
+        _bulk(OUT_OF_DISK),
+        _bulk(DUPLICATE, NOT_PRIMARY),
+        _bulk(concern=189),
+        _bulk(DUPLICATE, concern=64),
+    ],
+    ids=["connection", "code", "majority", "bulk, disk", "bulk, primary", "bulk, majority", "bulk, both"],
+)
+def test_what_mongodb_cannot_keep_is_an_outage(failure: Exception) -> None:
+    with pytest.raises(OutageError) as away, mongo_outage():
+        raise failure
+    assert away.value.part == "mongodb"
+
+
+@pytest.mark.parametrize("failure", [_bulk(TOO_LARGE), OperationFailure("bad pipeline", 40324)])
+def test_a_refused_write_is_no_outage(failure: Exception) -> None:
+    with pytest.raises(type(failure)), mongo_outage():
+        raise failure
+
+
+def test_refused_writes_are_told_by_position() -> None:
+    assert refused_writes(_bulk(DUPLICATE, TOO_LARGE)) == {0: DUPLICATE, 1: TOO_LARGE}
+
+
+def test_a_write_that_no_majority_keeps_is_never_taken_for_written() -> None:
+    with pytest.raises(OutageError):
+        refused_writes(_bulk(concern=189))
