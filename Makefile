@@ -24,6 +24,9 @@ $(READY): requirements.lock Makefile $(addsuffix /pyproject.toml,$(MEMBERS))
 demo: $(READY) ## move a portal's users, chats and messages over a real Kafka, and see the report that proves it
 	@$(BIN)/chatferry demo
 
+demo-docker: ## the same in containers, with the public images and ours (needs Docker, nothing else)
+	@tools/demo-docker
+
 test: $(READY) ## every test
 	@$(BIN)/python -m pytest
 

@@ -32,6 +32,8 @@ COMMAND: dict[str, str] = {
     "CHATFERRY_PROJECT": "Name of the project that `up` starts (`local`) and `bootstrap` prepares (`demo`).",
     "CHATFERRY_PORTAL_WEBHOOKS": "The portal that `up` moves: webhook URLs, separated by commas.",
     "CHATFERRY_PORTAL_WEBHOOKS_FILE": "The same in a file, one URL a line.",
+    "CHATFERRY_TARGET_URL_FILE": "File with the target of a project that runs elsewhere (`docs/containers.md`).",
+    "CHATFERRY_SERVICE_URLS": "Where `status` asks its services for their health: `name=url`, separated by spaces.",
     "CHATFERRY_PORTAL_CA_FILE": "CA of the portal's certificate, PEM, for `doctor`.",
 }
 _UNITS = {"_seconds": "s", "_ms": "ms", "_bytes": "bytes", "_bytes_max": "bytes"}

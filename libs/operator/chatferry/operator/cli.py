@@ -14,9 +14,12 @@ from typing import Annotated, Literal, TypeVar
 import typer
 from rich.console import Console
 
+from chatferry.common.adapters.replica_set import ensure_replica_set
+from chatferry.common.clock import SystemClock
 from chatferry.common.contracts.events import PHASES, Phase
 from chatferry.common.entities import ENTITIES
 from chatferry.common.errors import ChatferryError, ConfigurationError
+from chatferry.operator.containers import keep_webhooks, patiently, prepare_secrets
 from chatferry.operator.demo import DemoOptions, bootstrap, run_demo
 from chatferry.operator.doctor import examine
 from chatferry.operator.folder import Folder
@@ -171,14 +174,36 @@ def doctor() -> None:
 
 
 @app.command(name="bootstrap")
-def bootstrap_command() -> None:
+def bootstrap_command(
+    wait: Annotated[float, typer.Option(min=0, help="Seconds that Kafka and MongoDB may take to answer.")] = 0,
+    initiate_replica_set: Annotated[
+        bool, typer.Option("--initiate-replica-set", help="Initiate the set that CHATFERRY_MONGODB names.")
+    ] = False,
+    secrets: Annotated[Path | None, typer.Option(help="Folder that gets the secrets the services read.")] = None,
+    target: Annotated[str, typer.Option(help="Base URL of the target, for --secrets.")] = "http://127.0.0.1:8080",
+) -> None:
     """Create the topics, indexes and mapping of CHATFERRY_PROJECT where CHATFERRY_KAFKA and CHATFERRY_MONGODB say."""
     missing = [name for name in ("CHATFERRY_KAFKA", "CHATFERRY_MONGODB") if not os.environ.get(name)]
     if missing:
         raise ConfigurationError(f"{' and '.join(missing)} not set; say where the parts are")
+    if secrets is not None:
+        prepare_secrets(secrets, target)
     addresses = Addresses(os.environ["CHATFERRY_KAFKA"], os.environ["CHATFERRY_MONGODB"], "")
-    asyncio.run(bootstrap(addresses, os.environ.get("CHATFERRY_PROJECT", "demo")))
+
+    async def everything() -> None:
+        if initiate_replica_set:
+            await ensure_replica_set(addresses.mongodb)
+        await bootstrap(addresses, os.environ.get("CHATFERRY_PROJECT", "demo"))
+
+    asyncio.run(patiently(everything, wait, SystemClock()))
     _console().print("topics, indexes and mapping are there")
+
+
+@app.command()
+def webhooks(folder: Annotated[Path, typer.Argument(help="The folder of the secrets.")]) -> None:
+    """Keep the portal's webhook URLs, read from standard input, one a line."""
+    keep_webhooks(folder, sys.stdin.read())
+    _console().print("the webhooks are kept")
 
 
 @stack_app.command("up")

@@ -11,6 +11,17 @@ from pathlib import Path
 from typing import IO, Any
 
 from chatferry.common.errors import ConfigurationError
+from chatferry.common.portal.webhook import parse_webhooks
+from chatferry.common.settings import secret_lines
+
+_PARTS = (
+    "CHATFERRY_KAFKA",
+    "CHATFERRY_MONGODB",
+    "CHATFERRY_REDIS",
+    "CHATFERRY_PORTAL_WEBHOOKS_FILE",
+    "CHATFERRY_TARGET_URL_FILE",
+)
+"""What the services are given too; together with CHATFERRY_PROJECT they say where a project is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +48,14 @@ class Project:
 class Folder:
     """Paths under one root, `.local/` unless CHATFERRY_LOCAL names another."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, env: Mapping[str, str] | None = None) -> None:
         self.root = root
+        self._env = env or {}
 
     @classmethod
     def of(cls, env: Mapping[str, str]) -> Folder:
         """The folder that this environment means."""
-        return cls(Path(env.get("CHATFERRY_LOCAL", ".local")).absolute())
+        return cls(Path(env.get("CHATFERRY_LOCAL", ".local")).absolute(), env)
 
     @property
     def logs(self) -> Path:
@@ -78,25 +90,32 @@ class Folder:
         write_atomically(self.root / "project.json", json.dumps(asdict(project), indent=1))
 
     def load(self) -> Project:
-        """Raises ConfigurationError when nothing was started here."""
+        """What was started here, else what the environment describes. Raises ConfigurationError when neither is."""
         try:
             return Project(**json.loads((self.root / "project.json").read_text(encoding="utf-8")))
         except FileNotFoundError:
+            if all(self._env.get(name) for name in _PARTS):
+                return described(self._env)
             raise ConfigurationError(
-                f"no project was started in {self.root}: run `chatferry demo --keep` or `chatferry up` first"
+                f"no project was started in {self.root}: run `chatferry demo --keep` or `chatferry up` first,"
+                f" or say where one runs: {', '.join(_PARTS)}"
             ) from None
         except (OSError, ValueError, TypeError):
             raise ConfigurationError(
                 f"{self.root / 'project.json'} cannot be read; remove it and run `chatferry up` again"
             ) from None
 
+    def service_url(self, name: str) -> str | None:
+        """Base URL of a service: what it wrote itself, else what CHATFERRY_SERVICE_URLS (`name=url …`) says."""
+        try:
+            return (self.addresses / f"{name}.url").read_text(encoding="utf-8").strip()
+        except FileNotFoundError:
+            given = self._env.get("CHATFERRY_SERVICE_URLS", "").split()
+            return dict(item.partition("=")[::2] for item in given).get(name)
+
     def secret(self, name: str, value: str) -> Path:
         """Write a secret to a file that only its owner reads."""
-        file = self.secrets / name
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            stream.write(value + "\n")
-        return file
+        return write_secret(self.secrets / name, value)
 
     def take(self, who: str) -> IO[str]:
         """Nobody else runs services here while the file, or a copy of its descriptor, is open.
@@ -118,6 +137,35 @@ class Folder:
         stream.write(who)
         stream.flush()
         return stream
+
+
+def described(env: Mapping[str, str]) -> Project:
+    """The project of an environment that has all of them. Raises ConfigurationError when a file cannot be used."""
+    webhooks, target = Path(env["CHATFERRY_PORTAL_WEBHOOKS_FILE"]), Path(env["CHATFERRY_TARGET_URL_FILE"])
+    portal = parse_webhooks(secret_lines(None, webhooks, "PORTAL_WEBHOOKS"))[0]
+    urls = secret_lines(None, target, "TARGET_URL")
+    if len(urls) != 1:
+        raise ConfigurationError(f"CHATFERRY_TARGET_URL_FILE: {target} must hold one URL")
+    return Project(
+        name=env.get("CHATFERRY_PROJECT", "demo"),
+        kafka=env["CHATFERRY_KAFKA"],
+        mongodb=env["CHATFERRY_MONGODB"],
+        redis=env["CHATFERRY_REDIS"],
+        portal_host=portal.host,
+        portal_url=portal.base.partition("/rest/")[0],
+        webhooks_file=str(webhooks),
+        target_url=urls[0].partition("/rest/")[0],
+        rest_url_file=str(target),
+    )
+
+
+def write_secret(file: Path, value: str) -> Path:
+    """A file, mode 600, that holds the value and an end of line."""
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+        os.fchmod(stream.fileno(), 0o600)
+        stream.write(value + "\n")
+    return file
 
 
 def write_atomically(file: Path, text: str) -> None:

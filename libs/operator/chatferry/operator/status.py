@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -63,14 +62,14 @@ def _iso(moment: Any) -> str | None:
 
 def _health(folder: Folder) -> dict[str, dict[str, str]]:
     """What each service says is wrong with it; empty when nothing is."""
-    return {name: _wrong(folder.addresses / f"{name}.url") for name in SERVICES}
+    return {name: _wrong(folder.service_url(name)) for name in SERVICES}
 
 
-def _wrong(address: Path) -> dict[str, str]:
-    if not address.exists():
+def _wrong(url: str | None) -> dict[str, str]:
+    if url is None:
         return {"service": "it does not run"}
     try:
-        answer = httpx.get(f"{address.read_text(encoding='utf-8').strip()}/readyz", timeout=2)
+        answer = httpx.get(f"{url}/readyz", timeout=2)
     except httpx.HTTPError as failure:
         return {"service": f"it does not answer ({type(failure).__name__})"}
     return dict(answer.json()["wrong"])
@@ -87,7 +86,8 @@ def show(state: dict[str, Any], console: Console) -> None:
     places.add_row("target", state["target"]["url"])
     console.print(places)
     processes = Table("process", "pid", "restarts", "state", box=None, pad_edge=False, title_justify="left")
-    for process in state["processes"]:
+    elsewhere = [{"name": name, "pid": "-", "restarts": "-"} for name in state["health"]]
+    for process in state["processes"] or elsewhere:
         wrong = state["health"].get(process["name"], {})
         health = "; ".join(wrong.values()) if wrong else "ready"
         style = "red" if wrong or process["pid"] is None else "green"
