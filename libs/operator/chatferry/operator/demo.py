@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import time
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ from chatferry.operator.launch import Launch, SimulatedPortal, launch, stop
 from chatferry.operator.migration import Migration
 from chatferry.operator.runs import Options, Store
 from chatferry.stack import Addresses, LocalStack
+from chatferry.stack.addresses import addresses_from_environment
 
 PROJECT = "demo"
 
@@ -73,9 +75,10 @@ async def run_demo(folder: Folder, options: DemoOptions, console: Console) -> bo
     lock = folder.take("a demo")
     addresses, stack_root = fresh_stack(folder, announce)
     portal = SimulatedPortal(data, options.seed, users=60, chats=40, messages=6_000, bucket=options.bucket)
+    name = project_name(os.environ)
     try:
-        await bootstrap(addresses, PROJECT)
-        project = launch(folder, Launch(PROJECT, addresses, portal, settings, stack_root), lock, announce)
+        await bootstrap(addresses, name)
+        project = launch(folder, Launch(name, addresses, portal, settings, stack_root), lock, announce)
         lock.close()
         verified = await _migrate(folder, project, options, console)
     except BaseException:
@@ -87,6 +90,13 @@ async def run_demo(folder: Folder, options: DemoOptions, console: Console) -> bo
         _end(folder, stack_root)
     console.print(f"{time.monotonic() - began:.1f} s in all", highlight=False)
     return verified
+
+
+def project_name(env: Mapping[str, str]) -> str:
+    """A name of its own where data of earlier demos may lie: in parts that the environment names."""
+    given = addresses_from_environment(env)
+    ours = given.kafka is None and given.mongodb is None
+    return PROJECT if ours else f"{PROJECT}-{secrets.token_hex(3)}"
 
 
 async def _migrate(folder: Folder, project: Project, options: DemoOptions, console: Console) -> bool:

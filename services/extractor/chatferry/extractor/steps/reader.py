@@ -194,8 +194,10 @@ class Reader:
 
     async def _return(self, one: Reaped) -> None:
         active, refusal = one.active, one.harvest.refusal
-        if refusal is None:
+        if refusal is None or one.harvest.pages:
+            # Attempts are those of one page: a walk that gets on has failed at none.
             active.attempts = 0
+        if refusal is None:
             if not one.harvest.ended:
                 self._ready.append(active)
         elif refusal.later_s is not None:

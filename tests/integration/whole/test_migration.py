@@ -1,0 +1,162 @@
+"""The whole chain, once migrated: run again, changed at the portal, edited at the target."""
+
+from __future__ import annotations
+
+import json
+import stat
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.integration.whole.running import Running, a_project
+
+from chatferry.stack import Addresses
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(scope="module")
+def project(stack: Addresses, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A demo that ended verified and stays up."""
+    for running in a_project(tmp_path_factory.mktemp("whole"), stack):
+        running.demo()
+        yield running
+
+
+def test_a_demo_ends_verified_with_everything_at_the_target(project: Running) -> None:
+    project.assert_arrived()
+    report = project.report()
+    assert report["verified"] is True
+    assert report["counts"]["chat_messages"] == {"source": 240, "extracted": 240, "imported": 240, "target": 240}
+    assert report["ledger"]["chat_messages"] == {"read": 240, "done": 240, "skipped": {}, "dead": 0, "waiting": 0}
+    assert report["participants"]["mapped_share"] == 1.0
+    assert report["gaps"] == []
+    assert (project.local / "report" / "chats.html").stat().st_size > 1000
+
+
+def test_bots_that_the_list_of_users_lacks_are_counted_once(project: Running) -> None:
+    assert project.report()["counts"]["users"] == {"source": 13, "extracted": 13, "imported": 13, "target": 13}
+
+
+def test_status_says_where_everything_is_without_a_secret(project: Running) -> None:
+    text = project.run("status", "--json")
+    state = json.loads(text)
+    url = Path(state["target"]["rest_url_file"])
+    assert stat.S_IMODE(url.stat().st_mode) == 0o600
+    secret = url.read_text(encoding="utf-8").strip().rpartition("/")[2]
+    webhooks = (project.local / "secrets" / "webhooks").read_text(encoding="utf-8").split()
+    assert all(one not in text for one in [secret, *[hook.rpartition("/")[2] for hook in webhooks]])
+    assert {one["name"] for one in state["processes"]} == {"portal", "chat", "importer", "extractor", "verifier"}
+    assert all(isinstance(one["pid"], int) for one in state["processes"])
+    assert state["health"] == {name: {} for name in ("chat", "importer", "extractor", "verifier")}
+    assert state["runs"][0]["state"] == "verified"
+
+
+def test_secrets_and_texts_are_in_no_log(project: Running) -> None:
+    target = project.run("status", "--json")
+    secret = Path(json.loads(target)["target"]["rest_url_file"]).read_text(encoding="utf-8").strip().rpartition("/")[2]
+    for file in (project.local / "logs").glob("*.log"):
+        text = file.read_text(encoding="utf-8", errors="replace")
+        assert secret not in text, file.name
+        assert "жирно" not in text, file.name
+
+
+def test_a_second_migration_moves_nothing_and_says_so(project: Running) -> None:
+    before = project.listed("chat_messages")
+    output = project.run("migrate", "chats")
+    assert output.count("nothing was moved") == 2
+    assert "verified" in output
+    assert project.listed("chat_messages") == before
+
+
+def test_after_changes_at_the_portal_only_they_are_moved(project: Running) -> None:
+    before = {item["key"]: item for item in project.listed("chat_messages")}
+    control = project.control()
+    mine = sorted(item["data"]["id"] for item in before.values() if item["data"]["chat_id"] == 1)
+    control.change("edit", chat_id=1, message_id=mine[1], text="исправлено")
+    control.change("erase", chat_id=1, message_id=mine[2])
+    control.change("erase", chat_id=1, message_id=mine[-1])
+    new = control.change("post", chat_id=1, author_id=1, text="новое")
+    output = project.run("migrate", "chats")
+    assert "verified" in output
+    after = {item["key"]: item for item in project.listed("chat_messages")}
+    changed = {key for key, item in after.items() if before.get(key) != item}
+    assert changed == {f"source:chat:msg:{number}" for number in (mine[1], mine[2], mine[-1], new)}
+    assert after[f"source:chat:msg:{mine[1]}"]["data"]["text"] == "исправлено"
+    gone = [after[f"source:chat:msg:{number}"]["data"] for number in (mine[2], mine[-1])]
+    assert [(data["deleted"], data["text"]) for data in gone] == [(True, ""), (True, "")]
+    report = project.report()
+    assert report["ledger"]["chat_messages"]["read"] == report["ledger"]["chat_messages"]["done"] == 241
+
+
+def mismatches(project: Running) -> list[dict[str, Any]]:
+    database = project.database()
+    report = database.verify_reports.find_one({"finished_at": {"$ne": None}}, sort=[("finished_at", -1)])
+    assert report is not None
+    return list(database.mismatches.find({"report": report["_id"]}))
+
+
+@pytest.fixture
+def target(project: Running) -> Iterator[Any]:
+    """The target's own database; what a test did to it is undone."""
+    database = project.database("chatferry_chat_")
+    before = {name: list(database[name].find()) for name in ("users", "chats", "messages")}
+    yield database
+    for name, documents in before.items():
+        database[name].delete_many({})
+        database[name].insert_many(documents)
+
+
+def assert_found(project: Running, key: str, field: str | None, checks: set[str]) -> None:
+    output = project.run("verify", code=1)
+    assert "not verified" in output
+    assert project.report()["verified"] is False
+    found = [one for one in mismatches(project) if one["key"] == key]
+    assert found, mismatches(project)
+    assert checks & {one["check"] for one in found}, found
+    assert field is None or any(str(one["field"]).startswith(field) for one in found), found
+
+
+def test_a_text_cut_by_one_character_is_found(project: Running, target: Any) -> None:
+    message = target.messages.find_one({"text": {"$ne": ""}})
+    target.messages.update_one({"_id": message["_id"]}, {"$set": {"text": message["text"][:-1]}})
+    assert_found(project, f"source:chat:msg:{message['_id']}", "text", {"content", "sample"})
+    detail = [one for one in mismatches(project) if one["field"] == "text"]
+    assert message["text"][:12] not in json.dumps(detail, default=str, ensure_ascii=False)
+
+
+def test_a_wrong_author_is_found(project: Running, target: Any) -> None:
+    message = target.messages.find_one({"author": {"$exists": True}})
+    target.messages.update_one({"_id": message["_id"]}, {"$set": {"author": message["author"] + 1}})
+    assert_found(project, f"source:chat:msg:{message['_id']}", "author_id", {"content"})
+
+
+def test_a_date_moved_by_an_hour_is_found(project: Running, target: Any) -> None:
+    message = target.messages.find_one({})
+    moved = message["sent"]["at"] + timedelta(hours=1)
+    target.messages.update_one({"_id": message["_id"]}, {"$set": {"sent.at": moved}})
+    assert_found(project, f"source:chat:msg:{message['_id']}", "sent_at", {"content"})
+
+
+def test_a_message_that_is_missing_is_found(project: Running, target: Any) -> None:
+    message = target.messages.find_one({})
+    target.messages.delete_one({"_id": message["_id"]})
+    assert_found(project, f"source:chat:msg:{message['_id']}", None, {"missing"})
+
+
+def test_a_message_too_many_is_found(project: Running, target: Any) -> None:
+    message = target.messages.find_one({})
+    target.messages.insert_one({**message, "_id": 999_999, "target_id": "another-one"})
+    assert_found(project, "source:chat:msg:999999", None, {"extra"})
+
+
+def test_a_participant_that_is_missing_is_found(project: Running, target: Any) -> None:
+    chat = target.chats.find_one({"members.1": {"$exists": True}})
+    target.chats.update_one({"_id": chat["_id"]}, {"$pop": {"members": 1}})
+    assert_found(project, f"source:chat:{chat['_id']}", "participant_ids", {"participants", "content"})
+
+
+def test_undone_edits_are_verified_again(project: Running) -> None:
+    assert "verified" in project.run("verify")
