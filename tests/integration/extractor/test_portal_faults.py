@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -27,6 +28,17 @@ from chatferry.stack import Addresses
 
 pytestmark = pytest.mark.integration
 _METHODS = ("users", "im.dialog.*")
+
+
+class _Passing:
+    """The portal as it is; a test changes what batches bring."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+
+    async def call(self, webhook: int, method: str, params: Mapping[str, Any] | None = None) -> Answer:
+        answer: Answer = await self.inner.call(webhook, method, params)
+        return answer
 
 
 @pytest.mark.parametrize(
@@ -75,11 +87,8 @@ async def test_a_chat_that_vanishes_in_mid_read_is_a_row_with_a_reason_and_the_r
     world.sizes = replace(world.sizes, batch_commands=6, page_size=5)
     chat = max(world.portal.chats.values(), key=lambda one: len(one.log)).id
 
-    class Vanishing:
-        def __init__(self, inner: Any) -> None:
-            self.inner = inner
-
-        async def batch(self, webhook: int, commands: list[Command]) -> list[Answer]:
+    class Vanishing(_Passing):
+        async def batch(self, webhook: int, commands: Sequence[Command]) -> list[Answer]:
             row = await world.database.source_inventory.find_one({"seq": chat, "kind": "root"})
             if row and row["listed"] and chat in world.portal.chats:
                 world.running.changes.remove_chat(chat)
@@ -97,12 +106,12 @@ async def test_a_chat_that_vanishes_in_mid_read_is_a_row_with_a_reason_and_the_r
 async def test_a_chat_that_fails_three_times_is_a_row_with_a_reason(world: World) -> None:
     chat = next(iter(world.portal.chats))
 
-    class Failing:
+    class Failing(_Passing):
         def __init__(self, inner: Any) -> None:
-            self.inner = inner
+            super().__init__(inner)
             self.asked: Counter[str] = Counter()
 
-        async def batch(self, webhook: int, commands: list[Command]) -> list[Answer]:
+        async def batch(self, webhook: int, commands: Sequence[Command]) -> list[Answer]:
             answers = await self.inner.batch(webhook, commands)
             for position, command in enumerate(commands):
                 if command.method == "im.dialog.get" and command.params["DIALOG_ID"] == f"chat{chat}":
@@ -172,11 +181,8 @@ async def test_a_chat_that_one_webhook_may_not_read_any_more_is_read_through_ano
     async with a_world(stack, portal, webhooks=[1, 3], topics_of=topics) as world:
         first = world.webhooks[chat.id % 2]
 
-        class Excluded:
-            def __init__(self, inner: Any) -> None:
-                self.inner = inner
-
-            async def batch(self, webhook: int, commands: list[Command]) -> list[Answer]:
+        class Excluded(_Passing):
+            async def batch(self, webhook: int, commands: Sequence[Command]) -> list[Answer]:
                 row = await world.database.source_inventory.find_one({"seq": chat.id, "kind": "root"})
                 if row and len(row["views"]) == 2:
                     chat.members.pop(row["views"][chat.id % 2]["webhook"], None)
@@ -207,13 +213,10 @@ async def test_a_planning_method_that_does_not_reach_the_claim_gives_way_to_the_
     rules = PortalSettings(quirks=Quirks(planning_message_list=True))
     async with a_world(stack, small_portal(), rules, topics_of=topics) as world:
 
-        class Short:
+        class Short(_Passing):
             """Never shows the last message."""
 
-            def __init__(self, inner: Any) -> None:
-                self.inner = inner
-
-            async def batch(self, webhook: int, commands: list[Command]) -> list[Answer]:
+            async def batch(self, webhook: int, commands: Sequence[Command]) -> list[Answer]:
                 answers = await self.inner.batch(webhook, commands)
                 for command, answer in zip(commands, answers, strict=True):
                     if command.method == "im.chat.message.list" and answer.result["messages"]:
@@ -296,14 +299,14 @@ async def test_a_missing_bucket_is_a_full_one(stack: Addresses, topics: str) -> 
 async def test_a_method_over_its_operating_time_is_left_alone_until_it_may_be_called(world: World) -> None:
     world.running.faults.add(Fault(FaultKind.OPERATION_LIMIT, "im.dialog.users.list", count=1))
 
-    class Impatient:
+    class Impatient(_Passing):
         """The test's time: an hour of the portal is a tenth of a second."""
 
         def __init__(self, inner: Any) -> None:
-            self.inner = inner
+            super().__init__(inner)
             self.later: list[float] = []
 
-        async def batch(self, webhook: int, commands: list[Command]) -> list[Answer]:
+        async def batch(self, webhook: int, commands: Sequence[Command]) -> list[Answer]:
             answers = await self.inner.batch(webhook, commands)
             block = f"chatferry:portal:{world.portal_client().host}:blocked:{webhook}:im.dialog.users.list"
             quick = []

@@ -34,7 +34,13 @@ def write_folder(folder: Path, *, chats: int = 6, messages: int = 240, seed: int
         kind = ("group", "private", "channel")[number % 3]
         members = draw.sample(range(1, 14), 2 if kind == "private" else 6)
         created = f"2024-01-{number:02}T10:00:00+03:00"
-        room = {"id": number, "type": kind, "title": f"Чат {number}", "created_at": created, "owner_id": members[0]}
+        room: Json = {
+            "id": number,
+            "type": kind,
+            "title": f"Чат {number}",
+            "created_at": created,
+            "owner_id": members[0],
+        }
         rooms.append({**room, "participant_ids": sorted(members)})
     written: dict[int, list[int]] = {room["id"]: [] for room in rooms}
     rows: list[Json] = []

@@ -25,7 +25,8 @@ def in_mid_run(project: Running) -> bool:
         return False
     database = project.database()
     stored = database.chat_messages.estimated_document_count()
-    return 0 < stored < 240 and database.runs.count_documents({"family": "chats", "state": "running"}) == 1
+    running = database.runs.count_documents({"family": "chats", "state": "running"})
+    return bool(0 < stored < 240 and running == 1)
 
 
 def test_extractor_importer_and_target_killed_in_mid_run_end_verified(project: Running) -> None:
