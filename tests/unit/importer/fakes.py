@@ -292,7 +292,10 @@ class FakeFamilies:
 
 
 class FakeTarget:
-    """Port `Target`. `errors`: key -> how many times it fails, and whether that is temporary."""
+    """Port `Target`. `errors`: key -> how many times it fails, and whether that is temporary.
+
+    `unwritable`: reads work and what is there is `unchanged`, but a write is answered by "items" or by "call".
+    """
 
     def __init__(self, faults: Faults) -> None:
         self._faults = faults
@@ -301,6 +304,7 @@ class FakeTarget:
         self.errors: dict[str, tuple[int, bool]] = {}
         self.poison: set[str] = set()
         self.away: Trouble | None = None
+        self.unwritable: str | None = None
         self.calls: list[list[str]] = []
 
     async def send(self, entity: Entity, records: Sequence[ImportRecord]) -> list[ItemResult]:
@@ -310,6 +314,8 @@ class FakeTarget:
         self.calls.append([record.key for record in records])
         if any(record.key in self.poison for record in records):
             raise CallFailedError(Trouble.SHAKY, "target.http_500", "poisoned")
+        if self.unwritable == "call" and any(self.stored.get(r.key, 0) < r.version for r in records):
+            raise CallFailedError(Trouble.SHAKY, "target.http_500", "read only")
         results = [self._take(record) for record in records]
         self._faults.done()
         return results
@@ -324,6 +330,8 @@ class FakeTarget:
             self.errors[record.key] = (times - 1, temporary)
             return ItemResult(key=record.key, status="error", code="NO", retryable=temporary)
         before = self.stored.get(record.key, 0)
+        if self.unwritable == "items" and before < record.version:
+            return ItemResult(key=record.key, status="error", code="READ_ONLY", retryable=True)
         if before >= record.version:
             return ItemResult(
                 key=record.key, status="unchanged" if before == record.version else "stale", id=f"t{record.key}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.importer.fakes import Faults
@@ -66,6 +67,43 @@ async def test_two_poisons_alone_in_their_chats_die_and_do_not_look_like_an_outa
     assert machine.store.documents["source:chat:msg:102"]["status"] == "IMPORT_ERR"
     assert len(machine.store.dead) == 2
     assert sum(d["status"] == "IMPORT_OK" for d in machine.store.documents.values()) == 6
+
+
+@pytest.mark.parametrize("kind", ["items", "call"])
+async def test_a_target_that_reads_but_cannot_write_burns_no_record(kind: str) -> None:
+    machine = Machine(SendRules(lanes=2))
+    machine.at_once = 200
+    chats = range(1, 71)
+    for chat_id in chats:
+        _chat(machine, chat_id, 1)
+    await machine.run(5)
+    machine.target.unwritable = kind
+    for index in (2, 3, 4):
+        for chat_id in chats:
+            machine.publish("chat_messages", message(index * 100 + chat_id, chat_id))
+    await machine.run(60)
+    assert machine.store.dead == {}
+    assert {away.part for away in machine.outages} == {"target"}
+    machine.target.unwritable = None
+    await machine.run(30)
+    assert {d["status"] for d in machine.store.documents.values()} == {"IMPORT_OK"}
+    assert all(machine.applied(chat_id) == [index * 100 + chat_id for index in (1, 2, 3, 4)] for chat_id in chats)
+
+
+@pytest.mark.parametrize("kind", ["items", "call"])
+async def test_many_poisons_among_good_records_die_and_do_not_look_like_an_outage(kind: str) -> None:
+    machine = Machine(SendRules(lanes=2))
+    machine.at_once = 100
+    poisons = {f"source:chat:msg:{200 + chat_id}" for chat_id in range(1, 31)}
+    if kind == "items":
+        machine.target.errors = dict.fromkeys(poisons, (99, True))
+    else:
+        machine.target.poison = poisons
+    for chat_id in range(1, 71):
+        _chat(machine, chat_id, 3)
+    await machine.run(60)
+    assert len(machine.store.dead) == 30
+    assert sum(d["status"] == "IMPORT_OK" for d in machine.store.documents.values()) == 70 * 4 - 30
 
 
 async def test_a_batch_that_fails_while_the_target_is_well_is_bisected_in_order() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from chatferry.common.clock import Clock
@@ -14,7 +14,8 @@ from chatferry.common.telemetry.traces import span
 from chatferry.importer.domain import ImportRecord, Window
 from chatferry.importer.ports import CallFailedError, Families, Target, Trouble
 
-_BEHIND = "the target answers, but asks to try every record again; work goes on when it takes them"
+_WRITTEN = ("created", "updated")
+_BEHIND = "the target answers, but takes few of the records; work goes on when it takes them"
 
 
 class PoisonedError(PermanentError):
@@ -57,26 +58,39 @@ class Caller:
                 code = failed.code
         raise PoisonedError(code, permanent=False)
 
-    async def weigh(self, entity: Entity, batch: Sequence[ImportRecord], results: Sequence[ItemResult]) -> bool:
+    async def weigh(
+        self, entity: Entity, batch: Sequence[ImportRecord], results: Sequence[ItemResult], again: Collection[str] = ()
+    ) -> bool:
         """True when the errors among the results are answers about records; False: an outage behind the target.
 
-        All temporary: a record that the target took before is sent once more, and its answer decides. Without that
-        proof a single record is believed, several are not.
+        The window decides, from records that are tried for the first time: those tried `again` (by key) are the ones
+        that fail, and say nothing of the others. All temporary: a record that the target took before is sent once
+        more and has to be taken too; it proves no write. Where none was taken yet, a single record is believed.
         """
         temporary = [result.status == "error" and result.retryable is not False for result in results]
-        self._window.add(temporary)
+        wrote = any(result.status in _WRITTEN for result in results)
+        if wrote and sum(temporary) * 2 <= len(temporary) and self._window.outage():
+            self._window.clear()
+        self._window.add([t for t, record in zip(temporary, batch, strict=True) if not t or record.key not in again])
         taken = next((r for r, result in zip(batch, results, strict=True) if result.status != "error"), None)
         if taken is not None:
             self._good[entity.name] = taken
-        if not all(temporary):
-            return not self._window.outage()
+        if self._window.outage():
+            return False
         good = self._good.get(entity.name)
+        if not all(temporary):
+            return True
         return len(batch) == 1 if good is None else await self._takes(good)
+
+    def weigh_poisoned(self, *, again: bool) -> bool:
+        """True when a record that failed alone, call and all, has had an attempt; False: the target fails on most."""
+        if not again:
+            self._window.add([True])
+        return not self._window.outage()
 
     def outage_behind(self, entity: Entity) -> OutageError:
         """The outage to raise once `weigh` has said so."""
         self._suspect, self._behind = entity, True
-        self._window.clear()
         return OutageError("target", _BEHIND)
 
     async def recheck(self) -> None:

@@ -200,7 +200,7 @@ def own_code(code: str | None) -> str:
 
 
 class Window:
-    """The last 100 answers about records: more than half of them "try again" is an outage behind the target."""
+    """The last 100 answers about records: more than half of them temporary errors is an outage behind the target."""
 
     __slots__ = ("_last",)
 
@@ -208,7 +208,7 @@ class Window:
         self._last: deque[bool] = deque(maxlen=100)
 
     def add(self, retryable: Sequence[bool]) -> None:
-        """Answers in order; True: the target asked to try again."""
+        """Answers in order; True: the target asked to try again, or failed on that record alone."""
         self._last.extend(retryable)
 
     def outage(self) -> bool:
@@ -216,7 +216,7 @@ class Window:
         return sum(self._last) * 2 > 100
 
     def clear(self) -> None:
-        """Forget; an outage was declared."""
+        """Forget; the target writes again."""
         self._last.clear()
 
 

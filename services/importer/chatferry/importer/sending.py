@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cached_property
 
 from chatferry.common.clock import Clock
 from chatferry.common.contracts.target import ItemResult
@@ -61,7 +62,7 @@ class Surroundings:
     stopping: Callable[[], bool] = field(default=lambda: False)
 
 
-@dataclass(slots=True)
+@dataclass
 class Round:
     """Records of one entity on their way to the target, and what their documents said before."""
 
@@ -69,6 +70,11 @@ class Round:
     standings: Mapping[str, Standing]
     settler: Settler
     stopped: bool = False
+
+    @cached_property
+    def again(self) -> frozenset[str]:
+        """Keys of the records that have had an attempt."""
+        return frozenset(key for key, standing in self.standings.items() if standing.attempts)
 
 
 class Sender:
@@ -86,8 +92,7 @@ class Sender:
                 raise outcome
 
     async def _lane(self, round_: Round, records: Sequence[ImportRecord]) -> None:
-        failed = frozenset(key for key, standing in round_.standings.items() if standing.attempts)
-        cut = Cut(self._rules.items(round_.entity), self._rules.batch_bytes, failed)
+        cut = Cut(self._rules.items(round_.entity), self._rules.batch_bytes, round_.again)
         for batch in batches(records, cut):
             await round_.settler.room()
             if round_.stopped or round_.settler.failed or self._around.stopping():
@@ -103,18 +108,21 @@ class Sender:
         if not sendable:
             return
         try:
-            tried = len(sendable) == 1 and round_.standings[sendable[0].key].attempts > 0
+            tried = len(sendable) == 1 and sendable[0].key in round_.again
             results = await self._caller.call(round_.entity, sendable, known_bad=known_bad or tried)
         except PoisonedError as poisoned:
             if len(sendable) == 1:
-                round_.settler.add(
-                    [self._attempt(round_, sendable[0], poisoned.code, temporary=not poisoned.permanent)]
-                )
+                self._take_poisoned(round_, sendable[0], poisoned)
                 return
             for half in halves(sendable):
                 await self._batch(round_, half, known_bad=True)
             return
         await self._take(round_, sendable, results)
+
+    def _take_poisoned(self, round_: Round, record: ImportRecord, poisoned: PoisonedError) -> None:
+        if not poisoned.permanent and not self._caller.weigh_poisoned(again=record.key in round_.again):
+            raise self._caller.outage_behind(round_.entity)
+        round_.settler.add([self._attempt(round_, record, poisoned.code, temporary=not poisoned.permanent)])
 
     def _admit(self, round_: Round, batch: Sequence[ImportRecord]) -> list[ImportRecord]:
         """Whose line has begun to wait stays behind."""
@@ -134,7 +142,7 @@ class Sender:
         return not replay or self._lines.has_moment(record.line)
 
     async def _take(self, round_: Round, batch: Sequence[ImportRecord], results: Sequence[ItemResult]) -> None:
-        believed = await self._caller.weigh(round_.entity, batch, results)
+        believed = await self._caller.weigh(round_.entity, batch, results, round_.again)
         endings: list[Ending] = []
         for record, result in zip(batch, results, strict=True):
             if result.status != "error":
