@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError, UnknownTopicOrPartitionError
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 from aiokafka.partitioner import murmur2
 
 from chatferry.common.errors import OutageError, PermanentError
@@ -67,9 +67,8 @@ class RecordProducer:
         try:
             producer = await self._open()
             async with asyncio.timeout(10):
-                return bool(await producer.partitions_for(topic))
-        except UnknownTopicOrPartitionError:
-            return False
+                # Asked for by name, a topic that is missing would be waited for.
+                return topic in (await producer.client.fetch_all_metadata()).topics()
         except (KafkaError, TimeoutError) as failure:
             await self.close()
             raise OutageError("kafka", "Kafka does not answer") from failure
