@@ -66,9 +66,7 @@ def work(settings: ExtractorSettings) -> Work:
                     inventory=inventory,
                     listings=inventory,
                     strangers=MongoStrangers(database),
-                    publishing=Store(
-                        MongoOutbox(database), MongoOutbox(database), MongoLetters(database, settings.project)
-                    ),
+                    publishing=Store(outbox, outbox, MongoLetters(database, settings.project)),
                     broker=producer,
                     progress=MongoProgress(database),
                     storage=StorageChecks(database, redis, producer, settings.project),
