@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -206,12 +207,28 @@ async def test_what_the_portal_did_not_show_keeps_the_run_from_being_verified(
 
 async def test_a_gap_that_an_operator_accepted_by_name_does_not_count(world: World) -> None:
     await world.fill()
-    gap = {"claimed": 1_000, "gap": 900, "reason": "history hidden", "accepted_by": "olga"}
+    accepted = {"by": "olga", "at": datetime.now(UTC), "reason": "known", "gap": 900, "state": "closed"}
+    gap = {"claimed": 1_000, "gap": 900, "reason": "history hidden", "accepted": accepted}
     await world.database["source_inventory"].update_one({"_id": "source:chat:102"}, {"$set": gap})
     report = await world.verified()
     assert report["reasons"] == []
     assert report["verified"] is True
-    assert [one["accepted_by"] for one in report["gaps"]] == ["olga"]
+    assert [(one["accepted_by"], one["accepted_reason"]) for one in report["gaps"]] == [("olga", "known")]
+    assert "1 gap in it accepted by olga" in report_html(report)
+    assert report_json(report)["gaps"][0]["accepted_at"]
+
+
+@pytest.mark.parametrize("change", [{"gap": 3_000, "claimed": 3_100}, {"state": "failed"}, {"state": "walking"}])
+async def test_an_acceptance_holds_no_longer_once_the_gap_or_the_state_is_another(
+    world: World, change: dict[str, Any]
+) -> None:
+    await world.fill()
+    accepted = {"by": "olga", "at": datetime.now(UTC), "reason": None, "gap": 900, "state": "closed"}
+    gap = {"claimed": 1_000, "gap": 900, "reason": "history hidden", "accepted": accepted, **change}
+    await world.database["source_inventory"].update_one({"_id": "source:chat:102"}, {"$set": gap})
+    report = await world.verified()
+    assert report["verified"] is False
+    assert [one["accepted_by"] for one in report["gaps"]] in ([None], [])
 
 
 async def test_a_record_still_waiting_or_dead_keeps_the_run_from_being_verified(world: World, fake: FakeTarget) -> None:

@@ -26,7 +26,9 @@ A record's document, in the collection named as its entity:
     watermark, claimed     the portal's last_message_id and message_count when the walk started
     low, high, closed_low, closed_high, method     the walk: where it goes on, and by which method
     listed, absent, rejected    distinct ids read; stored ids that the portal lacks now; unreadable records
-    gap, reason      claimed - listed, and why; `accepted_by` when an operator took it
+    gap, reason      claimed - listed, and why
+    accepted         {by, at, reason, gap, state}: who took the gap; it holds while `gap` and `state` are what was
+                     accepted, and never for a walk that is still open. Written by `chatferry accept` alone
     unsent_from      a root that is new: its children above this id are due, until the broker has answered for all
     known            true when an earlier run has read here: stored records have to be compared
 

@@ -19,6 +19,9 @@ from chatferry.common.documents import (
 )
 from chatferry.common.entities import Entity, Family
 
+READ, GIVEN_UP = ("closed", "resolved"), ("failed", "unreadable", "unresolvable")
+"""States of a row of the inventory at its end; every other one is of a walk that is still open."""
+
 
 @dataclass(slots=True)
 class Account:
@@ -46,6 +49,19 @@ class Account:
             "dead": self.dead,
             "waiting": self.waiting,
         }
+
+
+def gap_of(row: Mapping[str, Any]) -> int:
+    """Records that a row of the inventory lacks of what the portal claimed; 0 where the portal claimed nothing."""
+    if row.get("gap") is not None:
+        return int(row["gap"])
+    claimed = row.get("claimed")
+    return 0 if claimed is None else int(claimed) - int(row.get("listed") or 0) - int(row.get("rejected") or 0)
+
+
+def lacks(state: str, gap: int) -> bool:
+    """Whether a row that was read to its end, or given up, needs a person to accept it."""
+    return state in GIVEN_UP or (state in READ and gap != 0)
 
 
 async def account(database: Database, entity: Entity, family: Family, parent: int | None = None) -> Account:

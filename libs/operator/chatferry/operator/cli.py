@@ -8,8 +8,9 @@ import os
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import typer
 from rich.console import Console
@@ -19,6 +20,7 @@ from chatferry.common.clock import SystemClock
 from chatferry.common.contracts.events import PHASES, Phase
 from chatferry.common.entities import ENTITIES
 from chatferry.common.errors import ChatferryError, ConfigurationError
+from chatferry.operator.accept import Word, accept
 from chatferry.operator.containers import keep_webhooks, patiently, prepare_secrets
 from chatferry.operator.demo import DemoOptions, bootstrap, run_demo
 from chatferry.operator.doctor import examine
@@ -128,6 +130,22 @@ def verify(family: Annotated[Literal["users", "chats"], typer.Argument(help="Wha
 
     if not _with_store(work):
         raise typer.Exit(1)
+
+
+@app.command(name="accept")
+def accept_command(
+    key: Annotated[str, typer.Argument(help="The key of the gap, as the report has it: source:chat:84.")],
+    by: Annotated[str, typer.Option(help="Who accepts it.")],
+    reason: Annotated[str | None, typer.Option(help="Why it may stay.")] = None,
+) -> None:
+    """Accept by name what the portal did not show; it holds until the gap changes."""
+
+    async def work(_folder: Folder, store: Store) -> dict[str, Any]:
+        return await accept(store.database, key, Word(by, datetime.now(UTC), reason))
+
+    note = _with_store(work)
+    what = f"a gap of {note['gap']}, {note['state']}" if note["gap"] else str(note["state"])
+    _console().print(f"{key} ({what}) is accepted by {note['by']}; now: `chatferry verify`", markup=False)
 
 
 @app.command()

@@ -11,10 +11,12 @@ from rich.console import Console
 
 from chatferry.common.documents import ENTITY_STATES
 from chatferry.common.entities import FAMILIES
-from chatferry.common.report import report_html, report_json
+from chatferry.common.report import gap_line, report_html, report_json
 from chatferry.operator.folder import Folder, read_json, write_atomically
 from chatferry.operator.progress import Follower
 from chatferry.operator.runs import Options, Store, family_named
+
+_GAPS_SHOWN = 20
 
 
 class Migration:
@@ -72,6 +74,10 @@ class Migration:
             say(f"[bold red]{run['family']}: not verified[/]")
             for reason in report["reasons"]:
                 say(f"  - {reason}")
+        for gap in report["gaps"][:_GAPS_SHOWN]:
+            say(f"  gap: {gap_line(gap)}", markup=False)
+        if len(report["gaps"]) > _GAPS_SHOWN:
+            say(f"  and {len(report['gaps']) - _GAPS_SHOWN} more gaps: see the report")
         say(f"  report: {self.report_files(run['family'])[1]}")
         return bool(report["verified"])
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from chatferry.common.report import report_html, report_json
+from chatferry.common.report import gap_line, report_html, report_json
 
 START = datetime(2026, 3, 4, 6, 42, 31, 250_000, tzinfo=UTC)
 END = datetime(2026, 3, 4, 6, 43, 12, 500_000, tzinfo=UTC)
@@ -130,6 +130,18 @@ def test_reasons_gaps_and_differences_are_told() -> None:
     assert "chat 9 (no title)" in words
     assert "no webhook may read it" in words
     assert "chat:msg:5 in chat:7 content differs text length 10 → 9, first difference at 9" in words
+
+
+def test_an_accepted_gap_is_named_with_who_accepted_it() -> None:
+    gap = {"entity": "chats", "key": "source:chat:9", "title": None, "state": "closed", "claimed": 9, "listed": 6}
+    accepted = {"gap": 3, "reason": "history hidden", "accepted_by": "olga", "accepted_reason": "<before my time>"}
+    words = page(document(gaps=[gap | accepted])).words
+    assert "1 gap in it accepted by olga." in words
+    assert "olga: <before my time>" in words
+    line = "source:chat:9: 3 lacking (history hidden), accepted by olga: <before my time>"
+    assert gap_line(gap | accepted) == line
+    nobody = {**gap, "state": "failed", "gap": 0, "reason": None, "accepted_by": None}
+    assert gap_line(nobody) == "source:chat:9: failed, accepted by nobody"
 
 
 def test_a_test_run_says_that_it_is_one() -> None:

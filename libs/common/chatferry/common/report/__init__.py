@@ -12,6 +12,6 @@ differ) and `chats_total`, `requested_at`, `finished_at`. Titles of chats are in
 from __future__ import annotations
 
 from chatferry.common.report.as_json import report_json
-from chatferry.common.report.page import report_html
+from chatferry.common.report.page import gap_line, report_html
 
-__all__ = ["report_html", "report_json"]
+__all__ = ["gap_line", "report_html", "report_json"]

@@ -78,6 +78,11 @@ def _verdict(document: Mapping[str, Any]) -> str:
 
 
 def _headline(document: Mapping[str, Any]) -> str:
+    accepted = [gap for gap in document["gaps"] if gap["accepted_by"]]
+    if document["verified"] and accepted:
+        names = ", ".join(sorted({gap["accepted_by"] for gap in accepted}))
+        gaps = words.many(len(accepted), "gap")
+        return f"All that the portal showed arrived, compared record by record; {gaps} in it accepted by {names}."
     if document["verified"]:
         return "All of it arrived. What the portal had is what the target has, and it was compared record by record."
     if document["test_limit"] is not None:
@@ -117,7 +122,19 @@ def _entity(document: Mapping[str, Any], name: str) -> dict[str, Any]:
 def _gap(gap: Mapping[str, Any]) -> dict[str, Any]:
     why = gap["reason"] or {"unreadable": "no webhook may read it"}.get(gap["state"], "the portal gave no reason")
     size = words.number(gap["gap"]) if gap["claimed"] is not None else "unknown"
-    return {**gap, "name": charts.name_of(gap), "why": why, "size": size}
+    return {**gap, "name": charts.name_of(gap), "why": why, "size": size, "accepted": _accepted(gap)}
+
+
+def _accepted(gap: Mapping[str, Any]) -> str:
+    """Who took it and why; empty: nobody."""
+    return ": ".join(part for part in (gap["accepted_by"], gap.get("accepted_reason")) if part)
+
+
+def gap_line(gap: Mapping[str, Any]) -> str:
+    """One gap by its key, how large it is or why it is one, and who accepted it."""
+    what = f"{gap['gap']} lacking" if gap["gap"] else gap["state"]
+    why = f" ({gap['reason']})" if gap["reason"] else ""
+    return f"{gap['key']}: {what}{why}, accepted by {_accepted(gap) or 'nobody'}"
 
 
 def _mismatch(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,9 +9,9 @@ from chatferry.common.adapters.mongo import Database, Document, mongo_outage
 from chatferry.common.documents import ID_MAP, IMPORT_OK, INVENTORY, SKIPPED, WAITING
 from chatferry.common.entities import Entity, Family
 from chatferry.common.entities.users import USERS
-from chatferry.common.ledger import account, dead_letter_states
+from chatferry.common.ledger import account, dead_letter_states, gap_of
 from chatferry.verifier.domain.comparison import Fingerprint
-from chatferry.verifier.domain.facts import Counts, Row, Stored
+from chatferry.verifier.domain.facts import Acceptance, Counts, Row, Stored
 from chatferry.verifier.domain.lines import SourceLine
 
 _LINE = {"seq": 1, "version": 1, "payload_hash": 1, "status": 1, "imported_version": 1, "flags": 1}
@@ -137,17 +137,21 @@ def _stored(row: Document) -> Stored:
 
 def _row(document: Document, family: Family) -> Row:
     listed = int(document.get("listed") or 0)
-    claimed = document.get("claimed")
-    gap = document.get("gap")
     return Row(
         key=document["_id"],
         entity=str(document.get("entity") or document.get("of") or family.root.name),
         seq=int(document.get("seq") or 0),
         state=str(document.get("state") or "unknown"),
-        claimed=claimed,
+        claimed=document.get("claimed"),
         listed=listed,
         read=listed + int(document.get("absent") or 0) + int(document.get("rejected") or 0),
-        gap=int(gap if gap is not None else claimed - listed if claimed is not None else 0),
+        gap=gap_of(document),
         reason=document.get("reason"),
-        accepted_by=document.get("accepted_by"),
+        accepted=_acceptance(document.get("accepted")),
     )
+
+
+def _acceptance(given: Mapping[str, Any] | None) -> Acceptance | None:
+    if given is None:
+        return None
+    return Acceptance(given["by"], given.get("at"), given.get("reason"), given["gap"], given["state"])

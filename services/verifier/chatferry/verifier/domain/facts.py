@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
+from chatferry.common.ledger import GIVEN_UP, READ, lacks
 from chatferry.verifier.domain.comparison import Fingerprint, Tally
 
 Check = Literal[
@@ -44,6 +45,17 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
+class Acceptance:
+    """An operator's word, by name, that a gap may stay: this gap, in this state."""
+
+    by: str
+    at: datetime | None
+    reason: str | None
+    gap: int
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
     """One row of `source_inventory`. `read`: distinct records of its closed walk, absent and rejected ones included."""
 
@@ -56,12 +68,30 @@ class Row:
     read: int
     gap: int
     reason: str | None
-    accepted_by: str | None
+    accepted: Acceptance | None = None
 
     @property
     def closed(self) -> bool:
         """Its walk is closed at both ends; a stranger is resolved."""
-        return self.state in ("closed", "resolved")
+        return self.state in READ
+
+    @property
+    def open(self) -> bool:
+        """Neither read to its end nor given up: nobody knows yet what is lacking, so nobody can accept it."""
+        return self.state not in READ and self.state not in GIVEN_UP
+
+    @property
+    def lacks(self) -> bool:
+        """Something that the portal has was not read."""
+        return lacks(self.state, self.gap)
+
+    @property
+    def accepted_by(self) -> str | None:
+        """Who took what is lacking now; an acceptance of another gap or state is of no use."""
+        given = self.accepted
+        if given is None or self.open or (given.gap, given.state) != (self.gap, self.state):
+            return None
+        return given.by
 
 
 @dataclass(frozen=True, slots=True)

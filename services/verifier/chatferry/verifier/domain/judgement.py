@@ -23,7 +23,8 @@ def _of_the_source(run: Run, facts: Facts) -> Iterator[str]:
     if facts.open_walks:
         yield f"{_are(facts.open_walks, 'walk', 'of the portal')} not closed: a part of it was not read to the end"
     if facts.open_gaps:
-        yield f"{_are(facts.open_gaps, 'gap', 'between what the portal claims and what it showed')} accepted by nobody"
+        gaps = _are(facts.open_gaps, "gap", "between what the portal claims and what it showed")
+        yield f"{gaps} accepted by nobody; `chatferry accept KEY --by NAME` takes one that may stay"
 
 
 def _of_counts(entity: str, counts: Counts) -> Iterator[str]:

@@ -9,20 +9,20 @@ from chatferry.verifier.domain.facts import Facts, Mismatch, Row
 from chatferry.verifier.ports import Findings
 
 _GAPS_SHOWN = 1_000
-_FINAL = ("failed", "unreadable", "unresolvable")
 
 
 async def look_at_walks(rows: list[Row], family: Family, facts: Facts, findings: Findings) -> None:
     """Enter what is not closed and what is lacking into the facts, and name each by its key."""
     found = []
     for row in rows:
-        if not row.closed and row.accepted_by is None:
-            facts.open_walks += row.state not in _FINAL
-            found.append(_mismatch(row, family, "walk", {"state": row.state, "reason": row.reason}))
-        if row.state in _FINAL or row.gap:
-            facts.open_gaps += row.accepted_by is None
+        accepted = row.accepted_by is not None
+        facts.open_walks += row.open
+        facts.open_gaps += row.lacks and not accepted
+        if row.lacks:
             _show(row, facts)
-        if row.gap and row.accepted_by is None:
+        if not row.closed and not accepted:
+            found.append(_mismatch(row, family, "walk", {"state": row.state, "reason": row.reason}))
+        if not row.open and not accepted and row.gap:
             detail = {"claimed": row.claimed, "listed": row.listed, "gap": row.gap, "reason": row.reason}
             found.append(_mismatch(row, family, "gap", detail))
     await findings.add(found)
@@ -40,6 +40,8 @@ def _show(row: Row, facts: Facts) -> None:
                 "gap": row.gap,
                 "reason": row.reason,
                 "accepted_by": row.accepted_by,
+                "accepted_at": row.accepted.at if row.accepted is not None and row.accepted_by else None,
+                "accepted_reason": row.accepted.reason if row.accepted is not None and row.accepted_by else None,
             }
         )
     if row.state in ("failed", "unreadable") and len(facts.not_readable) < _GAPS_SHOWN:
