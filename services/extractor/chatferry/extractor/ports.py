@@ -75,12 +75,13 @@ class PageEntry:
     lo: int
     hi: int
     count: int
-    absent: int
     rejected: int
     read_seq: int
     webhook: int
     method: str
     duration_ms: int
+    gone: tuple[int, ...] = ()
+    """Ids that are stored, and that the page lacks."""
 
 
 @dataclass(slots=True)
@@ -123,7 +124,7 @@ class Saved:
 
     new: int = 0
     changed: int = 0
-    absent: int = 0
+    absent: tuple[int, ...] = ()
 
 
 class Records(Protocol):
@@ -141,16 +142,16 @@ class Records(Protocol):
     async def save_interval(
         self, entity: Entity, candidates: Sequence[Candidate], version: int, page: PageEntry, *, to_the_end: bool
     ) -> Saved:
-        """The same for a page where records may be stored already; what it lacks is buried.
+        """The same for a page where records may be stored already; says what is stored there and the page lacks.
 
-        `to_the_end`: the page holds the newest ones, so what is stored above its interval is gone as well.
+        `to_the_end`: the page holds the newest ones, so what is stored above its interval is missing as well.
         """
+
+    async def bury(self, entity: Entity, parent: int, seqs: Sequence[int], version: int) -> int:
+        """These were deleted at the portal: a new version each, as a tombstone. Safe to repeat."""
 
     async def count(self, entity: Entity, parent: int) -> int:
         """How many records of this parent are stored."""
-
-    async def unknown_users(self, entity: Entity, ids: Sequence[int]) -> set[int]:
-        """Which of these users have no record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +230,9 @@ class Stranger:
 
 class StrangerStore(Protocol):
     """Strangers survive the process that met them."""
+
+    async def unknown(self, entity: Entity, ids: Sequence[int]) -> set[int]:
+        """Which of these users have no record."""
 
     async def want(self, entity: Entity, strangers: Sequence[Stranger]) -> None:
         """Enter those that are not there yet; those whom nobody knew are asked for again."""

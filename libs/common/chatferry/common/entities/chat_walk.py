@@ -48,6 +48,7 @@ class ChatWalk:
     _dialog: Mapping[str, Any] = field(default_factory=dict)
     _member_ids: set[int] = field(default_factory=set)
     _members_at: int | None = 0
+    _ids_refused: bool = False
     _sent: list[str] = field(default_factory=list)
     _held: list[Page] = field(default_factory=list)
     """Pages wait for the chat itself: a message without its chat could never be imported."""
@@ -143,17 +144,28 @@ class ChatWalk:
         if "dialog" in told and first is not None and first.refusal is not None:
             return first.refusal
         if "dialog" in told:
-            self._dialog = map_of(told["dialog"].result)
-            self.claimed = whole(self._dialog.get("message_count")) or 0
-            self.watermark = whole(self._dialog.get("last_message_id")) or 0
-        if "ids" in told and told["ids"].refusal is None:
+            dialog = map_of(told["dialog"].result)
+            claimed, watermark = _counter(dialog.get("message_count")), _counter(dialog.get("last_message_id"))
+            if claimed is None or (claimed and not watermark):
+                # Without them nobody can say when the walk is complete; 0 would say that all is gone.
+                return Refusal("portal.no_watermark", transient=True)
+            self._dialog, self.claimed, self.watermark = dialog, claimed, watermark or 0
+        if "ids" in told:
             self._member_ids.update(wholes(told["ids"].result))
+            self._ids_refused = told["ids"].refusal is not None
         if "members" in told:
             self._take_members(told["members"], harvest)
         if not self.complete and self._members_at is None:
             self.complete = True
-            harvest.root = {**self._dialog, "participant_ids": sorted(self._member_ids)}
+            harvest.root = self._root()
         return None
+
+    def _root(self) -> dict[str, Any]:
+        """The dialog with its participants: both lists, else owner and managers (reference: bitrix24.md §6)."""
+        members = set(self._member_ids)
+        if self._ids_refused and not members:
+            members.update(wholes([self._dialog.get("owner"), *rows_of(self._dialog.get("manager_list"))]))
+        return {**self._dialog, "participant_ids": sorted(members), "participants_partial": self._ids_refused}
 
     def _take_members(self, answer: Answer, harvest: Harvest) -> None:
         users = [map_of(row) for row in rows_of(answer.result)]
@@ -233,3 +245,8 @@ class ChatWalk:
             self.closed_low = self.closed_high = True
             return lo, top
         return lo, self.high + 1
+
+
+def _counter(value: Any) -> int | None:
+    """A number from 0 on, as a number or as digits; None for anything else."""
+    return 0 if value in (0, "0") and value is not False else whole(value)

@@ -55,7 +55,8 @@ def parse_chat(parts: Mapping[str, Any], _: Mapping[str, Any], told: Understandi
         "entity_type": text_or_none(parts.get("entity_type")),
         "entity_id": text_or_none(parts.get("entity_id")),
     }
-    return Parsed(payload, flags)
+    partial = ("partial_participants",) if parts.get("participants_partial") else ()
+    return Parsed(payload, (*flags, *partial))
 
 
 def _title(value: Any) -> str | None:

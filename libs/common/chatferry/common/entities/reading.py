@@ -48,7 +48,7 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """A canonical payload, and what had to be done to get it (`altered`, `assumed_offset`)."""
+    """A canonical payload, and what had to be done to get it (`altered`, `assumed_offset`, `partial_participants`)."""
 
     payload: dict[str, Any]
     flags: tuple[str, ...] = ()

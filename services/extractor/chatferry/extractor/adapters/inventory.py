@@ -136,7 +136,7 @@ class MongoInventory:
             "lo": page.lo,
             "hi": page.hi,
             "count": page.count,
-            "absent": page.absent,
+            "absent": len(page.gone),
             "rejected": page.rejected,
             "read_seq": page.read_seq,
             "webhook": page.webhook,

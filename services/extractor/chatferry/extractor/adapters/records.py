@@ -24,7 +24,8 @@ from chatferry.extractor.domain.records import Candidate
 from chatferry.extractor.ports import PageEntry, Saved
 
 _DUPLICATE = 11000
-_SEEN = {"payload_hash": 1, "version": 1, "payload.deleted": 1}
+_SEEN = {"payload_hash": 1, "version": 1, "seq": 1}
+_BURIED_AT_ONCE = 500
 _CLEARED = ("attempts", "last_error", "skip_reason", "flags")
 
 
@@ -63,20 +64,12 @@ class MongoRecords:
             saved = await self.save(entity, fresh, version, fresh=True)
             kept = [one for key, one in by_key.items() if key in stored]
             changed = await self._update(entity, kept, stored, version)
-            gone = [doc for key, doc in stored.items() if key not in by_key]
-            buried = await self._bury(entity, gone, version)
-        return Saved(new=saved.new, changed=saved.changed + changed + buried, absent=len(gone))
+        gone = tuple(doc["seq"] for key, doc in stored.items() if key not in by_key)
+        return Saved(new=saved.new, changed=saved.changed + changed, absent=gone)
 
     async def count(self, entity: Entity, parent: int) -> int:
         with mongo_outage():
             return int(await self._of(entity).count_documents({"parent": parent}))
-
-    async def unknown_users(self, entity: Entity, ids: Sequence[int]) -> set[int]:
-        keys = {entity.key(number): number for number in ids}
-        with mongo_outage():
-            async for doc in self._of(entity).find({"_id": {"$in": list(keys)}}, {"_id": 1}):
-                del keys[doc["_id"]]
-        return set(keys.values())
 
     def _of(self, entity: Entity) -> Collection:
         return self._database[entity.name]
@@ -120,20 +113,28 @@ class MongoRecords:
         await self._supersede([key for key, _, reject in contents if not reject])
         return result.modified_count
 
-    async def _bury(self, entity: Entity, gone: Sequence[Document], version: int) -> int:
-        """Tombstones for stored records that the portal no longer has."""
+    async def bury(self, entity: Entity, parent: int, seqs: Sequence[int], version: int) -> int:
         bury = FAMILIES[entity.family].reading.bury
-        keys = [doc["_id"] for doc in gone if not doc.get("payload", {}).get("deleted")]
-        if bury is None or not keys:
+        if bury is None or not seqs:
             return 0
-        contents: list[tuple[str, Document, bool]] = []
-        there = {"_id": {"$in": keys}, "payload": {"$ne": None}}
-        async for doc in self._of(entity).find(there, {"payload": 1, "flags": 1}):
-            payload = bury(doc["payload"])
-            content = {"payload": payload, "payload_hash": payload_hash(payload), "version": version}
-            kept = {"flags": doc["flags"]} if doc.get("flags") else {}
-            contents.append((doc["_id"], {**content, **kept, "status": NEW, "due": True}, False))
-        return await self._write(entity, contents, version)
+        buried = 0
+        for start in range(0, len(seqs), _BURIED_AT_ONCE):
+            some = list(seqs[start : start + _BURIED_AT_ONCE])
+            living = {
+                "parent": parent,
+                "seq": {"$in": some},
+                "payload": {"$ne": None},
+                "payload.deleted": {"$ne": True},
+            }
+            with mongo_outage():
+                contents: list[tuple[str, Document, bool]] = []
+                async for doc in self._of(entity).find(living, {"payload": 1, "flags": 1}):
+                    payload = bury(doc["payload"])
+                    content = {"payload": payload, "payload_hash": payload_hash(payload), "version": version}
+                    kept = {"flags": doc["flags"]} if doc.get("flags") else {}
+                    contents.append((doc["_id"], {**content, **kept, "status": NEW, "due": True}, False))
+                buried += await self._write(entity, contents, version)
+        return buried
 
     async def _supersede(self, keys: Sequence[str]) -> None:
         """Newer content is on its way: dead letters of the older one need no replay."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from chatferry.common.adapters.mongo import Database, UpdateOne, mongo_outage
 from chatferry.common.documents import INVENTORY
 from chatferry.common.entities import Entity
+from chatferry.extractor.domain.records import scrubbed
 from chatferry.extractor.ports import Stranger
 
 
@@ -14,7 +17,14 @@ class MongoStrangers:
     """The StrangerStore port on the project's database."""
 
     def __init__(self, database: Database) -> None:
-        self._rows = database[INVENTORY]
+        self._database, self._rows = database, database[INVENTORY]
+
+    async def unknown(self, entity: Entity, ids: Sequence[int]) -> set[int]:
+        keys = {entity.key(number): number for number in ids}
+        with mongo_outage():
+            async for doc in self._database[entity.name].find({"_id": {"$in": list(keys)}}, {"_id": 1}):
+                del keys[doc["_id"]]
+        return set(keys.values())
 
     async def want(self, entity: Entity, strangers: Sequence[Stranger]) -> None:
         updates = [
@@ -26,7 +36,7 @@ class MongoStrangers:
                         "of": entity.name,
                         "seq": one.seq,
                         "state": "wanted",
-                        "raw": None if one.raw is None else dict(one.raw),
+                        "raw": None if one.raw is None else _as_text(one.raw),
                     }
                 },
                 upsert=True,
@@ -44,7 +54,8 @@ class MongoStrangers:
         query = {"kind": "stranger", "of": entity.name, "state": "wanted"}
         with mongo_outage():
             return [
-                Stranger(row["seq"], row["raw"]) async for row in self._rows.find(query).sort("seq", 1).limit(limit)
+                Stranger(row["seq"], _as_raw(row["raw"]))
+                async for row in self._rows.find(query).sort("seq", 1).limit(limit)
             ]
 
     async def settle(self, entity: Entity, resolved: Sequence[int], lost: Sequence[int]) -> None:
@@ -58,6 +69,16 @@ class MongoStrangers:
         if ids:
             keys = [_id(entity, number) for number in ids]
             await self._rows.update_many({"_id": {"$in": keys}}, {"$set": fields, "$unset": {"raw": ""}})
+
+
+def _as_text(raw: Mapping[str, Any]) -> str:
+    """As JSON: a raw user may hold what MongoDB cannot (lone surrogates, integers of any size)."""
+    return json.dumps(scrubbed(raw), ensure_ascii=False)
+
+
+def _as_raw(text: str | None) -> Mapping[str, Any] | None:
+    raw: Mapping[str, Any] | None = None if text is None else json.loads(text)
+    return raw
 
 
 def _id(entity: Entity, seq: int) -> str:

@@ -23,8 +23,8 @@ _MOST_WALKS = 2
 class Root:
     """A root whose walk is under way.
 
-    `known`: records of it may be stored already. `walks`: how many came before this one. `absent`, `rejected`: what
-    this walk has found so far.
+    `known`: records of it may be stored already. `walks`: how many came before this one. `gone`: stored ids that this
+    walk has missed so far; `rejected`: rows without an id.
     """
 
     key: str
@@ -34,8 +34,9 @@ class Root:
     stored: bool
     known: bool
     walks: int
-    absent: int
+    gone: list[int]
     rejected: int
+    tried: int = 0
 
 
 class RootIntake:
@@ -71,11 +72,11 @@ class RootIntake:
             row["_id"],
             row["seq"],
             views,
-            row["seq"] % len(views),
+            _last_reader(views, row.get("reader"), row["seq"]),
             row["stored"],
             bool(row["known"]),
             row["walks"],
-            row["found"].get("absent", 0),
+            list(row["found"].get("gone", ())),
             row["found"].get("rejected", 0),
         )
         self._roots[root.key] = root
@@ -95,6 +96,8 @@ class RootIntake:
         await self._note_strangers(reaped, [found for _, found in candidates])
         entries = await self._store(candidates)
         updates = [self._update(one, entries[one.active.name]) for one in reaped]
+        for one in reaped:
+            await self._bury(one, entries[one.active.name])
         await self._inventory.commit(self._drive.run, self._drive.lease.epoch, updates)
         # What was read is in: from here on nothing may be repeated as a whole.
         for one in reaped:
@@ -104,9 +107,21 @@ class RootIntake:
     def _note(self, one: Reaped, entries: Sequence[PageEntry]) -> None:
         root = self._roots[one.active.name]
         root.stored = root.stored or one.harvest.root is not None
-        root.absent += sum(page.absent for page in entries)
+        root.gone += [seq for page in entries for seq in page.gone]
         root.rejected += sum(page.rejected for page in entries)
         self._drive.metrics.extracted.labels(self._child.name).inc(sum(page.count for page in entries))
+
+    async def _bury(self, one: Reaped, entries: Sequence[PageEntry]) -> None:
+        """What a walk missed was deleted, if the portal's own count says that the walk saw all there is.
+
+        Else it may be hidden (another webhook's history, a page that came back empty), and stays as it is: a gap.
+        """
+        root, state = self._roots[one.active.name], one.active.walk.state()
+        rejected = root.rejected + sum(page.rejected for page in entries)
+        if not one.harvest.ended or state["limited"] or state["claimed"] != state["listed"] + rejected:
+            return
+        gone = [*root.gone, *(seq for page in entries for seq in page.gone)]
+        await self._records.bury(self._child, root.seq, gone, one.read_seq)
 
     def _candidates(self, one: Reaped) -> Found:
         seq = self._roots[one.active.name].seq
@@ -141,7 +156,7 @@ class RootIntake:
                 if root.known:
                     newest = page.hi > (one.active.walk.state()["watermark"] or 0)
                     saved = await self._records.save_interval(self._child, children, version, entry, to_the_end=newest)
-                    entry = replace(entry, absent=saved.absent)
+                    entry = replace(entry, gone=saved.absent)
                 else:
                     fresh += children
                 entries[root.key].append(entry)
@@ -157,7 +172,6 @@ class RootIntake:
             lo=page.lo,
             hi=page.hi,
             count=len({child.key for child in children if child.seq}),
-            absent=0,
             rejected=len({child.key for child in children if not child.seq}),
             read_seq=one.read_seq,
             webhook=one.active.webhook,
@@ -170,24 +184,22 @@ class RootIntake:
         root, state = self._roots[one.active.name], one.active.walk.state()
         if not state["complete"]:
             return WalkUpdate(root.key, {"state": "walking"})
-        found = {
-            "absent": root.absent + sum(page.absent for page in entries),
-            "rejected": root.rejected + sum(page.rejected for page in entries),
-        }
+        gone = [*root.gone, *(seq for page in entries for seq in page.gone)]
+        rejected = root.rejected + sum(page.rejected for page in entries)
         fields = {
             "state": "walking",
             "stored": root.stored or one.harvest.root is not None,
             "walk": state,
-            "found": found,
+            "found": {"gone": gone, "rejected": rejected},
             "claimed": state["claimed"],
             "watermark": state["watermark"],
         }
-        ended = one.harvest.ended and not self._walks_again(root, state, found["rejected"])
+        ended = one.harvest.ended and not self._walks_again(root, state, rejected)
         if ended or not root.known:
             # Until a walk is through, the account of the walk before it holds.
-            fields |= {"listed": state["listed"], **found}
+            fields |= {"listed": state["listed"], "absent": len(gone), "rejected": rejected}
         if ended:
-            fields |= self._end_of(root, state, found["rejected"])
+            fields |= {**self._end_of(root, state, rejected), "reader": one.active.webhook}
         return WalkUpdate(root.key, fields, [entry for entry in entries if entry.hi > entry.lo])
 
     def _end_of(self, root: Root, state: Row, rejected: int) -> Row:
@@ -213,14 +225,15 @@ class RootIntake:
 
     async def _anew(self, root: Root) -> Active:
         """From the beginning; what is stored already is compared."""
-        root.absent, root.rejected, root.known = 0, 0, True
+        root.gone, root.rejected, root.known = [], 0, True
         run, epoch = self._drive.run, self._drive.lease.epoch
         await outlast(self._drive, lambda: self._inventory.restart(run, epoch, root.key, root.seq, root.walks))
         return self._active(root, {})
 
     async def failed(self, active: Active, refusal: Refusal) -> Active | None:
         root = self._roots[active.name]
-        if root.view + 1 < root.seq % len(root.views) + len(root.views):
+        root.tried += 1
+        if root.tried < len(root.views):
             root.view += 1
             return await self._anew(root)
         await self._inventory.commit(
@@ -243,3 +256,8 @@ class RootIntake:
             "absent": stored - listed - root.rejected,
         }
         return WalkUpdate(root.key, fields, [])
+
+
+def _last_reader(views: Sequence[View], reader: int | None, seq: int) -> int:
+    """The webhook that read it last: another one may see another history. New roots are spread over all."""
+    return next((n for n, view in enumerate(views) if view.webhook == reader), seq % len(views))

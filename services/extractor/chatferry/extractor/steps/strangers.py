@@ -40,7 +40,7 @@ class Strangers:
         asked = sorted(number for number in mentioned if number not in self._known)
         if not asked:
             return
-        unknown = await self._records.unknown_users(self._users, asked)
+        unknown = await self._store.unknown(self._users, asked)
         shown = {number: user for user in raw if (number := whole(user.get("id"))) in unknown and number is not None}
         await self._store.want(self._users, [Stranger(number, shown.get(number)) for number in sorted(unknown)])
         for number in asked:
