@@ -89,10 +89,10 @@ async def test_parked_rows_come_back_byte_for_byte_line_by_line_in_offset_order(
     rows, complete = await stores.parked.rows(partition, [2], 2)
     assert ([row.raw.offset for row in rows], complete) == ([0, 1], False)
     [line] = [stored for stored in await stores.parked.lines([partition]) if stored.line.parent == 2]
-    assert (line.line, line.reason, line.last) == (Line("p.chat_messages", 0, 2), "behind", 2)
+    assert (line.line, line.not_before, line.last) == (Line("p.chat_messages", 0, 2), 0.0, 2)
     await stores.parked.postpone({place_of(one[0].raw): MOMENT})
     [line] = [stored for stored in await stores.parked.lines([partition]) if stored.line.parent == 2]
-    assert (line.reason, line.not_before) == ("retry", MOMENT.timestamp())
+    assert (line.not_before, line.last) == (MOMENT.timestamp(), 2)
     assert await stores.parked.known([place_of(one[1].raw), "x/0/1"]) == {place_of(one[1].raw)}
     await stores.parked.drop([place_of(record.raw) for record in one])
     assert await stores.parked.rows(partition, [2], 10) == ([], True)
@@ -120,9 +120,15 @@ async def test_a_replay_and_newer_content_end_a_dead_letter(stores: Stores) -> N
     one, two, three = _records(1, 2, 3)
     await stores.dead.open([_dead(one), _dead(two), _dead(three)])
     assert await stores.dead.holding(MESSAGES, [2, 3]) == {2}
+    assert await stores.dead.holding(MESSAGES, [2, 3], exhausted_only=True) == set()
+    [four] = _records(4, chat_id=3)
+    exhausted = Dead(four.raw, MESSAGES, four, "exhausted", "target.LATER", "too often", 3)
+    await stores.dead.open([exhausted])
+    assert await stores.dead.holding(MESSAGES, [2, 3], exhausted_only=True) == {3}
     await stores.dead.resolve([place_of(one.raw)], {two.key: 6, three.key: 5})
     assert await stores.dead_states() == {
         place_of(one.raw): "replayed",
         place_of(two.raw): "superseded",
         place_of(three.raw): "dead",
+        place_of(four.raw): "dead",
     }

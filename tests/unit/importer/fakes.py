@@ -12,7 +12,7 @@ from chatferry.common.documents import IMPORT_OK, NEW
 from chatferry.common.entities import Entity
 from chatferry.common.errors import OutageError
 from chatferry.common.streaming.records import Partition, StoredRecord
-from chatferry.importer.domain import FamilyState, ImportRecord, Line, Standing, place_of
+from chatferry.importer.domain import EXHAUSTED, FamilyState, ImportRecord, Line, Standing, place_of
 from chatferry.importer.ports import CallFailedError, Dead, Done, ParkedRow, StoredLine, Trouble
 
 
@@ -179,7 +179,7 @@ class FakeParked:
             if (line.topic, line.partition) in partitions:
                 lines.setdefault(line, []).append(row)
         return [
-            StoredLine(line, rows[0]["reason"], _moment(rows[0]), rows[-1]["record"].raw.offset)
+            StoredLine(line, max(_moment(row) for row in rows), rows[-1]["record"].raw.offset)
             for line, rows in lines.items()
         ]
 
@@ -248,9 +248,11 @@ class FakeDeadLetters:
                 last[partition] = max(raw.offset, last.get(partition, 0))
         return last
 
-    async def holding(self, entity: Entity, parents: Collection[int]) -> set[int]:
-        living = [row["dead"].record for row in self._store.dead.values() if row["state"] in ("dead", "replaying")]
-        lines = {record.line.parent for record in living if record is not None and record.entity is entity}
+    async def holding(self, entity: Entity, parents: Collection[int], *, exhausted_only: bool = False) -> set[int]:
+        living = [row["dead"] for row in self._store.dead.values() if row["state"] in ("dead", "replaying")]
+        if exhausted_only:
+            living = [dead for dead in living if dead.error_class == EXHAUSTED]
+        lines = {dead.record.line.parent for dead in living if dead.record and dead.entity is entity}
         return lines & set(parents)
 
 

@@ -103,9 +103,13 @@ class Machine:
 
     async def run(self, steps: int = 40) -> int:
         """Deliver and drain until `steps` are over; a crash starts a new process. Returns how many crashed."""
-        crashes = 0
         self.start()
         await self._take_over()
+        return await self.go_on(steps)
+
+    async def go_on(self, steps: int) -> int:
+        """The same with the process that there is."""
+        crashes = 0
         for _ in range(steps):
             try:
                 await self._step()

@@ -26,7 +26,7 @@ def _filled(faults: Faults) -> Machine:
     machine.target.errors = {
         "source:chat:3": (99, False),
         "source:chat:msg:201": (1, True),
-        "source:chat:msg:302": (99, True),
+        "source:chat:msg:502": (99, True),
         "source:chat:msg:204": (99, False),
     }
     return machine
@@ -43,7 +43,7 @@ async def test_the_undisturbed_run_ends_every_record() -> None:
     outcome = machine.outcome()
     statuses = {key: status for key, (status, _) in outcome["statuses"].items()}
     assert statuses.pop("source:chat:3") == "IMPORT_ERR"
-    assert statuses.pop("source:chat:msg:302") == "IMPORT_ERR"
+    assert statuses.pop("source:chat:msg:502") == "IMPORT_ERR"
     assert statuses.pop("source:chat:msg:204") == "IMPORT_ERR"
     assert {statuses.pop(f"source:chat:msg:{_number(3, index)}") for index in range(1, 6)} == {"NEW"}
     assert set(statuses.values()) == {"IMPORT_OK"}
@@ -92,8 +92,16 @@ async def test_a_crash_around_any_write_of_a_replay_changes_nothing_in_the_end(a
         machine.target.errors.clear()
         machine.faults.crash_at, machine.faults.after, machine.faults.seen = faults.crash_at, faults.after, []
         dead = {row["dead"].record.key: row["dead"] for row in machine.store.dead.values() if row["dead"].record}
-        for key, payload in (("source:chat:3", chat(3)), ("source:chat:msg:204", message(204, 4))):
-            machine.store.documents[key]["status"] = "NEW"
+        machine.target.errors["source:chat:msg:502"] = (1, True)
+        machine.publish("chat_messages", message(602, 2))
+        payloads = {
+            "source:chat:3": chat(3),
+            "source:chat:msg:204": message(204, 4),
+            "source:chat:msg:502": message(502, 2),
+        }
+        for key, payload in payloads.items():
+            machine.store.dead[place_of(dead[key].raw)]["state"] = "replaying"
+            machine.store.documents[key].update(status="NEW", attempts=0)
             machine.publish(
                 "chats" if key == "source:chat:3" else "chat_messages", payload, replay_of=place_of(dead[key].raw)
             )
@@ -102,9 +110,10 @@ async def test_a_crash_around_any_write_of_a_replay_changes_nothing_in_the_end(a
 
     wanted = await replayed(Faults())
     states = [state for state, _ in wanted.outcome()["dead"].values()]
-    assert sorted(states) == ["dead", "dead", "replayed", "replayed"]
+    assert sorted(states) == ["dead", "replayed", "replayed", "replayed"]
     assert wanted.store.parked == {}
     for moment in range(len(wanted.faults.seen)):
         machine = await replayed(Faults(crash_at=moment, after=after))
         assert machine.outcome() == wanted.outcome(), (moment, machine.faults.seen[moment])
         assert machine.applied(3) == sorted(machine.applied(3))
+        assert machine.applied(2)[-2:] == [502, 602]

@@ -82,7 +82,7 @@ class Importer:
         """Read anew which lines wait (a zombie may have parked late); the highest parked offset per partition."""
         stored = await self._views.parked.lines(self._owned)
         self._lines.replace(
-            {row.line: row.not_before for row in stored if row.reason == "retry"}, [row.line for row in stored]
+            {row.line: row.not_before for row in stored if row.not_before}, [row.line for row in stored]
         )
         last: dict[Partition, int] = {}
         for row in stored:
@@ -157,24 +157,24 @@ class Importer:
                 due.append(record)
             else:
                 settler.add([_ended(record, verdict, standing is not None and standing.erred)])
-        sendable = await self._through_gate(entity, due, settler)
-        await self._sender.send(Round(entity, standings, settler), sendable)
+        round_ = Round(entity, standings, settler)
+        await self._sender.send(round_, await self._through_gate(round_, due))
 
-    async def _through_gate(
-        self, entity: Entity, records: Sequence[ImportRecord], settler: Settler
-    ) -> list[ImportRecord]:
+    async def _through_gate(self, round_: Round, records: Sequence[ImportRecord]) -> list[ImportRecord]:
         parents = {record.line.parent for record in records}
-        closed = await self._gate.closed_parents(entity, parents)
-        held = await self._gate.held_by_dead(entity, parents)
+        closed = await self._gate.closed_parents(round_.entity, parents)
+        held = await self._gate.held_by_dead(round_.entity, parents)
         if not closed and not held:
             return list(records)
         sendable = []
         for record in records:
             if record.line.parent in closed:
-                settler.add([Waits(record, Behind.PARENT)])
-            elif record.line.parent in held and not self._gate.overtakes_dead(record):
-                settler.add([Waits(record, Behind.BEHIND)])
+                round_.settler.add([Waits(record, Behind.PARENT)])
+            elif record.line.parent in held and record.envelope.replay_of is None:
+                round_.settler.add([Waits(record, Behind.BEHIND)])
             else:
+                if record.line.parent in held:
+                    round_.ahead.add(place_of(record.raw))
                 sendable.append(record)
                 continue
             self._lines.wait_at_gate(record.line)
@@ -203,6 +203,9 @@ class Importer:
         except BaseException:
             self._cut_off = True
             self._keep_waiting(taken)
+            for line in taken:
+                # Due at once: one of its rows may have ended, only to be dropped yet.
+                self._lines.release(line)
             raise
         self._keep_waiting(taken & unread)
         return len(rows)
@@ -214,7 +217,7 @@ class Importer:
     async def _ready(self, now: float, open_topics: frozenset[str]) -> list[Line]:
         due = [line for line in self._lines.due(now, _LINES_AT_ONCE) if line.topic in open_topics]
         gated = [line for line in self._lines.at_gate(_LINES_AT_ONCE) if line.topic in open_topics]
-        passable = await self._gate.passable(due + gated, self._topics)
+        passable = await self._gate.passable(due, gated, self._topics)
         for line in set(due) - set(passable):
             self._lines.leave(line)
             self._lines.wait_at_gate(line)

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
 
 from chatferry.common.entities import ENTITIES, Entity
-from chatferry.importer.domain import ImportRecord, Line
+from chatferry.importer.domain import Line
 from chatferry.importer.ports import DeadView, Records
 
 
@@ -32,25 +32,26 @@ class Gate:
         return {number for key, number in asked.items() if key not in there}
 
     async def held_by_dead(self, entity: Entity, parents: Collection[int]) -> set[int]:
-        """Which lines wait for a dead record to be replayed or discarded; none where passing is allowed."""
-        if self._may_pass_dead or not parents:
-            return set()
-        return await self._dead.holding(entity, parents)
+        """Which lines wait for a dead record to be replayed or discarded.
 
-    async def passable(self, lines: Sequence[Line], topics: Mapping[str, Entity]) -> list[Line]:
-        """Those of the lines whose first record may go now."""
+        Where passing is allowed, those of children with one that is dead of temporary errors: a root's later version
+        takes the place of the dead one.
+        """
+        if not parents or (self._may_pass_dead and entity.parent is None):
+            return set()
+        return await self._dead.holding(entity, parents, exhausted_only=self._may_pass_dead)
+
+    async def passable(self, due: Sequence[Line], gated: Sequence[Line], topics: Mapping[str, Entity]) -> list[Line]:
+        """Those of the lines of which a record may go now. What is due may be a replay, which no dead record holds."""
         passable = []
-        for topic in sorted({line.topic for line in lines}):
+        for topic in sorted({line.topic for line in (*due, *gated)}):
             entity = topics[topic]
-            asked = [line for line in lines if line.topic == topic]
-            parents = {line.parent for line in asked}
-            closed = await self.closed_parents(entity, parents) | await self.held_by_dead(entity, parents)
+            asked = [line for line in (*due, *gated) if line.topic == topic]
+            closed = await self.closed_parents(entity, {line.parent for line in asked})
+            waiting = {line.parent for line in gated if line.topic == topic} - closed
+            closed |= await self.held_by_dead(entity, waiting)
             passable += [line for line in asked if line.parent not in closed]
         return passable
-
-    def overtakes_dead(self, record: ImportRecord) -> bool:
-        """A replay goes ahead of those that wait for it."""
-        return not self._may_pass_dead and record.envelope.replay_of is not None
 
     def _remembers(self, entity: str, number: int) -> bool:
         if (entity, number) not in self._open:

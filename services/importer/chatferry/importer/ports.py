@@ -141,10 +141,12 @@ class Parked(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StoredLine:
-    """A line that has parked rows. The reason and moment are those of its first row; `last` is the highest offset."""
+    """A line that has parked rows. `not_before`: when its row in retry is due, seconds since the epoch, 0 for none.
+
+    `last`: the highest offset.
+    """
 
     line: Line
-    reason: str
     not_before: float
     last: int
 
@@ -198,8 +200,11 @@ class DeadView(Protocol):
     async def last_offsets(self, partitions: Mapping[Partition, int]) -> dict[Partition, int]:
         """The highest offset with a row, for partitions that have one at or after the given offset."""
 
-    async def holding(self, entity: Entity, parents: Collection[int]) -> set[int]:
-        """Which of these parents have a record of this entity that is dead (or on its replay) now."""
+    async def holding(self, entity: Entity, parents: Collection[int], *, exhausted_only: bool = False) -> set[int]:
+        """Which of these parents have a record of this entity that is dead (or on its replay) now.
+
+        `exhausted_only`: dead of temporary errors, so that it may be taken yet.
+        """
 
 
 class Events(Protocol):

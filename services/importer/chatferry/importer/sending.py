@@ -25,6 +25,7 @@ from chatferry.importer.domain import (
     halves,
     lanes,
     own_code,
+    place_of,
     retry_delay,
 )
 from chatferry.importer.lines import Lines
@@ -40,7 +41,7 @@ _MESSAGES = {
 @dataclass(frozen=True, slots=True)
 class SendRules:
     """`batch_items` overrides an entity's own batch size. `retry_delays_s` after attempt 1, 2, …: one more than these
-    is the last. `may_pass_dead`: records may pass one of their line that is a dead letter."""
+    is the last. `may_pass_dead`: records may pass one of their line that is dead for good (never an exhausted one)."""
 
     lanes: int = 4
     batch_items: Mapping[str, int] = field(default_factory=dict)
@@ -64,12 +65,16 @@ class Surroundings:
 
 @dataclass
 class Round:
-    """Records of one entity on their way to the target, and what their documents said before."""
+    """Records of one entity on their way to the target, and what their documents said before.
+
+    `ahead`: places of replays that a whole line waits for.
+    """
 
     entity: Entity
     standings: Mapping[str, Standing]
     settler: Settler
     stopped: bool = False
+    ahead: set[str] = field(default_factory=set)
 
     @cached_property
     def again(self) -> frozenset[str]:
@@ -129,17 +134,15 @@ class Sender:
         free: list[ImportRecord] = []
         behind: list[ImportRecord] = []
         for record in batch:
-            (behind if self._waits(record) else free).append(record)
+            (behind if self._waits(round_, record) else free).append(record)
         if behind:
             round_.settler.add([Waits(record, Behind.BEHIND) for record in behind])
         return free
 
-    def _waits(self, record: ImportRecord) -> bool:
+    def _waits(self, round_: Round, record: ImportRecord) -> bool:
         if record.line not in self._lines:
             return False
-        # Where nothing passes a dead record, its replay is what the whole line waits for.
-        replay = record.envelope.replay_of is not None and not self._rules.may_pass_dead
-        return not replay or self._lines.has_moment(record.line)
+        return place_of(record.raw) not in round_.ahead or self._lines.has_moment(record.line)
 
     async def _take(self, round_: Round, batch: Sequence[ImportRecord], results: Sequence[ItemResult]) -> None:
         believed = await self._caller.weigh(round_.entity, batch, results, round_.again)
@@ -160,7 +163,7 @@ class Sender:
         delay = retry_delay(attempts, self._rules.retry_delays_s, self._around.chance()) if temporary else None
         if delay is None:
             why = EXHAUSTED if temporary else PERMANENT
-            if not self._rules.may_pass_dead:
+            if why is EXHAUSTED or not self._rules.may_pass_dead:
                 self._lines.wait_at_gate(record.line)
             return Dead(record.raw, record.entity, record, why, code, _MESSAGES[why], attempts, record.parked)
         not_before = self._around.clock.now() + timedelta(seconds=delay)

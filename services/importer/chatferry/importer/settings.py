@@ -29,7 +29,8 @@ class ImporterSettings(ServiceSettings):
         default=(2.0, 6.0), description="Waits before attempt 2, 3, …, as a JSON list; one more attempt than waits."
     )
     may_pass_dead: bool = Field(
-        default=True, description="Whether a record may be imported after one of its chat that is a dead letter."
+        default=True,
+        description="Whether a record may be imported after one of its chat that the target refused for good.",
     )
     max_records: int = Field(default=2_000, ge=1, le=20_000, description="Most records taken from Kafka at once.")
 

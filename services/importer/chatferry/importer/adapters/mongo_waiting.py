@@ -24,12 +24,13 @@ from chatferry.common.clock import Clock
 from chatferry.common.documents import DEAD_LETTERS, PARKED
 from chatferry.common.entities import ENTITIES, Entity
 from chatferry.common.streaming.records import Partition, RawRecord, StoredRecord
-from chatferry.importer.domain import ImportRecord, Line, UndecodableError, place_of, read_record
+from chatferry.importer.domain import EXHAUSTED, ImportRecord, Line, UndecodableError, place_of, read_record
 from chatferry.importer.ports import Dead, ParkedRow, StoredLine
 
 SERVICE = "importer"
 _DUPLICATE = 11000
 _ROWS_BYTES = 16 * 1024 * 1024
+_BY_LINE = {"topic": 1, "partition": 1, "parent": 1, "offset": 1}
 _LIVING = ["dead", "replaying"]
 
 
@@ -59,18 +60,17 @@ class MongoParked:
     async def lines(self, partitions: Collection[Partition]) -> list[StoredLine]:
         found = []
         for topic, partition in partitions:
-            match = {"$match": {"topic": topic, "partition": partition}}
-            order = {"$sort": {"topic": 1, "partition": 1, "parent": 1, "offset": 1}}
-            group = {
-                "_id": "$parent",
-                "reason": {"$first": "$reason"},
-                "not_before": {"$first": "$not_before"},
-                "last": {"$max": "$offset"},
-            }
+            match = {"topic": topic, "partition": partition}
             with mongo_outage():
-                rows = self._rows.aggregate([match, order, {"$group": group}])
+                moments = {
+                    row["parent"]: _moment(row)
+                    async for row in self._rows.find({**match, "reason": "retry"}, {"parent": 1, "not_before": 1})
+                }
+                # Index `by_line` alone answers this: millions may wait, and their bodies are not touched.
+                group = {"_id": "$parent", "last": {"$max": "$offset"}}
+                rows = self._rows.aggregate([{"$match": match}, {"$sort": _BY_LINE}, {"$group": group}])
                 found += [
-                    StoredLine(Line(topic, partition, row["_id"]), row["reason"], _moment(row), row["last"])
+                    StoredLine(Line(topic, partition, row["_id"]), moments.get(row["_id"], 0.0), row["last"])
                     async for row in rows
                 ]
         return found
@@ -160,8 +160,13 @@ class MongoDeadLetters:
                 last[Partition(topic, partition)] = int(row["offset"])
         return last
 
-    async def holding(self, entity: Entity, parents: Collection[int]) -> set[int]:
-        match = {"entity": entity.name, "state": {"$in": _LIVING}, "line": {"$in": list(parents)}}
+    async def holding(self, entity: Entity, parents: Collection[int], *, exhausted_only: bool = False) -> set[int]:
+        match: Document = {"entity": entity.name, "state": {"$in": _LIVING}, "line": {"$in": list(parents)}}
+        if entity.parent is not None:
+            # The same number, and this one has an index.
+            match["parent"] = match["line"]
+        if exhausted_only:
+            match["error_class"] = EXHAUSTED
         with mongo_outage():
             return {row["line"] async for row in self._rows.find(match, {"line": 1})}
 
