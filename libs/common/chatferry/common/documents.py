@@ -91,6 +91,7 @@ def indexes() -> list[Index]:
         Index(INVENTORY, "unsent", ("entity", "seq", "unsent_from"), {"unsent_from": {"$gte": 0}}),
         Index(PAGE_LOG, "by_walk", ("parent", "run")),
         Index(PARKED, "by_line", ("topic", "partition", "parent", "offset")),
+        Index(PARKED, "retrying", ("topic", "partition"), {"reason": "retry"}),
         Index(PARKED, "by_key", ("entity", "key")),
         Index(DEAD_LETTERS, "by_state", ("entity", "state", "parent")),
         Index(DEAD_LETTERS, "by_key", ("key", "state")),
