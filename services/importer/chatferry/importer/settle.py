@@ -1,7 +1,7 @@
 """Writes down how records ended, in the one order that survives a crash between any two writes (design: data.md §3).
 
-done     results answered -> id map -> replayed dead letters -> status
-dead     row in dead_letters -> copy on dlq -> results -> status -> row marked copied
+done     results answered -> id map -> replayed dead letters -> status -> dead letters of a late importer
+dead     row in dead_letters -> copy on dlq -> results -> status -> row superseded, if late -> row marked copied
 retry    status with the attempt -> parked
 waiting  parked
 and only then the offset, or for a record out of `parked` its row.
@@ -10,7 +10,7 @@ and only then the offset, or for a record out of `parked` its row.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self, TypeVar
@@ -73,9 +73,18 @@ class Books:
         for entity, group in _by_entity(dead):
             known = [(d.record.key, d.record.version, d.attempts, d.code) for d in group if d.record is not None]
             await self.records.mark_failed(entity, IMPORT_ERR, known)
+            await self._withdraw(entity, {key: version for key, version, *_ in known})
             self.metrics.import_err.labels(entity.name).inc(len(group))
         await self.dead.copied(oversized, keep_raw=True)
         await self.dead.copied({place_of(d.raw) for d in dead} - oversized)
+
+    async def _withdraw(self, entity: Entity, dead: Mapping[str, int]) -> None:
+        """Nobody has to replay what another importer has imported meanwhile, or what has newer content by now."""
+        standings = await self.records.standings(entity, list(dead))
+        newer = {key: max(there.version, there.imported_version + 1) for key, there in standings.items()}
+        newer = {key: version for key, version in newer.items() if version > dead[key]}
+        if newer:
+            await self.dead.resolve([], newer)
 
     async def _done(self, done: Sequence[Done]) -> None:
         if not done:
@@ -87,6 +96,10 @@ class Books:
                 await self.ids.learn(entity, {d.record.key: d.target_id for d in fresh if d.target_id is not None})
             await self._resolve(group)
             await self.records.mark_done(entity, fresh)
+            # Only now can no other importer find the record undone: what it has declared dead before ends here.
+            again = {d.record.key: d.record.version + 1 for d in fresh if d.erred_before}
+            if again:
+                await self.dead.resolve([], again)
             self.metrics.import_ok.labels(entity.name).inc(len(fresh))
             self.metrics.skipped.labels(entity.name, "imported").inc(len(group) - len(fresh))
 
