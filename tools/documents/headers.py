@@ -32,7 +32,7 @@ _RECORD: Json = {
 }
 _RESULT: Json = {
     **_RECORD,
-    "ce_id": _text("`<key>@<version>`, for a failure with `/failed/<topic>/<partition>/<offset>` behind it"),
+    "ce_id": _text("`<key>@<version>/imported`; of a failure `<key>@<version>/failed/<topic>/<partition>/<offset>`"),
 }
 _RUN: Json = {
     **_COMMON,

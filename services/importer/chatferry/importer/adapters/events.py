@@ -59,7 +59,8 @@ class KafkaEvents:
             "status": done.status,
             "target_id": done.target_id,
         }
-        event_id = b"%s@%d" % (record.key.encode(), record.version)
+        # Not the record's own id: whoever reads both topics would drop one of the two as a repeat.
+        event_id = b"%s@%d/imported" % (record.key.encode(), record.version)
         headers = _headers(event_id, _IMPORTED, record, common)
         return Outgoing(self._results_topic, record.raw.key, orjson.dumps(body), headers)
 
