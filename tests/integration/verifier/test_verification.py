@@ -29,6 +29,7 @@ async def test_an_undisturbed_migration_is_verified(world: World) -> None:
     await world.fill()
     report = report_json(await world.verified())
     total = await world.database["chat_messages"].count_documents({})
+    assert await world.mismatches() == []
     assert report["reasons"] == []
     assert report["verified"] is True
     assert report["counts"]["chat_messages"] == dict.fromkeys(("source", "extracted", "imported", "target"), total)
@@ -273,6 +274,45 @@ async def test_a_test_limit_never_verifies(world: World) -> None:
     report = await world.verified(test_limit=5)
     assert report["verified"] is False
     assert [reason.partition(":")[0] for reason in report["reasons"]] == ["test limit"]
+
+
+async def test_a_part_that_an_earlier_get_read_is_not_verified_as_the_whole(world: World) -> None:
+    await world.fill()
+    get = {"run": "run-1", "whole": False}
+    await world.database["entities"].insert_one({"_id": "chats", "get": get})
+    report = await world.verified(run="run-2")
+    assert report["verified"] is False
+    assert [reason.partition(":")[0] for reason in report["reasons"]] == ["only a part was read (test limit) of chats"]
+
+
+async def test_a_chat_that_the_newest_get_did_not_read_is_not_verified(world: World) -> None:
+    await world.fill()
+    await world.database["entities"].insert_one({"_id": "chats", "get": {"run": "run-2", "whole": True}})
+    others = {"_id": {"$ne": "source:chat:103"}, "kind": "root"}
+    await world.database["source_inventory"].update_many(others, {"$set": {"run": "run-2"}})
+    await world.database["page_log"].update_many({"parent": {"$ne": 103}}, {"$set": {"run": "run-2"}})
+    report = await world.verified(run="run-2")
+    assert report["verified"] is False
+    assert [(row["key"], row["detail"]["state"]) for row in await world.mismatches(check="walk")] == [
+        ("source:chat:103", "stale")
+    ]
+    assert [reason.partition(" not ")[0] for reason in report["reasons"]] == ["1 walk of the portal is"]
+
+
+@pytest.mark.parametrize("place", [0, 1, -1])
+async def test_a_page_that_is_missing_in_the_log_is_named(world: World, place: int) -> None:
+    await world.fill()
+    log = world.database["page_log"]
+    pages = await log.find({"parent": 102, "count": {"$gt": 0}}).sort("lo", 1).to_list(100)
+    lost = pages[place]
+    await log.delete_one({"_id": lost["_id"]})
+    report = await world.verified()
+    found = await world.mismatches(check="pages")
+    assert report["verified"] is False
+    assert [(row["key"], row["field"]) for row in found] == [("source:chat:102", "count"), ("source:chat:102", "hole")]
+    assert found[1]["detail"] == {"from": lost["lo"], "to": lost["hi"] - 1}
+    assert [reason.partition(" not ")[0] for reason in report["reasons"]] == ["2 accounts of what was read are"]
+    assert "does not prove what was read" in report_html(report)
 
 
 async def test_altered_records_are_listed(world: World) -> None:

@@ -39,8 +39,7 @@ async def test_chats_that_are_complete_are_compared_beside_the_set_and_not_again
         await until(all_compared)
         early = dict(fake.listed)
         await world.records("chat_messages", [message(900_000, 102, 1, "late")])
-        query = {"_id": "source:chat:102"}
-        await world.database["source_inventory"].update_one(query, {"$inc": {"listed": 1, "claimed": 1}})
+        await world.walked_again(102)
         await to_verify(world)
         report = await world.report()
     again = {name for name, count in fake.listed.items() if name.startswith("chat_") and count > early.get(name, 0)}

@@ -175,7 +175,29 @@ class World:
             "gap": 0,
             "reason": None,
         }
+        ids = [one["seq"] async for one in self.database["chat_messages"].find({"parent": chat_id}).sort("seq", -1)]
+        row["watermark"] = ids[0] if ids else 0
         await self.database["source_inventory"].insert_one({**row, **fields})
+        await self._log_pages(chat_id, ids)
+
+    async def walked_again(self, chat_id: int) -> None:
+        """The chat's row and pages say that all that is stored of it now was read."""
+        ids = [one["seq"] async for one in self.database["chat_messages"].find({"parent": chat_id}).sort("seq", -1)]
+        fields = {"listed": len(ids), "claimed": len(ids), "watermark": ids[0]}
+        await self.database["source_inventory"].update_one({"_id": f"source:chat:{chat_id}"}, {"$set": fields})
+        await self.database["page_log"].delete_many({"parent": chat_id})
+        await self._log_pages(chat_id, ids)
+
+    async def _log_pages(self, chat_id: int, ids: Sequence[int]) -> None:
+        """From the newest to the oldest, ten a page."""
+        hi, entries = (ids[0] if ids else 0) + 1, []
+        for start in range(0, len(ids) + 1, 10):
+            rows = ids[start : start + 10]
+            lo = rows[-1] if len(rows) == 10 else 0
+            page = {"_id": f"{RUN}/chat_messages/{chat_id}/{hi}", "run": RUN, "entity": "chat_messages"}
+            entries.append({**page, "parent": chat_id, "lo": lo, "hi": hi, "count": len(rows), "absent": 0})
+            hi = lo
+        await self.database["page_log"].insert_many(entries)
 
     async def ask(self, run: str = RUN, *, phase: str = "verify", family: str = "chats", **options: Any) -> None:
         """A run that wants a verification now."""

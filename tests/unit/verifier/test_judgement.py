@@ -58,6 +58,8 @@ def test_without_a_reason_a_run_is_verified() -> None:
         (lambda f: setattr(f, "full", Tally(10, 9, 9, missing=1)), "1 record is missing at the target"),
         (lambda f: setattr(f, "full", Tally(10, 11, 10, extra=1)), "1 record at the target is not at the source"),
         (lambda f: setattr(f, "full", Tally(10, 10, 10, different=2)), "2 records are different at the target"),
+        (lambda f: setattr(f, "partial", ["users", "chats"]), "only a part was read (test limit) of users and chats"),
+        (lambda f: setattr(f, "mismatches", Counter(pages=1)), "1 account of what was read is not proved"),
         (lambda f: setattr(f, "mismatches", Counter(count=1)), "1 count inside single chats is different"),
         (lambda f: setattr(f, "unreadable", 1), "1 list of the target is not readable"),
         (lambda f: setattr(f, "sample_mismatches", 1), "1 record of the sample is different"),
@@ -72,7 +74,7 @@ def test_each_fault_is_said_in_a_sentence(change: Callable[[Facts], Any], words:
 
 
 def test_a_test_limit_is_a_reason_even_when_all_else_is_well() -> None:
-    (sentence,) = reasons(replace(RUN, test_limit=5), facts())
+    (sentence,) = reasons(replace(RUN, test_limit=5), facts(lambda f: f.partial.append("chats")))
     assert sentence.startswith("test limit")
 
 

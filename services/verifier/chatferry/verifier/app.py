@@ -13,6 +13,7 @@ from chatferry.verifier.adapters.findings import MongoFindings, MongoReports
 from chatferry.verifier.adapters.meter import PrometheusMeter
 from chatferry.verifier.adapters.mongo import MongoRecords, MongoSource
 from chatferry.verifier.adapters.patient import PatientTarget
+from chatferry.verifier.adapters.readings import MongoReadings
 from chatferry.verifier.adapters.runs import MongoLeases, MongoRuns
 from chatferry.verifier.adapters.target import HttpTarget, TargetAddress, open_http
 from chatferry.verifier.domain.facts import Run
@@ -56,6 +57,7 @@ def build_watch(
             runs=runs,
             records=MongoRecords(database),
             source=MongoSource(database),
+            readings=MongoReadings(database),
             target=target,
             findings=MongoFindings(database, report, context.clock),
             reports=reports,

@@ -11,9 +11,10 @@ from chatferry.common.entities import FAMILIES, Entity, Family
 from chatferry.verifier.domain.errors import ReadBackError
 from chatferry.verifier.domain.facts import Facts, Mismatch, Row, Run
 from chatferry.verifier.domain.sample import Sample
-from chatferry.verifier.ports import Findings, Meter, Moments, Records, Reports, Runs, Source, Target
+from chatferry.verifier.ports import Findings, Meter, Moments, Readings, Records, Reports, Runs, Source, Target
 from chatferry.verifier.steps.chats import Roots, enter
 from chatferry.verifier.steps.compare import ROOTS, Comparer
+from chatferry.verifier.steps.pages import look_at_pages
 from chatferry.verifier.steps.report import MISMATCHES_SHOWN, Written, report_document
 from chatferry.verifier.steps.target import Sides, check_sample, look_for_orphans
 from chatferry.verifier.steps.walks import look_at_walks
@@ -26,6 +27,7 @@ class Parts:
     runs: Runs
     records: Records
     source: Source
+    readings: Readings
     target: Target
     findings: Findings
     reports: Reports
@@ -126,10 +128,16 @@ class Verification:
     async def _walks_and_children(self, family: Family, roots: Roots) -> None:
         with self._timed("children"):
             for covered in _covered(family):
-                async for rows in self.parts.source.rows(covered):
+                get = await self.parts.readings.newest_get(covered)
+                if get is not None and not get.whole:
+                    self.facts.partial.append(covered.name)
+                async for stored in self.parts.source.rows(covered):
+                    rows = [row.since(get) for row in stored]
                     await look_at_walks(rows, covered, self.facts, self.parts.findings)
                     if covered is family:
                         await roots.finish(_roots_in(rows, family))
+                    # After the comparison, which forgets what it knew of a root.
+                    await look_at_pages(_roots_in(rows, covered), covered, self.parts.readings, self.parts.findings)
 
     async def _orphans(self, family: Family, roots: Roots) -> None:
         """Only when the target counts more than it listed under all known parents."""

@@ -7,8 +7,9 @@ from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
 from chatferry.common.entities import Entity, Family
-from chatferry.verifier.domain.facts import Counts, Mismatch, Row, Run, Stored, Verdict
+from chatferry.verifier.domain.facts import Counts, Get, Mismatch, Row, Run, Stored, Verdict
 from chatferry.verifier.domain.lines import SourceLine, TargetItem
+from chatferry.verifier.domain.pages import Page
 
 
 class TargetPage(NamedTuple):
@@ -48,6 +49,16 @@ class Source(Protocol):
 
     async def unmapped(self, users: Collection[int]) -> set[int]:
         """Those of the users that the user map does not have."""
+
+
+class Readings(Protocol):
+    """How the portal was read."""
+
+    async def newest_get(self, family: Family) -> Get | None:
+        """The family's Get that ended last; None: from before this was noted."""
+
+    def pages(self, entity: Entity, run: str, parents: Sequence[int]) -> AsyncIterator[Page]:
+        """The pages that a run read under these parents, ascending by `lo`."""
 
 
 class Target(Protocol):

@@ -73,6 +73,8 @@ def _ledger(document: Mapping[str, Any]) -> CheckLine:
         row for row in rows if row["read"] != row["done"] + sum(row["skipped"].values()) + row["dead"] + row["waiting"]
     ]
     skipped = sum(sum(row["skipped"].values()) for row in rows)
+    if document["mismatch_counts"].get("pages"):
+        return CheckLine("Ledger", False, "The log of the pages that were read does not prove what was read.")
     if off:
         return CheckLine("Ledger", False, "What was read is not what became of it: the ledger does not balance.")
     if waiting:

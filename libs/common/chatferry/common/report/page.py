@@ -13,6 +13,7 @@ _CHECK_WORDS = {
     "walk": "not read to the end",
     "gap": "portal claims more than it showed",
     "count": "counts differ",
+    "pages": "page log does not prove what was read",
     "missing": "missing at the target",
     "extra": "too many at the target",
     "version": "another version",

@@ -19,7 +19,7 @@ from chatferry.common.entities import Entity
 from chatferry.verifier.domain.comparison import Fingerprint, Tally
 from chatferry.verifier.domain.facts import Mismatch, Run, Verdict
 
-_LAST_CHECKS = ("walk", "gap", "count", "ledger", "sample")
+_LAST_CHECKS = ("walk", "gap", "count", "ledger", "pages", "sample")
 _WRITES_AT_ONCE = 500
 
 

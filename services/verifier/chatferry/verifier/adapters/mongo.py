@@ -148,6 +148,9 @@ def _row(document: Document, family: Family) -> Row:
         gap=gap_of(document),
         reason=document.get("reason"),
         accepted=_acceptance(document.get("accepted")),
+        run=document.get("run"),
+        watermark=document.get("watermark"),
+        limited=bool((document.get("walk") or {}).get("limited")),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ Check = Literal[
     "gap",
     "count",
     "ledger",
+    "pages",
     "missing",
     "extra",
     "version",
@@ -56,8 +57,19 @@ class Acceptance:
 
 
 @dataclass(frozen=True, slots=True)
+class Get:
+    """A Get that has ended. `whole`: without a test limit."""
+
+    run: str
+    whole: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
-    """One row of `source_inventory`. `read`: distinct records of its closed walk, absent and rejected ones included."""
+    """One row of `source_inventory`. `read`: distinct records of its closed walk, absent and rejected ones included.
+
+    `run` read it last; `watermark`: the newest id then; `limited`: a test limit cut its oldest records off.
+    """
 
     key: str
     entity: str
@@ -69,11 +81,20 @@ class Row:
     gap: int
     reason: str | None
     accepted: Acceptance | None = None
+    run: str | None = None
+    watermark: int | None = None
+    limited: bool = False
 
     @property
     def closed(self) -> bool:
         """Its walk is closed at both ends; a stranger is resolved."""
         return self.state in READ
+
+    def since(self, get: Get | None) -> Row:
+        """As it stands when the portal was read anew: what the newest whole Get did not read is not closed."""
+        if get is None or not get.whole or not self.closed or self.run in (None, get.run):
+            return self
+        return replace(self, state="stale", reason=f"last read by run {self.run}, and not by {get.run} after it")
 
     @property
     def open(self) -> bool:
@@ -181,6 +202,7 @@ class Facts:
     gaps: list[dict[str, Any]] = field(default_factory=list)
     open_gaps: int = 0
     open_walks: int = 0
+    partial: list[str] = field(default_factory=list)
     not_readable: list[dict[str, Any]] = field(default_factory=list)
     counts: dict[str, Counts] = field(default_factory=dict)
     full: Tally = field(default_factory=Tally)

@@ -20,6 +20,8 @@ def reasons(run: Run, facts: Facts) -> list[str]:
 def _of_the_source(run: Run, facts: Facts) -> Iterator[str]:
     if run.test_limit is not None:
         yield f"test limit: this run read at most {run.test_limit} of each kind, so it proves nothing about the rest"
+    elif facts.partial:
+        yield f"only a part was read (test limit) of {' and '.join(facts.partial)}: migrate without a limit"
     if facts.open_walks:
         yield f"{_are(facts.open_walks, 'walk', 'of the portal')} not closed: a part of it was not read to the end"
     if facts.open_gaps:
@@ -62,6 +64,8 @@ def _of_the_target(facts: Facts) -> Iterator[str]:
         yield f"{_are(full.extra, 'record', 'at the target')} not at the source"
     if full.different:
         yield f"{_are(full.different, 'record')} different at the target"
+    if facts.mismatches["pages"]:
+        yield f"{_are(facts.mismatches['pages'], 'account', 'of what was read')} not proved by the page log"
     if facts.mismatches["count"]:
         yield f"{_are(facts.mismatches['count'], 'count', 'inside single chats')} different"
     if facts.unreadable:
