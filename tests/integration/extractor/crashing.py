@@ -8,8 +8,8 @@ from typing import Any, cast
 
 from chatferry.extractor.flow import Parts
 
-_PORTS = ("portal", "runs", "records", "inventory", "listings", "strangers", "broker")
-_STORES = ("outbox", "unsent", "letters")
+_PORTS = ("portal", "runs", "families", "records", "inventory", "listings", "strangers", "broker")
+_STORES = ("outbox", "unsent", "letters", "dlq")
 
 
 class Killed(BaseException):

@@ -66,6 +66,7 @@ class World:
     database: Database
     redis: Redis
     producer: RecordProducer
+    dlq: RecordProducer
     http: httpx.AsyncClient
     webhooks: list[int]
     limits: PortalLimits = UNLIMITED
@@ -121,12 +122,16 @@ class World:
             portal=client,
             webhooks=list(client.webhooks),
             runs=MongoRuns(self.database),
+            families=MongoRuns(self.database),
             records=MongoRecords(self.database, self.clock),
             inventory=inventory,
             listings=inventory,
             strangers=MongoStrangers(self.database),
             publishing=Store(
-                MongoOutbox(self.database), MongoOutbox(self.database), MongoLetters(self.database, self.project)
+                MongoOutbox(self.database),
+                MongoOutbox(self.database),
+                MongoLetters(self.database, self.project),
+                self.dlq,
             ),
             broker=self.producer,
             progress=MongoProgress(self.database),
@@ -211,12 +216,12 @@ class World:
             shown = [user for user in chat_.members if not chat_.general or self.portal.users[user].active]
             assert chats[number]["payload"]["participant_ids"] == sorted(shown), number
 
-    async def assert_balanced(self) -> None:
-        """The ledger of records, and of every chat; nothing is left in the outbox."""
+    async def assert_balanced(self, due: int = 0) -> None:
+        """The ledger of records, and of every chat; `due`: messages held back because their walk has failed."""
         for entity in ("chats", "chat_messages"):
             total = await self.account(entity)
             assert total.balanced, (entity, total)
-            assert total.due == 0, (entity, total)
+            assert total.due == (due if entity == "chat_messages" else 0), (entity, total)
         for seq in await self.rows():
             one = await self.account("chat_messages", seq)
             assert one.balanced, (seq, one)
@@ -256,7 +261,7 @@ class Sent:
 def remembering(parts: Parts) -> tuple[Parts, Sent]:
     """The same parts with a broker that remembers what it sent."""
     sent = Sent(parts.broker)
-    return replace(parts, broker=sent), sent
+    return replace(parts, broker=sent, publishing=replace(parts.publishing, dlq=sent)), sent
 
 
 @asynccontextmanager
@@ -276,6 +281,7 @@ async def a_world(
     database = open_database(client, f"chatferry_{project.replace('-', '_')}_{uuid.uuid4().hex[:6]}")
     redis = Redis.from_url(addresses.redis)
     producer = RecordProducer(addresses.kafka, client_id=f"{project}.tests")
+    dlq = RecordProducer(addresses.kafka, client_id=f"{project}.tests.dlq", batch_bytes=1_120_000)
     admin = AIOKafkaAdminClient(bootstrap_servers=addresses.kafka)
     await admin.start()
     names = [f"{project}.{name}" for name in TOPICS]
@@ -285,11 +291,12 @@ async def a_world(
         await create_indexes(database)
         await database.entities.insert_one({"_id": "mapping", "fingerprint": mapping_fingerprint()})
         async with serve(portal, rules) as running, httpx.AsyncClient() as http:
-            world = World(project, addresses, running, client, database, redis, producer, http, users)
+            world = World(project, addresses, running, client, database, redis, producer, dlq, http, users)
             await redis.hset(f"chatferry:portal:{world.portal_client().host}:bucket", mapping={"level": "0", "at": "0"})
             yield world
     finally:
         await producer.close()
+        await dlq.close()
         if topics_of is None:
             await admin.delete_topics(names)
         await admin.close()

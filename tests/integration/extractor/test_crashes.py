@@ -56,7 +56,7 @@ def assert_sent_in_order(sent: list[Sent], stored: dict[int, dict[str, object]])
     assert {f"{doc['_id']}@{doc['version']}" for doc in stored.values()} <= seen
 
 
-@pytest.mark.parametrize(("at", "before"), [(at, at % 2 == 0) for at in range(3, _CALLS, 4)])
+@pytest.mark.parametrize(("at", "before"), [(at, at % 2 == 0) for at in range(3, _CALLS, 5)])
 async def test_a_run_killed_at_any_call_is_gone_on_with(stack: Addresses, topics: str, at: int, before: bool) -> None:
     portal = small_portal(seed=at, chats=4, messages=90)
     async with a_world(stack, portal, topics_of=topics) as world:

@@ -88,7 +88,8 @@ async def test_a_zombie_changes_nothing(world: World) -> None:
     run = before["runs"][0]["_id"]
     row = before["source_inventory"][0]
     assert row["kind"] == "root"
-    page = PageEntry("chat_messages", row["seq"], 0, 10**9, 0, 0, 0, 1, 1, "m", 1)
+    place: dict[str, Any] = {"entity": "chat_messages", "parent": row["seq"], "lo": 0, "hi": 10**9, "method": "m"}
+    page = PageEntry(count=0, rejected=0, read_seq=1, webhook=1, duration_ms=1, **place)
     with pytest.raises(LeaseLostError):
         await parts.runs.update(run, zombie.epoch, {"state": "blocked"})
     with pytest.raises(LeaseLostError):
@@ -112,7 +113,9 @@ async def test_a_zombie_does_not_overwrite_the_row_of_a_listing(world: World) ->
     await world.get("users")
     before = await everything(world)
     with pytest.raises(LeaseLostError):
-        await world.parts().listings.put_listing("users", "other", zombie.epoch, {"listed": 0})
+        await world.parts().listings.put_listing(
+            ENTITIES["users"], "other", zombie.epoch, {"listed": 0, "whole": True, "state": "walking"}
+        )
     assert await everything(world) == before
 
 

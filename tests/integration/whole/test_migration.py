@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import socket
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.integration.whole.running import Running, a_project
+from aiokafka import AIOKafkaProducer
+from tests.integration.whole.running import Running, a_project, until
 
 from chatferry.stack import Addresses
 
@@ -160,3 +165,64 @@ def test_a_participant_that_is_missing_is_found(project: Running, target: Any) -
 
 def test_undone_edits_are_verified_again(project: Running) -> None:
     assert "verified" in project.run("verify")
+
+
+def test_a_second_demo_in_the_same_place_is_refused_and_harms_nothing(project: Running) -> None:
+    before = project.status()["processes"]
+    output = project.demo(code=2)
+    assert "a demo runs in" in output
+    assert "end it with `chatferry down`, or set CHATFERRY_LOCAL to another folder" in output
+    assert project.status()["processes"] == before
+
+
+def test_a_demo_in_another_folder_beside_it_is_verified(project: Running, tmp_path: Path) -> None:
+    for other in a_project(tmp_path, project.stack):
+        other.demo()
+        other.assert_arrived()
+        assert other.status()["project"] != project.status()["project"]
+    assert "verified" in project.run("verify")
+
+
+def test_a_taken_port_is_one_sentence(project: Running, tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        secret = {"CHATFERRY_CHAT_WEBHOOK_SECRET": "secret-of-nobody", "CHATFERRY_HTTP_PORT": port}
+        command = [sys.executable, "-m", "chatferry.chat"]
+        ended = subprocess.run(
+            command, env={**project.environment, **secret}, capture_output=True, text=True, timeout=30, check=False
+        )
+    assert ended.returncode == 2
+    assert f"CHATFERRY_HTTP_PORT: 127.0.0.1:{port} cannot be bound" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_test_limit_proves_nothing_and_says_so(project: Running) -> None:
+    output = project.run("migrate", "chats", "--test-limit", "2", code=1)
+    assert "test limit" in output
+    assert [run["family"] for run in project.status()["runs"][:2]] == ["chats", "users"]
+    limited = project.status()["runs"][0]["run"]
+    assert project.database().entities.find_one({"_id": "chats"})["verified_run"] != limited
+    assert "verified" in project.run("migrate", "chats")
+
+
+def test_a_record_on_the_topic_that_nobody_can_read_is_a_dead_letter_and_the_run_says_so(project: Running) -> None:
+    async def write_garbage() -> None:
+        producer = AIOKafkaProducer(bootstrap_servers=project.stack.kafka)
+        await producer.start()
+        topic = f"{project.status()['project']}.chat_messages"
+        headers = [("ce_subject", b"\xff\xfe")]
+        await producer.send_and_wait(topic, b"{ no json \xff", key=b"1", headers=headers)
+        await producer.stop()
+
+    asyncio.run(write_garbage())
+    database = project.database()
+    until(lambda: database.dead_letters.count_documents({"state": "dead"}) == 1, "the dead letter")
+    letter = database.dead_letters.find_one({"state": "dead"})
+    assert letter["topic"].endswith("chat_messages")
+    output = project.run("migrate", "chats", code=1)
+    assert "dead" in output
+    report = project.report()
+    assert report["dead_letters"]["dead"] == 1
+    assert report["full"]["different"] == report["full"]["missing"] == 0
