@@ -117,7 +117,7 @@ async def _read(database: Database, entity: Entity, family: Family, parent: int 
     stored = await inventory.count_documents({"entity": entity.name, "stored": True})
     met = await inventory.count_documents({"kind": "stranger", "of": entity.name, "state": "resolved"})
     listing = await inventory.find_one({"_id": f"listing:{entity.name}"})
-    return stored + met + (int(listing["listed"]) + int(listing["rejected"]) if listing else 0)
+    return stored + met + (sum(int(listing[name]) for name in ("listed", "absent", "rejected")) if listing else 0)
 
 
 async def dead_letter_states(database: Database, family: Family) -> dict[str, int]:

@@ -37,6 +37,9 @@ from chatferry.extractor.settings import ExtractorSettings
 from chatferry.extractor.steps.context import Limits
 from chatferry.extractor.steps.publisher import Store
 
+# A record with its key and headers fits one batch (ExtractorSettings.record_bytes_max), and a batch the topic.
+_BATCH_BYTES, _LETTER_BYTES = 1_000_000, 1_120_000
+
 
 def work(settings: ExtractorSettings) -> Work:
     """Everything wired; the webhooks are read once, so that a wrong one ends the process at its start."""
@@ -47,7 +50,8 @@ def work(settings: ExtractorSettings) -> Work:
         mongo = open_client(settings.mongodb.get_secret_value())
         database = open_database(mongo, settings.database)
         redis = Redis.from_url(settings.redis.get_secret_value(), socket_timeout=5, socket_connect_timeout=5)
-        producer = RecordProducer(settings.kafka, client_id=settings.group("extractor"))
+        producer = RecordProducer(settings.kafka, client_id=settings.group("extractor"), batch_bytes=_BATCH_BYTES)
+        dlq = RecordProducer(settings.kafka, client_id=settings.group("extractor.dlq"), batch_bytes=_LETTER_BYTES)
         rng = random.Random()  # noqa: S311 - jitter
         bucket = RedisRateBucket(redis, webhooks[0].host, settings.limits(), context.clock, rng)
         async with httpx.AsyncClient(verify=verify, limits=httpx.Limits(max_connections=32)) as http:
@@ -57,16 +61,18 @@ def work(settings: ExtractorSettings) -> Work:
                 return client.with_settings(PortalSettings(settings.limits(), settings.portal_timeout_seconds))
 
             def parts(client: PortalClient) -> Parts:
+                runs = MongoRuns(database)
                 inventory, outbox = MongoInventory(mongo, database, context.clock), MongoOutbox(database)
                 return Parts(
                     portal=client,
                     webhooks=list(client.webhooks),
-                    runs=MongoRuns(database),
+                    runs=runs,
+                    families=runs,
                     records=MongoRecords(database, context.clock),
                     inventory=inventory,
                     listings=inventory,
                     strangers=MongoStrangers(database),
-                    publishing=Store(outbox, outbox, MongoLetters(database, settings.project)),
+                    publishing=Store(outbox, outbox, MongoLetters(database, settings.project), dlq),
                     broker=producer,
                     progress=MongoProgress(database),
                     storage=StorageChecks(database, redis, producer, settings.project),
@@ -86,6 +92,7 @@ def work(settings: ExtractorSettings) -> Work:
                     await driver.work()
             finally:
                 await producer.close()
+                await dlq.close()
                 await redis.aclose()
                 mongo.close()
 

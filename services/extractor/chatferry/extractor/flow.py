@@ -24,6 +24,7 @@ from chatferry.extractor.ports import (
     Backlog,
     Broker,
     Events,
+    FamilyStates,
     Inventory,
     Listings,
     Portal,
@@ -55,6 +56,7 @@ class Parts:
     portal: Portal
     webhooks: Sequence[int]
     runs: Runs
+    families: FamilyStates
     records: Records
     inventory: Inventory
     listings: Listings
@@ -101,7 +103,7 @@ class RunFlow:
         auth = [check for check in checks if check.name.startswith("auth.")]
         checks.append(Check("auth.done", all(check.ok for check in auth), "portal and target let us in"))
         for need in self._family.needs:
-            state = await self._parts.runs.entity(need)
+            state = await self._parts.families.entity(need)
             detail = f"{need} were imported" if state.get("imported_run") else f"run `chatferry migrate {need}` first"
             checks.append(Check(f"{need}.import.completed", bool(state.get("imported_run")), detail))
         answers = [{"name": check.name, "ok": check.ok, "detail": check.detail} for check in checks]
@@ -125,10 +127,16 @@ class RunFlow:
         return Check(name, False, "no importer answered; start one (`chatferry up`) and ask again")
 
     async def _open_set(self, wanted: bool) -> None:
-        for family in (*self._family.needs, self._family.name):
-            if wanted or family == self._family.name:
-                fields = {"set_open": wanted, "run": self._drive.run}
-                await outlast(self._drive, lambda family=family, fields=fields: self._parts.runs.entity(family, fields))  # type: ignore[misc]
+        """From here on the target may change: what was verified before is not what is there."""
+        changed = {"VERIFIED_FLAG": False} if wanted and not self._is_test else {}
+        await self._note(self._family.name, set_open=wanted, run=self._drive.run, **changed)
+        if wanted:
+            for need in self._family.needs:
+                await self._note(need, set_open=True)
+
+    async def _note(self, family: str, **fields: Any) -> None:
+        epoch = self._drive.lease.epoch
+        await outlast(self._drive, lambda: self._parts.families.set_entity(family, epoch, fields))
 
     async def _phase(self, phase: Phase, work: Work) -> None:
         started = self._timings.setdefault(phase, {}).setdefault("started_at", self._drive.clock.now())
@@ -138,19 +146,25 @@ class RunFlow:
         finished = self._drive.clock.now()
         self._timings[phase]["finished_at"] = finished
         counts = await outlast(self._drive, lambda: self._parts.progress.counts(self._family))
+        await self._tell(phase, finished, counts)
         await self._update(timings=self._timings, counts=counts)
         self._drive.metrics.duration.labels(self._family.name, phase).observe(
             (finished - started).total_seconds() * 1000
         )
-        if phase != "verify":
-            event = PhaseCompleted(
-                run=self._drive.run, family=self._family.name, phase=phase, finished_at=finished, counts=counts
-            )
-            await outlast(self._drive, lambda: self._parts.events.completed(event))
+
+    async def _tell(self, phase: Phase, finished: datetime, counts: dict[str, dict[str, int]]) -> None:
+        """Before the end is stored: a repeat has the same ce_id, an event that was never sent has none."""
+        if phase == "verify":
+            return
+        event = PhaseCompleted(
+            run=self._drive.run, family=self._family.name, phase=phase, finished_at=finished, counts=counts
+        )
+        await outlast(self._drive, lambda: self._parts.events.completed(event))
 
     async def _get(self) -> None:
         drive, parts = self._drive, self._parts
         publisher = Publisher(self._family, drive, parts.publishing, parts.broker, parts.project)
+        await self._note(self._family.name, get={"run": drive.run, "whole": False})
         await publisher.sweep()
         try:
             async with asyncio.TaskGroup() as group:
@@ -160,14 +174,14 @@ class RunFlow:
             raise first_of(failures) from failures
         await publisher.sweep()
         await self._update(published=publisher.published)
+        await self._note(self._family.name, get={"run": drive.run, "whole": not self._is_test})
 
     async def _read(self, publisher: Publisher) -> None:
         drive, parts, family = self._drive, self._parts, self._family
         strangers = Strangers(drive, parts.records, parts.strangers)
         most = self._run["options"].get("test_limit")
         if family.reading.walk is None:
-            listing = RecordListing(family, drive, parts.records, parts.listings, most)
-            await Reader(parts.portal, drive, listing).read(listing_walks(family, parts.webhooks))
+            await self._list_records(most)
         else:
             await self._list_roots(most)
             intake = RootIntake(family, drive, parts.records, parts.inventory, strangers, publisher)
@@ -177,6 +191,16 @@ class RunFlow:
             await self._update(portal_usage=usage)
             await strangers.resolve(parts.portal, parts.webhooks[0])
         await publisher.end()
+
+    async def _list_records(self, most: int | None) -> None:
+        """Once more when the list had not as many as it claimed: somebody came or went meanwhile."""
+        drive, parts, family = self._drive, self._parts, self._family
+        for _ in range(2):
+            sink = RecordListing(family, drive, parts.records, parts.listings, most)
+            await Reader(parts.portal, drive, sink).read(listing_walks(family, parts.webhooks))
+            row = await outlast(drive, lambda: parts.listings.get_listing(family.root))
+            if most is not None or not row.get("gap"):
+                return
 
     async def _list_roots(self, most: int | None) -> None:
         if self._run.get("listed_at") is not None:
@@ -189,6 +213,7 @@ class RunFlow:
             epoch = drive.lease.epoch
             missing = [(seq, view) for seq, views in known for view in views if view.webhook in parts.webhooks]
             await outlast(drive, lambda: parts.inventory.list_missing(family, drive.run, epoch, missing))
+            await outlast(drive, lambda: parts.inventory.give_up(family, drive.run, epoch))
         await self._update(listed_at=drive.clock.now())
 
     async def _set(self) -> None:
@@ -198,15 +223,15 @@ class RunFlow:
                 left = await outlast(self._drive, lambda: progress.waiting(self._family))
                 if left.blocked is not None:
                     raise BlockedError(left.blocked, code="target.blocked")
-                if left.waiting == left.stuck:
+                if left.waiting <= left.stuck:
                     return
                 if left.waiting == before:
                     await self._rescue(left)
                 before, count_at = left.waiting, self._drive.clock.monotonic() + _COUNT_S
             await self._drive.clock.sleep(_LOOK_S)
-        if not self._is_test:
-            imported = {"imported_run": self._drive.run}
-            await outlast(self._drive, lambda: self._parts.runs.entity(self._family.name, imported))
+        got = (await outlast(self._drive, lambda: self._parts.families.entity(self._family.name))).get("get") or {}
+        if got.get("whole"):
+            await self._note(self._family.name, imported_run=self._drive.run)
 
     async def _rescue(self, left: Waiting) -> None:
         """Nothing moves, and the importers have read all there is: publications are gone, so they are made again."""
@@ -232,8 +257,8 @@ class RunFlow:
         await self._update(verified=verified)
         self._run["verified"] = verified
         if not self._is_test:
-            state = {"VERIFIED_FLAG": verified, "verified_run": self._drive.run if verified else None}
-            await outlast(self._drive, lambda: self._parts.runs.entity(self._family.name, state))
+            verified_run = self._drive.run if verified else None
+            await self._note(self._family.name, VERIFIED_FLAG=verified, verified_run=verified_run)
 
     async def _finish(self) -> None:
         verified = self._run.get("verified")

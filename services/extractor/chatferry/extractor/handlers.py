@@ -67,15 +67,20 @@ class Driver:
         if lease is None:
             return False
         try:
+            # Whoever had the lease before may have ended it since it was looked for.
+            run = await self._shop.runs.get(run["_id"])
+            if run.get("state") not in ("requested", "running"):
+                return True
             async with asyncio.TaskGroup() as group:
                 story = group.create_task(self._story(run, lease))
                 keeper = group.create_task(self._keep(lease, story))
                 story.add_done_callback(lambda _: keeper.cancel())
         except BaseExceptionGroup as failures:
             failure = first_of(failures)
-            if not isinstance(failure, LeaseLostError):
+            # OverflowError: the epoch's read numbers are used up; the next lease has a new epoch.
+            if not isinstance(failure, LeaseLostError | OverflowError):
                 raise failure from failures
-            log.warning("lease.lost", run=run["_id"])
+            log.warning("lease.over", run=run["_id"], error=type(failure).__name__)
         finally:
             with suppress(LeaseLostError):
                 await self._shop.leases.release(lease)

@@ -62,8 +62,15 @@ class Runs(Protocol):
     async def get(self, run: str) -> RunDocument:
         """The run as it is now."""
 
-    async def entity(self, family: str, fields: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
-        """Set fields of a family's state, if given, and return it; empty when there is none."""
+
+class FamilyStates(Protocol):
+    """The collection `entities`: what has been reached for a family."""
+
+    async def entity(self, family: str) -> Mapping[str, Any]:
+        """A family's state; empty when there is none."""
+
+    async def set_entity(self, family: str, epoch: int, fields: Mapping[str, Any]) -> None:
+        """Set fields of it. LeaseLostError when a newer epoch has written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +120,9 @@ class Inventory(Protocol):
 
     async def list_missing(self, family: Family, run: str, epoch: int, roots: Sequence[tuple[int, View]]) -> None:
         """Enter those of these roots that nobody listed for this run."""
+
+    async def give_up(self, family: Family, run: str, epoch: int) -> None:
+        """Roots of earlier runs that no webhook of this one sees are not readable any more."""
 
     def open_rows(self, family: Family, run: str, epoch: int) -> AsyncIterator[Row]:
         """Rows of this run whose walk has not ended, now owned by `epoch`, in order of id."""
@@ -206,15 +216,18 @@ class Letters(Protocol):
     async def uncopied_dead_letters(self, limit: int) -> list[tuple[str, Outgoing]]:
         """Dead letters of the extractor whose copy on `dlq` is not answered for, with their ids."""
 
-    async def copied(self, letters: Sequence[str]) -> None:
-        """The broker has answered for these copies."""
+    async def copied(self, letters: Sequence[str], *, keep_raw: bool) -> None:
+        """The broker has answered for these copies, or takes none of them (`keep_raw`: the row keeps the bytes)."""
 
 
 class Listings(Protocol):
     """The row of a list whose rows are whole records, and the strangers beside it."""
 
-    async def put_listing(self, entity: str, run: str, epoch: int, fields: Mapping[str, Any]) -> None:
-        """Replace the list's row. LeaseLostError when a newer epoch has written it."""
+    async def put_listing(self, entity: Entity, run: str, epoch: int, fields: Mapping[str, Any]) -> None:
+        """Replace the list's row, unless that one is of a whole list and this one is not. LeaseLostError as ever."""
+
+    async def get_listing(self, entity: Entity) -> Mapping[str, Any]:
+        """The list's row, empty before the first run."""
 
     async def listed(self, entity: Entity, ids: Sequence[int]) -> None:
         """These are in the list: whoever of them was a stranger is none any more."""

@@ -35,7 +35,9 @@ class ExtractorSettings(ServiceSettings):
     page_size: int = Field(default=50, ge=1, le=50, description="Messages asked for in one page.")
     open_walks: int = Field(default=120, ge=1, description="Roots (chats) that are read at once.")
     publish_chunk: int = Field(default=1_000, ge=1, le=5_000, description="Records on their way to Kafka at once.")
-    record_bytes_max: int = Field(default=900_000, ge=1_000, description="Largest canonical record the topics take.")
+    record_bytes_max: int = Field(
+        default=900_000, ge=1_000, le=950_000, description="Largest canonical record the topics take."
+    )
     lease_seconds: float = Field(default=15.0, ge=3, description="How long a dead extractor keeps the portal.")
 
     def webhooks(self) -> list[Webhook]:

@@ -8,6 +8,9 @@ from typing import Any
 
 from chatferry.common.entities.reading import PAGE, Answer, Command, Harvest, Page, Refusal, map_of, rows_of, whole
 
+# Pages of 200 with all their parts are heavy: the whole batch has 60 s (reference: bitrix24.md §3).
+_PAGES_AT_ONCE = 10
+
 
 @dataclass(slots=True)
 class KeysetWalk:
@@ -96,7 +99,7 @@ class OffsetWalk:
         return 1
 
     def plan(self, room: int, label: str) -> list[Command]:
-        pages = min(room, self._pages_before)
+        pages = min(room, self._pages_before, _PAGES_AT_ONCE)
         offsets = [self.offset + n * self.limit for n in range(pages)]
         return [
             Command(f"{label}_{n}", self.method, {**self.fixed, "OFFSET": offset, "LIMIT": self.limit})

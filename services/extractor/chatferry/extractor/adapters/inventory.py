@@ -37,6 +37,8 @@ _FRESH: Document = {
     "found": {},
 }
 
+_ROWS_AT_ONCE = 200
+
 
 class MongoInventory:
     """The Inventory port on the project's database."""
@@ -93,15 +95,31 @@ class MongoInventory:
             missing = {row["seq"] async for row in stale}
         await self.list_roots(family, run, epoch, [root for root in roots if root[0] in missing])
 
+    async def give_up(self, family: Family, run: str, epoch: int) -> None:
+        unseen = {"family": family.name, "kind": "root", "run": {"$ne": run}, **_not_newer(epoch)}
+        reason = "no webhook that is given now sees it"
+        with mongo_outage():
+            await self._database[INVENTORY].update_many(
+                unseen, {"$set": {"state": "unreadable", "reason": reason, "run": run, "epoch": epoch}}
+            )
+
     async def open_rows(self, family: Family, run: str, epoch: int) -> AsyncIterator[Row]:
-        query = {"family": family.name, "run": run, "kind": "root", "state": {"$nin": list(ENDED)}}
+        query: Document = {"family": family.name, "run": run, "kind": "root", "state": {"$nin": list(ENDED)}}
         # Another process may have stored records of these roots without a word in the row.
         known = {"$or": ["$known", {"$ne": ["$epoch", epoch]}]}
         with mongo_outage():
             mine = {**query, **_not_newer(epoch)}
             await self._database[INVENTORY].update_many(mine, [{"$set": {"known": known, "epoch": epoch}}])
-            async for row in self._database[INVENTORY].find({**query, "epoch": epoch}).sort("seq", 1):
+        last = 0
+        # Page by page: a cursor that is kept open for the length of a Get dies when it idles for ten minutes.
+        while rows := await self._open_page({**query, "epoch": epoch, "seq": {"$gt": last}}):
+            for row in rows:
+                last = row["seq"]
                 yield row
+
+    async def _open_page(self, query: Document) -> list[Row]:
+        with mongo_outage():
+            return [row async for row in self._database[INVENTORY].find(query).sort("seq", 1).limit(_ROWS_AT_ONCE)]
 
     async def commit(self, run: str, epoch: int, updates: Sequence[WalkUpdate]) -> None:
         if not updates:
@@ -154,15 +172,32 @@ class MongoInventory:
                 raise LeaseLostError("another extractor drives this run now")
             await self._database[PAGE_LOG].delete_many({"parent": parent, "run": run, "epoch": {"$lte": epoch}})
 
-    async def put_listing(self, entity: str, run: str, epoch: int, fields: Mapping[str, Any]) -> None:
-        """The row of a list whose rows are whole records."""
-        row: Document = {"_id": f"listing:{entity}", "kind": "listing", "run": run, "epoch": epoch, **fields}
+    async def put_listing(self, entity: Entity, run: str, epoch: int, fields: Mapping[str, Any]) -> None:
+        key = f"listing:{entity.name}"
         with mongo_outage():
+            before = await self._database[INVENTORY].find_one({"_id": key}, {"whole": 1})
+            if before is not None and before.get("whole") and not fields["whole"]:
+                return  # a test listing says nothing about the whole
+            absent = await self._unlisted(entity, fields) if fields["state"] == "closed" else 0
+            row: Document = {"_id": key, "kind": "listing", "run": run, "epoch": epoch, "absent": absent, **fields}
             try:
-                mine = {"_id": row["_id"], **_not_newer(epoch)}
-                await self._database[INVENTORY].replace_one(mine, row, upsert=True)
+                await self._database[INVENTORY].replace_one({"_id": key, **_not_newer(epoch)}, row, upsert=True)
             except DuplicateKeyError as newer:
                 raise LeaseLostError("another extractor drives this run now") from newer
+
+    async def get_listing(self, entity: Entity) -> Mapping[str, Any]:
+        with mongo_outage():
+            row: Document | None = await self._database[INVENTORY].find_one({"_id": f"listing:{entity.name}"})
+        return row or {}
+
+    async def _unlisted(self, entity: Entity, fields: Mapping[str, Any]) -> int:
+        """Records that are stored and that the list lacks now; strangers were never in it."""
+        if not fields["whole"]:
+            return 0
+        stored = await self._database[entity.name].count_documents({})
+        strangers = {"kind": "stranger", "of": entity.name, "state": "resolved"}
+        met = await self._database[INVENTORY].count_documents(strangers)
+        return int(stored - met - fields["listed"] - fields["rejected"])
 
     async def listed(self, entity: Entity, ids: Sequence[int]) -> None:
         with mongo_outage():

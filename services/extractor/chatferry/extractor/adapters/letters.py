@@ -9,6 +9,8 @@ from chatferry.common.adapters.mongo import Database, mongo_outage
 from chatferry.common.documents import DEAD_LETTERS
 from chatferry.common.streaming.records import Outgoing
 
+_LETTERS_BYTES = 4 * 1024 * 1024
+
 
 class MongoLetters:
     """The Letters port on the project's database. `project` names the topics."""
@@ -17,15 +19,21 @@ class MongoLetters:
         self._database, self._project = database, project
 
     async def uncopied_dead_letters(self, limit: int) -> list[tuple[str, Outgoing]]:
+        letters: list[tuple[str, Outgoing]] = []
+        size = 0
         with mongo_outage():
-            found = self._database[DEAD_LETTERS].find({"service": "extractor", "copied": False}).limit(limit)
-            return [(doc["_id"], self._copy(doc)) async for doc in found]
+            async for doc in self._database[DEAD_LETTERS].find({"service": "extractor", "copied": False}).limit(limit):
+                letters.append((doc["_id"], self._copy(doc)))
+                size += len(doc["raw"]["value"])
+                if size > _LETTERS_BYTES:
+                    break
+        return letters
 
-    async def copied(self, letters: Sequence[str]) -> None:
-        """The broker has the copies: the raw forms need not be kept twice."""
+    async def copied(self, letters: Sequence[str], *, keep_raw: bool) -> None:
+        unset = {} if keep_raw else {"$unset": {"raw": ""}}
         with mongo_outage():
             await self._database[DEAD_LETTERS].update_many(
-                {"_id": {"$in": list(letters)}}, {"$set": {"copied": True}, "$unset": {"raw": ""}}
+                {"_id": {"$in": list(letters)}}, {"$set": {"copied": True}, **unset}
             )
 
     def _copy(self, doc: dict[str, Any]) -> Outgoing:

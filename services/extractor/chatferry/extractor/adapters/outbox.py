@@ -14,6 +14,8 @@ from chatferry.common.errors import LeaseLostError
 from chatferry.extractor.adapters.inventory import ENDED
 from chatferry.extractor.ports import Chunk, Due
 
+# What may go out: closed walks, and those that failed where an operator took what there is.
+_WHOLE: dict[str, Any] = {"$or": [{"state": "closed"}, {"state": {"$in": list(ENDED)}, "accepted": {"$ne": None}}]}
 _CHUNK_BYTES = 8 * 1024 * 1024
 _ROOTS_AT_ONCE = 64
 _PAYLOAD = {"payload": 1, "version": 1, "seq": 1, "parent": 1, "due": 1}
@@ -35,8 +37,8 @@ class MongoOutbox:
         return await self._find(entity, query, limit)
 
     async def _still_walking(self, parent: str) -> list[int]:
-        """Roots that are being read: their oldest records are still to come, and go first."""
-        unread = {"kind": "root", "entity": parent, "state": {"$nin": list(ENDED)}}
+        """Roots that are not read to the end: their oldest records are still to come, and go first."""
+        unread = {"kind": "root", "entity": parent, "$nor": [_WHOLE]}
         with mongo_outage():
             return [row["seq"] async for row in self._database[INVENTORY].find(unread, {"seq": 1})]
 
@@ -67,7 +69,7 @@ class MongoOutbox:
         return found, len(found) == limit
 
     async def unsent(self, entity: Entity, roots: Sequence[int] | None, limit: int) -> Chunk | None:
-        query: dict[str, Any] = {"entity": entity.parent, "unsent_from": {"$gte": 0}, "state": {"$in": list(ENDED)}}
+        query: dict[str, Any] = {"entity": entity.parent, "unsent_from": {"$gte": 0}, **_WHOLE}
         if roots is not None:
             query["seq"] = {"$in": list(roots)}
         with mongo_outage():

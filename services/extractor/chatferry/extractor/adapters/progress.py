@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from chatferry.common.adapters.mongo import Database, Document, mongo_outage
-from chatferry.common.documents import ENTITY_STATES, IMPORT_ERR, PARKED, VERIFY_REPORTS, WAITING
+from chatferry.common.documents import ENTITY_STATES, IMPORT_ERR, INVENTORY, PARKED, VERIFY_REPORTS, WAITING
 from chatferry.common.entities import FAMILIES, Entity, Family
 from chatferry.common.ledger import account
 from chatferry.extractor.ports import Waiting
@@ -22,30 +22,39 @@ class MongoProgress:
 
     async def settled(self, family: Family) -> bool:
         with mongo_outage():
-            state = await self._database[ENTITY_STATES].find_one({"_id": family.name}) or {}
             for entity in with_needed(family):
                 if await self._database[entity.name].find_one(_UNSETTLED, {"_id": 1}) is not None:
                     return False
-        return not state.get("blocked")
+        return await self._blocked(family) is None
 
     async def waiting(self, family: Family) -> Waiting:
         waiting = parked = stuck = 0
         with mongo_outage():
-            state = await self._database[ENTITY_STATES].find_one({"_id": family.name}) or {}
             for entity in with_needed(family):
                 waiting += await self._database[entity.name].count_documents(_UNSETTLED)
-                parked += await self._database[PARKED].count_documents({"entity": entity.name})
+                parked += len(await self._database[PARKED].distinct("key", {"entity": entity.name}))
                 stuck += await self._stuck(entity)
-        return Waiting(waiting, parked, stuck, state.get("blocked"))
+        return Waiting(waiting, parked, stuck, await self._blocked(family))
+
+    async def _blocked(self, family: Family) -> str | None:
+        """The importer notes it at the family that it met first: strangers of a chat run are users."""
+        families = {"_id": {"$in": [*family.needs, family.name]}, "blocked": {"$ne": None}}
+        with mongo_outage():
+            state = await self._database[ENTITY_STATES].find_one(families, {"blocked": 1})
+        return None if state is None else str(state["blocked"])
 
     async def _stuck(self, entity: Entity) -> int:
+        """Records of dead parents, and of roots whose walk has failed: a later run publishes those in order."""
         if entity.parent is None:
             return 0
         dead = self._database[entity.parent].find({"status": IMPORT_ERR}, {"seq": 1})
-        parents = [doc["seq"] async for doc in dead]
+        failed = {"kind": "root", "entity": entity.parent, "state": {"$in": ["failed", "unreadable"]}, "accepted": None}
+        parents = {doc["seq"] async for doc in dead}
+        parents |= {row["seq"] async for row in self._database[INVENTORY].find(failed, {"seq": 1})}
         if not parents:
             return 0
-        return int(await self._database[PARKED].count_documents({"entity": entity.name, "parent": {"$in": parents}}))
+        held = {**_UNSETTLED, "parent": {"$in": sorted(parents)}}
+        return int(await self._database[entity.name].count_documents(held))
 
     async def counts(self, family: Family) -> dict[str, dict[str, int]]:
         with mongo_outage():

@@ -77,9 +77,15 @@ class MongoRuns:
             found: Document | None = await self._runs.find_one({"_id": run})
         return found or {}
 
-    async def entity(self, family: str, fields: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
+    async def entity(self, family: str) -> Mapping[str, Any]:
         with mongo_outage():
-            if fields:
-                await self._entities.update_one({"_id": family}, {"$set": dict(fields)}, upsert=True)
             found: Document | None = await self._entities.find_one({"_id": family})
         return found or {}
+
+    async def set_entity(self, family: str, epoch: int, fields: Mapping[str, Any]) -> None:
+        mine = {"_id": family, "$or": [{"epoch": {"$lte": epoch}}, {"epoch": None}]}
+        with mongo_outage():
+            try:
+                await self._entities.update_one(mine, {"$set": {**fields, "epoch": epoch}}, upsert=True)
+            except DuplicateKeyError:
+                raise LeaseLostError("another extractor drives this portal now") from None

@@ -61,38 +61,42 @@ class RecordListing:
     def __init__(self, family: Family, drive: Drive, records: Records, listings: Listings, most: int | None) -> None:
         self._family, self._drive = family, drive
         self._records, self._listings, self._left = records, listings, most
+        self._whole = most is None
         self._rows = Canonicalizer(family.root, family.reading.parse_root, drive.told, drive.limits.record_bytes_max)
         self._listed = self._rejected = 0
 
     async def take(self, reaped: Sequence[Reaped]) -> list[Active]:
+        """Counts only when all of it is stored: after an outage it is called again with the same."""
+        listed, rejected, left = self._listed, self._rejected, self._left
         for one in reaped:
             for page in one.harvest.pages:
                 candidates = self._rows.page(page, None)
-                if self._left is not None:
-                    candidates = candidates[: self._left]
-                    self._left -= len(candidates)
+                if left is not None:
+                    candidates = candidates[:left]
+                    left -= len(candidates)
                 saved = await self._records.save(self._family.root, candidates, one.read_seq, fresh=False)
                 named = [candidate.seq for candidate in candidates if candidate.seq]
                 await self._listings.listed(self._family.root, named)
-                self._listed += len(named)
-                self._rejected += len(candidates) - len(named)
+                listed += len(named)
+                rejected += len(candidates) - len(named)
                 self._drive.metrics.extracted.labels(self._family.root.name).inc(saved.new + saved.changed)
-            await self._put(one)
+            await self._put(one, listed, rejected)
+        self._listed, self._rejected, self._left = listed, rejected, left
         return []
 
-    async def _put(self, one: Reaped) -> None:
-        state = one.active.walk.state()
+    async def _put(self, one: Reaped, listed: int, rejected: int) -> None:
+        claimed = one.active.walk.state()["claimed"]
         fields = {
             "entity": self._family.root.name,
             "family": self._family.name,
             "state": "closed" if one.harvest.ended else "walking",
-            "claimed": state["claimed"],
-            "listed": self._listed,
-            "rejected": self._rejected,
-            "absent": 0,
-            "gap": None if state["claimed"] is None else state["claimed"] - self._listed - self._rejected,
+            "whole": self._whole,
+            "claimed": claimed,
+            "listed": listed,
+            "rejected": rejected,
+            "gap": None if claimed is None else claimed - listed - rejected,
         }
-        await self._listings.put_listing(self._family.root.name, self._drive.run, self._drive.lease.epoch, fields)
+        await self._listings.put_listing(self._family.root, self._drive.run, self._drive.lease.epoch, fields)
 
     async def failed(self, active: Active, refusal: Refusal) -> Active | None:
         raise _refused(active, self._family, refusal)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from chatferry.common.contracts.envelope import common_headers, event_source, record_headers
 from chatferry.common.entities import ENTITIES, Entity, Family
+from chatferry.common.errors import PermanentError
 from chatferry.common.streaming.records import Outgoing
 from chatferry.common.telemetry.traces import current_traceparent, span
 from chatferry.extractor.ports import Broker, Due, Letters, Outbox, Unsent
@@ -24,6 +25,8 @@ class Store:
     outbox: Outbox
     unsent: Unsent
     letters: Letters
+    dlq: Broker
+    """Takes records that are 64 KiB larger than the others'."""
 
 
 class Publisher:
@@ -31,7 +34,7 @@ class Publisher:
 
     def __init__(self, family: Family, drive: Drive, store: Store, broker: Broker, project: str) -> None:
         self._family, self._drive, self._broker, self._project = family, drive, broker, project
-        self._outbox, self._unsent, self._letters = store.outbox, store.unsent, store.letters
+        self._outbox, self._unsent, self._letters, self._dlq = store.outbox, store.unsent, store.letters, store.dlq
         self._source = event_source(project, drive.lease.portal)
         self._closed: asyncio.Queue[int | None] = asyncio.Queue(maxsize=10_000)
         self.published = 0
@@ -66,15 +69,17 @@ class Publisher:
 
     async def _publish_roots(self, roots: Sequence[int]) -> None:
         root = self._family.root
-        await outlast(self._drive, lambda: self._chunk_of_roots(root, roots))
+        while await outlast(self._drive, lambda: self._chunk_of_roots(root, roots)):
+            pass
         for child in self._family.children:
             await self._drain_new(child, roots)
             await self._drain(child, roots)
 
-    async def _chunk_of_roots(self, root: Entity, roots: Sequence[int]) -> None:
+    async def _chunk_of_roots(self, root: Entity, roots: Sequence[int]) -> int:
         due = await self._outbox.due_roots(root, roots)
         await self._send(root, due)
         await self._outbox.answered(root, due)
+        return len(due)
 
     async def sweep(self) -> None:
         """Everything that is due, whoever left it: parents first, and what Get put into the dead letters."""
@@ -136,6 +141,19 @@ class Publisher:
     async def _copy_dead_letters(self) -> int:
         letters = await self._letters.uncopied_dead_letters(_LETTERS)
         if letters:
-            await self._broker.send([copy for _, copy in letters])
-            await self._letters.copied([letter for letter, _ in letters])
+            try:
+                await self._dlq.send([copy for _, copy in letters])
+                await self._letters.copied([letter for letter, _ in letters], keep_raw=False)
+            except PermanentError:
+                await self._copy_one_by_one(letters)
         return len(letters)
+
+    async def _copy_one_by_one(self, letters: Sequence[tuple[str, Outgoing]]) -> None:
+        """One of them is larger than the topic takes: its row keeps the bytes, the others go."""
+        for letter, copy in letters:
+            try:
+                await self._dlq.send([copy])
+            except PermanentError:
+                await self._letters.copied([letter], keep_raw=True)
+            else:
+                await self._letters.copied([letter], keep_raw=False)
