@@ -9,7 +9,7 @@ from chatferry.common.adapters.mongo import Database, open_client, open_database
 from chatferry.common.service import Context, Work, run_service
 from chatferry.common.streaming.producer import RecordProducer
 from chatferry.verifier.adapters.announcer import KafkaAnnouncer
-from chatferry.verifier.adapters.findings import MongoFindings, MongoReports
+from chatferry.verifier.adapters.findings import MongoFindings, MongoReports, MongoVerdicts
 from chatferry.verifier.adapters.meter import PrometheusMeter
 from chatferry.verifier.adapters.mongo import MongoRecords, MongoSource
 from chatferry.verifier.adapters.patient import PatientTarget
@@ -60,6 +60,7 @@ def build_watch(
             readings=MongoReadings(database),
             target=target,
             findings=MongoFindings(database, report, context.clock),
+            verdicts=MongoVerdicts(database, report, context.clock),
             reports=reports,
             meter=meter,
             clock=context.clock,

@@ -11,7 +11,18 @@ from chatferry.common.entities import FAMILIES, Entity, Family
 from chatferry.verifier.domain.errors import ReadBackError
 from chatferry.verifier.domain.facts import Facts, Mismatch, Row, Run
 from chatferry.verifier.domain.sample import Sample
-from chatferry.verifier.ports import Findings, Meter, Moments, Readings, Records, Reports, Runs, Source, Target
+from chatferry.verifier.ports import (
+    Findings,
+    Meter,
+    Moments,
+    Readings,
+    Records,
+    Reports,
+    Runs,
+    Source,
+    Target,
+    Verdicts,
+)
 from chatferry.verifier.steps.chats import Roots, enter
 from chatferry.verifier.steps.compare import ROOTS, Comparer
 from chatferry.verifier.steps.pages import look_at_pages
@@ -22,7 +33,7 @@ from chatferry.verifier.steps.walks import look_at_walks
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The ports that one verification works with. `findings` belong to its report."""
+    """The ports that one verification works with. `findings` and `verdicts` belong to its report."""
 
     runs: Runs
     records: Records
@@ -30,6 +41,7 @@ class Parts:
     readings: Readings
     target: Target
     findings: Findings
+    verdicts: Verdicts
     reports: Reports
     meter: Meter
     clock: Moments
@@ -69,7 +81,7 @@ class Verification:
             sample=sample,
             sampled_entity=sampled.name,
         )
-        roots = Roots(family, comparer, self.rules.lanes, self.facts)
+        roots = Roots(family, comparer, self.parts.verdicts, self.rules.lanes, self.facts)
         await self._recall(family, sample)
         if not await self._beside_the_set(family, roots):
             return False
@@ -88,8 +100,8 @@ class Verification:
     async def _recall(self, family: Family, sample: Sample) -> None:
         """Take up the sample where an earlier process left it: keys only ever join the population."""
         for entity in family.children:
-            for verdict in (await self.parts.findings.verdicts(entity)).values():
-                for key in verdict.sample:
+            async for keys in self.parts.verdicts.samples(entity):
+                for key in keys:
                     sample.offer(key)
 
     async def _beside_the_set(self, family: Family, roots: Roots) -> bool:

@@ -55,7 +55,7 @@ class Readings(Protocol):
     """How the portal was read."""
 
     async def newest_get(self, family: Family) -> Get | None:
-        """The family's Get that ended last; None: from before this was noted."""
+        """The family's newest Get; None: from before this was noted."""
 
     def pages(self, entity: Entity, run: str, parents: Sequence[int]) -> AsyncIterator[Page]:
         """The pages that a run read under these parents, ascending by `lo`."""
@@ -75,7 +75,7 @@ class Target(Protocol):
 
 
 class Findings(Protocol):
-    """Mismatches and verdicts of one report while it is in the making. Safe to repeat."""
+    """Mismatches of one report while it is in the making. Safe to repeat."""
 
     async def begin(self, entity: Entity, parent: str | None) -> None:
         """Forget what an earlier comparison of the same records found."""
@@ -83,11 +83,18 @@ class Findings(Protocol):
     async def add(self, mismatches: Sequence[Mismatch]) -> None:
         """Keep mismatches, one document each."""
 
-    async def keep(self, verdict: Verdict) -> None:
-        """Keep what a comparison came to, in place of an earlier verdict on the same records."""
 
-    async def verdicts(self, entity: Entity, parents: Collection[str] | None = None) -> dict[str, Verdict]:
-        """Verdicts by parent key: of these parents, or of all."""
+class Verdicts(Protocol):
+    """What the comparisons of one report came to. Safe to repeat."""
+
+    async def keep(self, verdict: Verdict) -> None:
+        """Keep it in place of an earlier verdict on the same records."""
+
+    async def known(self, entity: Entity, parents: Collection[str]) -> dict[str, Verdict]:
+        """Verdicts by the key of the parent, of these parents."""
+
+    def samples(self, entity: Entity) -> AsyncIterator[Sequence[str]]:
+        """The sampled keys of each verdict that has some."""
 
 
 class Reports(Protocol):

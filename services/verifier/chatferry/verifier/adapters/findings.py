@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -27,8 +27,7 @@ class MongoFindings:
     """The Findings port, for one report."""
 
     def __init__(self, database: Database, report: str, clock: Clock) -> None:
-        self._mismatches, self._verdicts = database[MISMATCHES], database[VERIFY_VERDICTS]
-        self._report, self._clock = report, clock
+        self._mismatches, self._report, self._clock = database[MISMATCHES], report, clock
 
     async def begin(self, entity: Entity, parent: str | None) -> None:
         with mongo_outage():
@@ -41,22 +40,6 @@ class MongoFindings:
             with mongo_outage():
                 await self._mismatches.bulk_write(writes, ordered=False)
 
-    async def keep(self, verdict: Verdict) -> None:
-        document = {"report": self._report, **asdict(verdict), "at": self._clock.now()}
-        with mongo_outage():
-            await self._verdicts.replace_one({"_id": self._id(verdict.entity, verdict.key)}, document, upsert=True)
-
-    async def verdicts(self, entity: Entity, parents: Collection[str] | None = None) -> dict[str, Verdict]:
-        if parents is None:
-            query: Document = {"_id": _prefix(self._id(entity.name, ""))}
-        else:
-            query = {"_id": {"$in": [self._id(entity.name, parent) for parent in parents]}}
-        with mongo_outage():
-            return {row["key"]: _verdict(row) async for row in self._verdicts.find(query)}
-
-    def _id(self, entity: str, key: str) -> str:
-        return f"{self._report}/{entity}/{key}"
-
     def _below(self, entity: str, parent: str | None) -> str:
         """What the ids of one comparison's mismatches begin with, so that they lie side by side in the index."""
         return f"{self._report}/{entity}/{parent or ''}/"
@@ -65,6 +48,32 @@ class MongoFindings:
         document = {"report": self._report, **asdict(one), "at": now}
         name = f"{self._below(one.entity, one.parent)}{one.key}/{one.check}/{one.field}"
         return UpdateOne({"_id": name}, {"$setOnInsert": document}, upsert=True)
+
+
+class MongoVerdicts:
+    """The Verdicts port, for one report."""
+
+    def __init__(self, database: Database, report: str, clock: Clock) -> None:
+        self._verdicts, self._report, self._clock = database[VERIFY_VERDICTS], report, clock
+
+    async def keep(self, verdict: Verdict) -> None:
+        document = {"report": self._report, **asdict(verdict), "at": self._clock.now()}
+        with mongo_outage():
+            await self._verdicts.replace_one({"_id": self._id(verdict.entity, verdict.key)}, document, upsert=True)
+
+    async def known(self, entity: Entity, parents: Collection[str]) -> dict[str, Verdict]:
+        query = {"_id": {"$in": [self._id(entity.name, parent) for parent in parents]}}
+        with mongo_outage():
+            return {row["key"]: _verdict(row) async for row in self._verdicts.find(query)}
+
+    async def samples(self, entity: Entity) -> AsyncIterator[Sequence[str]]:
+        query = {"_id": _prefix(self._id(entity.name, "")), "sample.0": {"$exists": True}}
+        with mongo_outage():
+            async for row in self._verdicts.find(query, {"sample": 1}):
+                yield row["sample"]
+
+    def _id(self, entity: str, key: str) -> str:
+        return f"{self._report}/{entity}/{key}"
 
 
 class MongoReports:

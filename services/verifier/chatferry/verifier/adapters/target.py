@@ -21,6 +21,7 @@ from chatferry.verifier.ports import TargetPage
 
 _REFUSED = frozenset({401, 403, 404})
 _BUSY = 429
+_PAGE_BYTES = 4_194_304
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +50,26 @@ class HttpTarget:
 
     def __init__(self, http: httpx.AsyncClient, url: str, page_size: int, metrics: Metrics) -> None:
         self._http, self._url, self._page_size, self._metrics = http, url.rstrip("/"), page_size, metrics
+        self._item_bytes: dict[str, float] = {}
 
     async def page(self, entity: Entity, parent: str | None, after: str | None) -> TargetPage:
-        body = {"entity": entity.name, "parent": parent, "after": after, "limit": self._page_size}
-        answer = await self._call(entity, "list", {name: value for name, value in body.items() if value is not None})
+        body = {"entity": entity.name, "parent": parent, "after": after, "limit": self._limit(entity)}
+        content = await self._ask(entity, "list", {name: value for name, value in body.items() if value is not None})
+        answer = _object(content, entity, "list")
         items, following = _items(entity, answer), answer.get("next")
         if following is not None and (not isinstance(following, str) or following == after):
             raise ReadBackError(f"the target's list of {entity.name} has a `next` that leads nowhere")
+        self._weigh(entity.name, len(items), len(content))
         return TargetPage(items, following)
+
+    def _limit(self, entity: Entity) -> int:
+        """Fewer records after a page of large ones, and twice as many from page to page when they are small again."""
+        fit = _PAGE_BYTES / max(self._item_bytes.get(entity.name, 0), 1)
+        return max(1, min(self._page_size, int(fit)))
+
+    def _weigh(self, entity: str, records: int, size: int) -> None:
+        if records:
+            self._item_bytes[entity] = max(size / records, self._item_bytes.get(entity, 0) / 2)
 
     async def get(self, entity: Entity, keys: Sequence[str]) -> dict[str, TargetItem]:
         found: dict[str, TargetItem] = {}
@@ -74,6 +87,9 @@ class HttpTarget:
         return count
 
     async def _call(self, entity: Entity, method: str, body: dict[str, Any]) -> dict[str, Any]:
+        return _object(await self._ask(entity, method, body), entity, method)
+
+    async def _ask(self, entity: Entity, method: str, body: dict[str, Any]) -> bytes:
         url = f"{self._url}/import.{entity.family}.{method}"
         headers = {"content-type": "application/json", "accept": "application/json"}
         with self._metrics.timed("target", method):
@@ -82,13 +98,17 @@ class HttpTarget:
             except httpx.TransportError as away:
                 raise OutageError("target", _sentence(away)) from None
         _check_status(response, entity, method)
-        try:
-            answer = orjson.loads(response.content)
-        except orjson.JSONDecodeError:
-            raise ReadBackError(f"the target's answer to {method} of {entity.name} is not JSON") from None
-        if not isinstance(answer, dict):
-            raise ReadBackError(f"the target's answer to {method} of {entity.name} is not an object")
-        return answer
+        return response.content
+
+
+def _object(content: bytes, entity: Entity, method: str) -> dict[str, Any]:
+    try:
+        answer = orjson.loads(content)
+    except orjson.JSONDecodeError:
+        raise ReadBackError(f"the target's answer to {method} of {entity.name} is not JSON") from None
+    if not isinstance(answer, dict):
+        raise ReadBackError(f"the target's answer to {method} of {entity.name} is not an object")
+    return answer
 
 
 def _check_status(response: httpx.Response, entity: Entity, method: str) -> None:

@@ -58,7 +58,7 @@ class Acceptance:
 
 @dataclass(frozen=True, slots=True)
 class Get:
-    """A Get that has ended. `whole`: without a test limit."""
+    """The newest Get of a family. `whole`: it has ended, and had no test limit."""
 
     run: str
     whole: bool

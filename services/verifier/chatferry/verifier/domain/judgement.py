@@ -21,7 +21,7 @@ def _of_the_source(run: Run, facts: Facts) -> Iterator[str]:
     if run.test_limit is not None:
         yield f"test limit: this run read at most {run.test_limit} of each kind, so it proves nothing about the rest"
     elif facts.partial:
-        yield f"only a part was read (test limit) of {' and '.join(facts.partial)}: migrate without a limit"
+        yield f"only a part was read (test limit, or a Get that did not end) of {' and '.join(facts.partial)}"
     if facts.open_walks:
         yield f"{_are(facts.open_walks, 'walk', 'of the portal')} not closed: a part of it was not read to the end"
     if facts.open_gaps:

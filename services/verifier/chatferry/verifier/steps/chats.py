@@ -11,7 +11,7 @@ from chatferry.common.entities import Entity, Family
 from chatferry.verifier.domain.comparison import Fingerprint
 from chatferry.verifier.domain.errors import ReadBackError
 from chatferry.verifier.domain.facts import ChatLine, Facts, Mismatch, Row, Stored, Verdict
-from chatferry.verifier.ports import Findings, Records, Target
+from chatferry.verifier.ports import Findings, Records, Target, Verdicts
 from chatferry.verifier.steps.ahead import in_parallel
 from chatferry.verifier.steps.compare import Comparer, Parent
 
@@ -27,6 +27,7 @@ class Roots:
 
     family: Family
     comparer: Comparer
+    verdicts: Verdicts
     lanes: int
     facts: Facts
     listed: dict[str, int] = field(default_factory=dict)
@@ -54,7 +55,7 @@ class Roots:
         """Compare what is not compared yet, count everything, and enter it into the facts."""
         for entity in self.family.children:
             stored = await self.comparer.records.stored(entity, [row.seq for row in rows])
-            known = await self.findings.verdicts(entity, [row.key for row in rows])
+            known = await self.verdicts.known(entity, [row.key for row in rows])
             jobs = [
                 partial(self._finish, entity, row, stored.get(row.seq, _NOTHING), known.get(row.key)) for row in rows
             ]
@@ -67,7 +68,7 @@ class Roots:
 
     @property
     def findings(self) -> Findings:
-        """Where mismatches and verdicts go."""
+        """Where mismatches go."""
         return self.comparer.findings
 
     @property
@@ -81,13 +82,13 @@ class Roots:
         return self.comparer.records
 
     async def _compare(self, entity: Entity, row: Row) -> None:
-        await self.findings.keep(await self.comparer.compare(entity, Parent(row.key, row.seq)))
+        await self.verdicts.keep(await self.comparer.compare(entity, Parent(row.key, row.seq)))
 
     async def _finish(self, entity: Entity, row: Row, stored: Stored, known: Verdict | None) -> None:
         verdict = known
         if verdict is None or not verdict.clean or verdict.fingerprint != stored.fingerprint:
             verdict = await self.comparer.compare(entity, Parent(row.key, row.seq))
-            await self.findings.keep(verdict)
+            await self.verdicts.keep(verdict)
         enter(verdict, self.facts)
         self.listed[entity.name] = self.listed.get(entity.name, 0) + verdict.tally.target
         self._line(row, stored, verdict, await self._count(entity, row, stored))
