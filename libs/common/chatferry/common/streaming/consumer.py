@@ -8,10 +8,9 @@ revocation waits for the work in hand, with a deadline; idle work runs between p
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
@@ -23,46 +22,16 @@ from faststream.kafka.message import KafkaAckableMessage
 from chatferry.common.clock import Clock
 from chatferry.common.errors import OutageError
 from chatferry.common.health import Health
+from chatferry.common.streaming.polling import Polling
 from chatferry.common.streaming.progress import Progress
 from chatferry.common.streaming.records import Partition, RawRecord
+from chatferry.common.streaming.worker import ConsumerSettings, RecordWorker
 from chatferry.common.telemetry.logs import get_logger
 
+__all__ = ["ConsumerSettings", "RecordConsumer", "RecordWorker", "open_broker"]
 log = get_logger(__name__)
 _FIRST_PROBE_S, _LONGEST_PROBE_S = 0.5, 5.0
-
-
-class RecordWorker(Protocol):
-    """What a service does with records. Its methods never run beside each other."""
-
-    async def rebalanced(self, owned: Mapping[Partition, int]) -> None:
-        """These partitions are owned now, each with the offset it goes on from. What was held for others is dropped."""
-
-    async def deliver(self, records: Sequence[RawRecord], progress: Progress) -> None:
-        """Finish the records, telling `progress`. OutageError: what is unfinished is delivered again, later."""
-
-    async def idle(self) -> None:
-        """Called several times a second: do what waits for time rather than for records."""
-
-    async def probe(self, away: OutageError) -> None:
-        """Ask the part that was away for something small. OutageError while it still is."""
-
-
-@dataclass(frozen=True, slots=True)
-class ConsumerSettings:
-    """`max_records`: most records handed over at once. `drain_s`: longest wait for work in hand at a revocation.
-
-    `max_poll_interval_ms`: longest `deliver`; a process that hangs for longer loses its partitions.
-    """
-
-    group: str
-    topics: tuple[str, ...]
-    max_records: int = 2_000
-    poll_ms: int = 50
-    idle_s: float = 0.2
-    drain_s: float = 10.0
-    max_poll_interval_ms: int = 900_000
-    session_timeout_ms: int = 10_000
-    max_partition_bytes: int = 2 * 1024 * 1024
+_ASK_KAFKA_EVERY_S, _KAFKA_ANSWERS_S = 10.0, 5.0
 
 
 def open_broker(bootstrap: str, *, client_id: str) -> KafkaBroker:
@@ -94,7 +63,12 @@ class RecordConsumer:
         self._owned: set[Partition] = set()
         self._told = True
         self._held: frozenset[str] = frozenset()
-        self._away: OutageError | None = None
+        self._away: dict[str, OutageError] = {}
+        self._running = False
+        self._kafka_asked = clock.monotonic()
+        self._polling = Polling(
+            clock, most_bytes=settings.max_bytes, longest_work_s=settings.max_poll_interval_ms / 1_000
+        )
         self._uncommitted: dict[Partition, int] = {}
         self._failure: BaseException | None = None
         self._idle_task: asyncio.Task[None] | None = None
@@ -133,6 +107,8 @@ class RecordConsumer:
         """
         try:
             await self._broker.start()
+            self._polling.take_over(self._consumer)
+            self._running = True
             self._idle_task = asyncio.create_task(self._idle_loop(), name=f"idle {self._settings.group}")
             await _first_of(stopping, self._failed)
         except KafkaError as failure:
@@ -143,13 +119,19 @@ class RecordConsumer:
             raise self._failure
 
     async def _stop(self) -> None:
-        self._stopping = True
+        self._stopping, self._running = True, False
         if self._idle_task is not None:
             self._idle_task.cancel()
             await asyncio.gather(self._idle_task, return_exceptions=True)
         async with self._working:
             await self._commit({})
         await self._broker.stop()
+
+    @asynccontextmanager
+    async def _at_work(self) -> AsyncIterator[None]:
+        async with self._working:
+            with self._polling.at_work():
+                yield
 
     @property
     def _consumer(self) -> AIOKafkaConsumer | None:
@@ -159,13 +141,13 @@ class RecordConsumer:
         return KafkaAckableMessage(raw_message=tuple(records), body=b"", consumer=self._consumer)
 
     async def _on_batch(self, records: Any) -> None:
-        async with self._working:
+        async with self._at_work():
             mine = [record for record in records if (record.topic, record.partition) in self._owned]
             if not mine or self._stopping or self._failure is not None:
                 return
             progress = Progress(mine)
             try:
-                if self._away is None:
+                if not self._away:
                     await self._tell_owned()
                     await self._worker.deliver(mine, progress)
             except OutageError as away:
@@ -181,16 +163,15 @@ class RecordConsumer:
         wait = self._settings.idle_s
         while True:
             await self._clock.sleep(wait)
-            async with self._working:
+            async with self._at_work():
                 wait = await self._idle_step(wait)
 
     async def _idle_step(self, waited: float) -> float:
         try:
-            if self._away is not None:
-                await self._worker.probe(self._away)
-                self._came_back(self._away)
+            await self._probe_all()
             await self._tell_owned()
             await self._commit({})
+            await self._ask_kafka()
             await self._worker.idle()
         except OutageError as away:
             self._went_away(away)
@@ -202,20 +183,49 @@ class RecordConsumer:
             raise
         return self._settings.idle_s
 
+    async def _probe_all(self) -> None:
+        """Raises the outage of a part that is still away, after every part that was away has been asked."""
+        still: OutageError | None = None
+        for away in list(self._away.values()):
+            try:
+                if away.part == "kafka":
+                    await self._ask_kafka(at_once=True)
+                await self._worker.probe(away)
+            except OutageError as again:
+                self._went_away(again)
+                still = again
+            else:
+                self._came_back(away)
+        if still is not None:
+            raise still
+
+    async def _ask_kafka(self, *, at_once: bool = False) -> None:
+        """Now and then: polls of a broker that is away answer nothing and raise nothing."""
+        now = self._clock.monotonic()
+        due = at_once or now - self._kafka_asked >= _ASK_KAFKA_EVERY_S
+        if not due or not self._owned or self._consumer is None:
+            return
+        self._kafka_asked = now
+        try:
+            async with asyncio.timeout(_KAFKA_ANSWERS_S):
+                await self._consumer.end_offsets([TopicPartition(*min(self._owned))])
+        except (KafkaError, TimeoutError) as failure:
+            raise OutageError("kafka", "Kafka does not answer; work goes on when it does") from failure
+
     def _fail(self, failure: BaseException) -> None:
         self._failure = failure
         self._failed.set()
 
     def _went_away(self, away: OutageError) -> None:
-        if self._away is None:
+        if away.part not in self._away:
             log.warning("outage", part=away.part)
-        self._away = away
+        self._away[away.part] = away
         self._health.outage(away.part, away.sentence)
         self._apply_pauses()
 
     def _came_back(self, away: OutageError) -> None:
         log.info("outage.over", part=away.part)
-        self._away = None
+        del self._away[away.part]
         self._health.outage(away.part, None)
         self._apply_pauses()
 
@@ -225,7 +235,7 @@ class RecordConsumer:
             return
         for partition in self._owned:
             with suppress(IllegalStateError):
-                if self._away is not None or partition.topic in self._held:
+                if self._away or partition.topic in self._held:
                     consumer.pause(TopicPartition(*partition))
                 else:
                     consumer.resume(TopicPartition(*partition))
@@ -252,6 +262,7 @@ class RecordConsumer:
 
     async def revoked(self, partitions: Iterable[Partition]) -> None:
         """Finish what is in hand within the deadline, then let go."""
+        self._polling.assigned(now=False)
         try:
             async with asyncio.timeout(self._settings.drain_s), self._working:
                 await self._commit({})
@@ -261,6 +272,7 @@ class RecordConsumer:
 
     def assigned(self, partitions: Iterable[Partition]) -> None:
         """Own these partitions from now on; the worker is told before their first record."""
+        self._polling.assigned(now=True)
         self._owned = set(partitions)
         self._told = False
         self._generation += 1
@@ -283,9 +295,14 @@ class RecordConsumer:
     def _dead(self) -> str | None:
         if self._failure is not None:
             return f"the consume loop of {self._settings.group} ended with {type(self._failure).__name__}"
+        if not self._running:
+            return None
         if self._idle_task is not None and self._idle_task.done():
             return f"the idle work of {self._settings.group} has ended"
-        return None
+        # FastStream starts its loop again after an exception, in a new task behind the old one.
+        if all(task.done() for task in self._subscriber.tasks):
+            return f"the consume loop of {self._settings.group} has ended"
+        return None if "kafka" in self._away else self._polling.wrong()
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]

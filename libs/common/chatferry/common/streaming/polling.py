@@ -1,0 +1,86 @@
+"""What a consume loop asks of Kafka: bounded in bytes, and watched, so that a loop which reads no more is seen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from aiokafka.errors import ConsumerStoppedError, KafkaError
+
+from chatferry.common.clock import Clock
+from chatferry.common.streaming.records import Partition, RawRecord
+
+# One poll is taken in slices: none of them knows how large its records are before it has them.
+_SLICE = 50
+_SILENT_S, _UNASSIGNED_S = 30.0, 120.0
+
+
+class Polling:
+    """Of one consumer, whose `getmany` it takes over. `longest_work_s`: after that, work in hand counts as hung."""
+
+    def __init__(self, clock: Clock, *, most_bytes: int, longest_work_s: float) -> None:
+        self._clock, self._most_bytes, self._longest_work_s = clock, most_bytes, longest_work_s
+        self._polled = self._unassigned_since = clock.monotonic()
+        self._busy_since: float | None = None
+        self._assigned = False
+
+    def take_over(self, consumer: Any) -> None:
+        """From now on a poll of this AIOKafkaConsumer ends once it holds enough bytes, and is noticed."""
+        self._polled = self._unassigned_since = self._clock.monotonic()
+        getmany = consumer.getmany
+
+        async def bounded(*, timeout_ms: int, max_records: int) -> dict[Partition, list[RawRecord]]:
+            polled: dict[Partition, list[RawRecord]] = await getmany(
+                timeout_ms=timeout_ms, max_records=min(_SLICE, max_records)
+            )
+            count, size = _measure(polled)
+            full = count == min(_SLICE, max_records)
+            while full and count < max_records and size < self._most_bytes:
+                room = min(_SLICE, max_records - count)
+                try:
+                    more = await getmany(timeout_ms=0, max_records=room)
+                except (KafkaError, ConsumerStoppedError):
+                    # What is in hand has been passed already; the next poll meets the error again.
+                    break
+                for partition, records in more.items():
+                    polled.setdefault(partition, []).extend(records)
+                added, added_size = _measure(more)
+                count, size, full = count + added, size + added_size, added == room
+            self._polled = self._clock.monotonic()
+            return polled
+
+        consumer.getmany = bounded
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Nothing is polled while work is in hand: that time is no silence."""
+        begun = self._busy_since = self._clock.monotonic()
+        try:
+            yield
+        finally:
+            self._busy_since = None
+            self._polled += self._clock.monotonic() - begun
+
+    def assigned(self, *, now: bool) -> None:
+        """Partitions were given (none of them is an answer too), or taken away to be shared anew."""
+        self._assigned = now
+        self._unassigned_since = self._clock.monotonic()
+
+    def wrong(self) -> str | None:
+        """What keeps the loop from reading, though Kafka is there; None when nothing does."""
+        now = self._clock.monotonic()
+        if self._busy_since is not None:
+            hung = now - self._busy_since > self._longest_work_s
+            return f"one piece of work takes longer than {self._longest_work_s:g} s" if hung else None
+        if now - self._polled > _SILENT_S:
+            return f"nothing was read from Kafka for more than {_SILENT_S:g} s"
+        if not self._assigned and now - self._unassigned_since > _UNASSIGNED_S:
+            return f"the group has given no partitions for more than {_UNASSIGNED_S:g} s"
+        return None
+
+
+def _measure(polled: dict[Partition, list[RawRecord]]) -> tuple[int, int]:
+    """Records and bytes of their bodies."""
+    size = sum(len(record.value) for records in polled.values() for record in records if record.value is not None)
+    return sum(map(len, polled.values())), size
