@@ -145,7 +145,9 @@ def accept_command(
 
     note = _with_store(work)
     what = f"a gap of {note['gap']}, {note['state']}" if note["gap"] else str(note["state"])
-    _console().print(f"{key} ({what}) is accepted by {note['by']}; now: `chatferry verify`", markup=False)
+    _console().print(
+        f"{key} ({what}) is accepted by {note['by']}; now: `chatferry verify`", markup=False, soft_wrap=True
+    )
 
 
 @app.command()

@@ -70,7 +70,7 @@ async def run_demo(folder: Folder, options: DemoOptions, console: Console) -> bo
     began = time.monotonic()
 
     def announce(line: str) -> None:
-        console.print(f"[dim]{time.monotonic() - began:5.1f} s  {line}[/]", highlight=False)
+        console.print(f"[dim]{time.monotonic() - began:5.1f} s  {line}[/]", highlight=False, soft_wrap=True)
 
     lock = folder.take("a demo")
     addresses, stack_root = fresh_stack(folder, announce)
@@ -85,10 +85,12 @@ async def run_demo(folder: Folder, options: DemoOptions, console: Console) -> bo
         _end(folder, stack_root)
         raise
     if options.keep:
-        console.print("everything stays up: `chatferry status`, `chatferry migrate chats`, `chatferry down`")
+        console.print(
+            "everything stays up: `chatferry status`, `chatferry migrate chats`, `chatferry down`", soft_wrap=True
+        )
     else:
         _end(folder, stack_root)
-    console.print(f"{time.monotonic() - began:.1f} s in all", highlight=False)
+    console.print(f"{time.monotonic() - began:.1f} s in all", highlight=False, soft_wrap=True)
     return verified
 
 

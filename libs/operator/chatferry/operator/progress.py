@@ -112,7 +112,7 @@ class Follower:
             for one in counts
         ]
         phase = run.get("phase") or run.get("state")
-        self._console.print(f"{run.get('_id')} {phase}: " + "; ".join(parts), highlight=False)
+        self._console.print(f"{run.get('_id')} {phase}: " + "; ".join(parts), highlight=False, soft_wrap=True)
 
 
 def _done(run: dict[str, Any], count: Count) -> int:

@@ -30,12 +30,13 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back for one command: a result, or a refusal."""
+    """What came back for one command: a result, or a refusal. `size`: its share of the response, in bytes."""
 
     result: Any = None
     refusal: Refusal | None = None
     total: int | None = None
     next: int | None = None
+    size: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import httpx
@@ -115,7 +115,8 @@ class PortalClient:
                 if refusal.transient and refusal.later_s is None:
                     continue
                 return [Answer(refusal=refusal)] * len(commands)
-            return await self._split(webhook, commands, map_of(body.get("result")))
+            answers = await self._split(webhook, commands, map_of(body.get("result")))
+            return [replace(answer, size=body.size // len(commands)) for answer in answers]
         if not await self._alive(webhook):
             raise self._away()
         if len(commands) == 1:
@@ -154,7 +155,7 @@ class PortalClient:
                 left = float(reset) - self._clock.now().timestamp() if isinstance(reset, int | float) else _BLOCK_STEP_S
                 await self._bucket.block(webhook, method, min(max(left, 1.0), 600.0))
 
-    async def _post(self, webhook: int, method: str, params: Mapping[str, Any]) -> Mapping[str, Any]:
+    async def _post(self, webhook: int, method: str, params: Mapping[str, Any]) -> _Body:
         while True:
             await self._bucket.take()
             body = await self._request(webhook, method, params)
@@ -163,7 +164,7 @@ class PortalClient:
             self._metrics.portal_requests.labels("limited").inc()
             await self._bucket.fill()
 
-    async def _request(self, webhook: int, method: str, params: Mapping[str, Any]) -> Mapping[str, Any]:
+    async def _request(self, webhook: int, method: str, params: Mapping[str, Any]) -> _Body:
         url = f"{self.webhooks[webhook].base}/{method}"
         try:
             with self._metrics.timed("portal", "batch" if method == "batch" else "single"):
@@ -214,7 +215,15 @@ class PortalClient:
         return OutageError("portal", f"the portal {self.host} does not answer; reading goes on when it does")
 
 
-def _json(content: bytes) -> Mapping[str, Any]:
+class _Body(dict[str, Any]):
+    """An answer's JSON object. `size`: its length in bytes."""
+
+    def __init__(self, content: Mapping[str, Any], size: int) -> None:
+        super().__init__(content)
+        self.size = size
+
+
+def _json(content: bytes) -> _Body:
     try:
         body = orjson.loads(content)
     except orjson.JSONDecodeError:
@@ -225,7 +234,7 @@ def _json(content: bytes) -> Mapping[str, Any]:
             raise _NoAnswer from None
     if not isinstance(body, Mapping):
         raise _NoAnswer
-    return body
+    return _Body(body, len(content))
 
 
 def _count(value: Any) -> int | None:

@@ -38,6 +38,8 @@ class Reaped:
     duration_ms: int
 
 
+# A batch's answer is held whole, several at a time, and parsed it is some times as large.
+_ANSWER_BYTES, _FEWEST, _FORGET = 6 * 1024 * 1024, 4, 0.8
 Plans = list[tuple[Active, list[Command]]]
 
 
@@ -66,6 +68,8 @@ class Reader:
     _flying: int = 0
     _labels: int = 0
     _exhausted: bool = False
+    _bytes: float = 0.0
+    """What one command brought lately, in bytes: the largest average, slowly forgotten."""
     _changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     async def read(self, walks: AsyncIterator[Active]) -> None:
@@ -120,7 +124,12 @@ class Reader:
     def _full(self) -> bool:
         webhook = self._ready[0].webhook
         wanted = sum(active.walk.needs() for active in self._ready if active.webhook == webhook)
-        return wanted >= self.drive.limits.batch_commands
+        return wanted >= self._room
+
+    @property
+    def _room(self) -> int:
+        """Commands for a batch: as many as are allowed, fewer when the last answers were large."""
+        return max(_FEWEST, min(self.drive.limits.batch_commands, int(_ANSWER_BYTES / max(self._bytes, 1.0))))
 
     @property
     def _feeding(self) -> bool:
@@ -141,7 +150,7 @@ class Reader:
         self._later = [active for active in self._later if active.not_before > now]
 
     def _pick(self) -> list[Active]:
-        webhook, room = self._ready[0].webhook, self.drive.limits.batch_commands
+        webhook, room = self._ready[0].webhook, self._room
         chosen: list[Active] = []
         kept: deque[Active] = deque()
         while self._ready:
@@ -156,7 +165,7 @@ class Reader:
         return chosen
 
     def _plan(self, chosen: Sequence[Active]) -> Plans:
-        spare = self.drive.limits.batch_commands - sum(active.walk.needs() for active in chosen)
+        spare = max(0, self._room - sum(active.walk.needs() for active in chosen))
         plans: Plans = []
         for left, active in zip(range(len(chosen), 0, -1), chosen, strict=True):
             self._labels += 1
@@ -181,6 +190,7 @@ class Reader:
         answers = await self.portal.batch(webhook, commands)
         duration_ms = int((perf_counter() - started) * 1000)
         self.batches, self.sent = self.batches + 1, self.sent + len(commands)
+        self._bytes = max(sum(answer.size for answer in answers) / len(answers), self._bytes * _FORGET)
         reaped, position = [], 0
         for active, planned in plans:
             part = answers[position : position + len(planned)]
