@@ -44,7 +44,7 @@ blocked | completed | verified | incomplete | failed | stopped), phase, prefligh
 (which one read the messages), requested_at, finished_at, reason, epoch, verified.
 
 `entities`: _id = family; set_open (the importer may deliver), run, verified_run, imported_run (completed, not a test),
-blocked (a sentence, from the importer).
+get {run, whole} (the newest Get; whole: it has ended, and had no test limit), blocked (a sentence, from the importer).
 
 `dead_letters`: _id = topic/partition/offset, or key@version from the extractor; entity, key, version, parent, topic,
 partition, offset, error_class, code, message, attempts, state (dead | replaying | replayed | superseded | discarded),
