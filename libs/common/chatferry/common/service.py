@@ -23,7 +23,7 @@ from chatferry.common.clock import Clock, SystemClock
 from chatferry.common.errors import ConfigurationError, FatalError, OutageError
 from chatferry.common.health import Health
 from chatferry.common.settings import BaseServiceSettings, S, load_settings
-from chatferry.common.telemetry.logs import configure_logs, get_logger
+from chatferry.common.telemetry.logs import configure_logs, forget_values_of, get_logger
 from chatferry.common.telemetry.metrics import Metrics
 from chatferry.common.telemetry.traces import configure_traces
 
@@ -94,6 +94,7 @@ async def _serve(
     routes: Callable[[Context], list[BaseRoute]] | None,
     failed: list[Failure],
 ) -> None:
+    forget_values_of(asyncio.get_running_loop())
     context = Context()
     listening = _listen(settings.http_host, settings.http_port)
 

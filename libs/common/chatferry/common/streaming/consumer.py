@@ -31,7 +31,6 @@ from chatferry.common.telemetry.logs import get_logger
 __all__ = ["ConsumerSettings", "RecordConsumer", "RecordWorker", "open_broker"]
 log = get_logger(__name__)
 _FIRST_PROBE_S, _LONGEST_PROBE_S = 0.5, 5.0
-_ASK_KAFKA_EVERY_S, _KAFKA_ANSWERS_S = 10.0, 5.0
 
 
 def open_broker(bootstrap: str, *, client_id: str) -> KafkaBroker:
@@ -65,7 +64,6 @@ class RecordConsumer:
         self._held: frozenset[str] = frozenset()
         self._away: dict[str, OutageError] = {}
         self._running = False
-        self._kafka_asked = clock.monotonic()
         self._polling = Polling(
             clock, most_bytes=settings.max_bytes, longest_work_s=settings.max_poll_interval_ms / 1_000
         )
@@ -171,7 +169,7 @@ class RecordConsumer:
             await self._probe_all()
             await self._tell_owned()
             await self._commit({})
-            await self._ask_kafka()
+            await self._polling.ask(self._owned)
             await self._worker.idle()
         except OutageError as away:
             self._went_away(away)
@@ -189,7 +187,7 @@ class RecordConsumer:
         for away in list(self._away.values()):
             try:
                 if away.part == "kafka":
-                    await self._ask_kafka(at_once=True)
+                    await self._polling.ask(self._owned, at_once=True)
                 await self._worker.probe(away)
             except OutageError as again:
                 self._went_away(again)
@@ -198,19 +196,6 @@ class RecordConsumer:
                 self._came_back(away)
         if still is not None:
             raise still
-
-    async def _ask_kafka(self, *, at_once: bool = False) -> None:
-        """Now and then: polls of a broker that is away answer nothing and raise nothing."""
-        now = self._clock.monotonic()
-        due = at_once or now - self._kafka_asked >= _ASK_KAFKA_EVERY_S
-        if not due or not self._owned or self._consumer is None:
-            return
-        self._kafka_asked = now
-        try:
-            async with asyncio.timeout(_KAFKA_ANSWERS_S):
-                await self._consumer.end_offsets([TopicPartition(*min(self._owned))])
-        except (KafkaError, TimeoutError) as failure:
-            raise OutageError("kafka", "Kafka does not answer; work goes on when it does") from failure
 
     def _fail(self, failure: BaseException) -> None:
         self._failure = failure

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from aiokafka import TopicPartition
 from aiokafka.errors import ConsumerStoppedError, KafkaError
 
 from chatferry.common.clock import Clock
+from chatferry.common.errors import OutageError
 from chatferry.common.streaming.records import Partition, RawRecord
 
 # One poll is taken in slices: none of them knows how large its records are before it has them.
 _SLICE = 50
 _SILENT_S, _UNASSIGNED_S = 30.0, 120.0
+_ASK_EVERY_S, _ANSWER_S = 10.0, 5.0
 
 
 class Polling:
@@ -24,10 +28,13 @@ class Polling:
         self._polled = self._unassigned_since = clock.monotonic()
         self._busy_since: float | None = None
         self._assigned = False
+        self._consumer: Any = None
+        self._asked = 0.0
 
     def take_over(self, consumer: Any) -> None:
         """From now on a poll of this AIOKafkaConsumer ends once it holds enough bytes, and is noticed."""
-        self._polled = self._unassigned_since = self._clock.monotonic()
+        self._polled = self._unassigned_since = self._asked = self._clock.monotonic()
+        self._consumer = consumer
         getmany = consumer.getmany
 
         async def bounded(*, timeout_ms: int, max_records: int) -> dict[Partition, list[RawRecord]]:
@@ -66,6 +73,21 @@ class Polling:
         """Partitions were given (none of them is an answer too), or taken away to be shared anew."""
         self._assigned = now
         self._unassigned_since = self._clock.monotonic()
+
+    async def ask(self, owned: Collection[Partition], *, at_once: bool = False) -> None:
+        """Now and then, or `at_once`: is Kafka there? A poll of a broker that is away answers nothing, raises nothing.
+
+        Raises OutageError.
+        """
+        now = self._clock.monotonic()
+        if not owned or not (at_once or now - self._asked >= _ASK_EVERY_S):
+            return
+        self._asked = now
+        try:
+            async with asyncio.timeout(_ANSWER_S):
+                await self._consumer.end_offsets([TopicPartition(*min(owned))])
+        except (KafkaError, TimeoutError) as failure:
+            raise OutageError("kafka", "Kafka does not answer; work goes on when it does") from failure
 
     def wrong(self) -> str | None:
         """What keeps the loop from reading, though Kafka is there; None when nothing does."""

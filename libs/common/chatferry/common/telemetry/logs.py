@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sys
 from collections.abc import MutableMapping
@@ -45,6 +46,18 @@ def configure_logs(service: str, level: str) -> None:
     for name in _LEAKY:
         logging.getLogger(name).setLevel(logging.WARNING)
     structlog.contextvars.bind_contextvars(service=service)
+
+
+def forget_values_of(loop: asyncio.AbstractEventLoop) -> None:
+    """asyncio reports an error that nobody awaited with its whole text: log its type and place instead."""
+    log = get_logger(__name__)
+
+    def report(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        # Neither "message" nor a task's repr is free of the exception's text.
+        log.error("loop.error", exc_info=error if isinstance(error, BaseException) else None)
+
+    loop.set_exception_handler(report)
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:
