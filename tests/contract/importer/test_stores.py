@@ -10,9 +10,10 @@ from tests.unit.importer.machine import Machine, message
 from chatferry.common.entities import ENTITIES
 from chatferry.common.streaming.records import Partition
 from chatferry.importer.domain import ImportRecord, Line, Standing, place_of, read_record
-from chatferry.importer.ports import Dead, Done
+from chatferry.importer.ports import Dead, Done, Room
 
 MESSAGES = ENTITIES["chat_messages"]
+ROOM = Room(10, 1_000_000)
 MOMENT = datetime(2026, 1, 2, tzinfo=UTC)
 
 
@@ -82,12 +83,16 @@ async def test_parked_rows_come_back_byte_for_byte_line_by_line_in_offset_order(
     await stores.parked.park([(record, "behind", None) for record in (one[2], one[0], one[1])])
     await stores.parked.park([(one[0], "retry", MOMENT)])
     partition = Partition("p.chat_messages", 0)
-    rows, complete = await stores.parked.rows(partition, [2], 10)
+    rows, complete = await stores.parked.rows(partition, [2], ROOM)
     assert complete
     assert [row.raw for row in rows] == [record.raw for record in one]
     assert rows[0].not_before == 0
-    rows, complete = await stores.parked.rows(partition, [2], 2)
+    rows, complete = await stores.parked.rows(partition, [2], Room(2, 10_000))
     assert ([row.raw.offset for row in rows], complete) == ([0, 1], False)
+    size = len(one[0].body)
+    for size_bytes, offsets in ((2 * size, [0, 1]), (size, [0]), (1, [0])):
+        rows, complete = await stores.parked.rows(partition, [2], Room(10, size_bytes))
+        assert ([row.raw.offset for row in rows], complete) == (offsets, False)
     [line] = [stored for stored in await stores.parked.lines([partition]) if stored.line.parent == 2]
     assert (line.line, line.not_before, line.last) == (Line("p.chat_messages", 0, 2), 0.0, 2)
     await stores.parked.postpone({place_of(one[0].raw): MOMENT})
@@ -95,7 +100,7 @@ async def test_parked_rows_come_back_byte_for_byte_line_by_line_in_offset_order(
     assert (line.not_before, line.last) == (MOMENT.timestamp(), 2)
     assert await stores.parked.known([place_of(one[1].raw), "x/0/1"]) == {place_of(one[1].raw)}
     await stores.parked.drop([place_of(record.raw) for record in one])
-    assert await stores.parked.rows(partition, [2], 10) == ([], True)
+    assert await stores.parked.rows(partition, [2], ROOM) == ([], True)
 
 
 async def test_a_dead_letter_is_opened_once_and_uncopied_until_it_is_copied(stores: Stores) -> None:
@@ -103,14 +108,16 @@ async def test_a_dead_letter_is_opened_once_and_uncopied_until_it_is_copied(stor
     partition = Partition("p.chat_messages", 0)
     await stores.dead.open([_dead(one)])
     await stores.dead.open([_dead(one), _dead(two)])
-    left = await stores.dead.uncopied([partition], 10)
+    left = await stores.dead.uncopied([partition], ROOM)
     assert [(dead.raw, dead.record, dead.code, dead.attempts) for dead in left] == [
         (one.raw, one, "target.NO", 1),
         (two.raw, two, "target.NO", 1),
     ]
+    [first] = await stores.dead.uncopied([partition], Room(10, 1))
+    assert first.raw == one.raw
     await stores.dead.copied([place_of(one.raw)])
     await stores.dead.copied([place_of(two.raw)], keep_raw=True)
-    assert await stores.dead.uncopied([partition], 10) == []
+    assert await stores.dead.uncopied([partition], ROOM) == []
     assert await stores.dead.last_offsets({partition: 0}) == {partition: 1}
     assert await stores.dead.last_offsets({partition: 2}) == {}
     assert await stores.dead.known([place_of(one.raw), "x/0/1"]) == {place_of(one.raw)}

@@ -13,7 +13,7 @@ from chatferry.common.entities import Entity
 from chatferry.common.errors import OutageError
 from chatferry.common.streaming.records import Partition, StoredRecord
 from chatferry.importer.domain import EXHAUSTED, FamilyState, ImportRecord, Line, Standing, place_of
-from chatferry.importer.ports import CallFailedError, Dead, Done, ParkedRow, StoredLine, Trouble
+from chatferry.importer.ports import CallFailedError, Dead, Done, ParkedRow, Room, StoredLine, Trouble
 
 
 class CrashError(Exception):
@@ -183,7 +183,7 @@ class FakeParked:
             for line, rows in lines.items()
         ]
 
-    async def rows(self, partition: Partition, parents: Collection[int], limit: int) -> tuple[list[ParkedRow], bool]:
+    async def rows(self, partition: Partition, parents: Collection[int], room: Room) -> tuple[list[ParkedRow], bool]:
         found = [
             row
             for row in self._store.parked.values()
@@ -191,7 +191,10 @@ class FakeParked:
             and row["record"].line.parent in parents
         ]
         found.sort(key=lambda row: (row["record"].line.parent, row["record"].raw.offset))
-        return [ParkedRow(_stored(row["record"]), _moment(row)) for row in found[:limit]], len(found) <= limit
+        taken = found[: room.rows]
+        while len(taken) > 1 and sum(len(row["record"].body) for row in taken) > room.size_bytes:
+            taken.pop()
+        return [ParkedRow(_stored(row["record"]), _moment(row)) for row in taken], len(taken) == len(found)
 
     async def known(self, places: Collection[str]) -> set[str]:
         return set(places) & set(self._store.parked)
@@ -212,9 +215,12 @@ class FakeDeadLetters:
             self._store.dead.setdefault(place_of(one.raw), {"dead": one, "state": "dead", "copied": False})
         self._store.faults.done()
 
-    async def uncopied(self, partitions: Collection[Partition], limit: int) -> list[Dead]:
+    async def uncopied(self, partitions: Collection[Partition], room: Room) -> list[Dead]:
         rows = [row["dead"] for row in self._store.dead.values() if not row["copied"]]
-        return [row for row in rows if (row.raw.topic, row.raw.partition) in partitions][:limit]
+        taken = [row for row in rows if (row.raw.topic, row.raw.partition) in partitions][: room.rows]
+        while len(taken) > 1 and sum(len(row.raw.value or b"") for row in taken) > room.size_bytes:
+            taken.pop()
+        return taken
 
     async def copied(self, places: Collection[str], *, keep_raw: bool = False) -> None:
         if not places:

@@ -34,13 +34,14 @@ from chatferry.importer.ports import (
     ParkedRow,
     ParkedView,
     Records,
+    Room,
     Waits,
 )
 from chatferry.importer.sending import Round, Sender
 from chatferry.importer.settle import Books, Settler
 
-_DEAD_AT_ONCE = 200
-_DRAINED_AT_ONCE = 2_000
+_DEAD_AT_ONCE = Room(200, 8 * 1024 * 1024)
+_DRAINED_AT_ONCE = Room(2_000, 16 * 1024 * 1024)
 _LINES_AT_ONCE = 500
 _UNKNOWN_MESSAGE = "no document of this record is in the database; was it published by somebody else?"
 
@@ -227,12 +228,13 @@ class Importer:
         """Rows of lines whose first row is due, line by line; and the lines that have (or may have) more rows."""
         taken: list[ParkedRow] = []
         unread: set[Line] = set()
+        room = _DRAINED_AT_ONCE
         for partition in sorted({Partition(line.topic, line.partition) for line in ready}):
             lines = {line.parent: line for line in ready if (line.topic, line.partition) == partition}
-            room = _DRAINED_AT_ONCE - len(taken)
-            if room <= 0:
+            if room.rows <= 0 or room.size_bytes <= 0:
                 break
             rows, complete = await self._views.parked.rows(partition, list(lines), room)
+            room = Room(room.rows - len(rows), room.size_bytes - sum(len(row.raw.value or b"") for row in rows))
             firsts: dict[int, ParkedRow] = {}
             for row in rows:
                 firsts.setdefault(int(row.raw.key or b"0"), row)

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, auto
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from chatferry.common.contracts.target import ItemResult
 from chatferry.common.entities import Entity
@@ -159,14 +159,21 @@ class ParkedRow:
     not_before: float
 
 
+class Room(NamedTuple):
+    """How much may be taken at once; `size_bytes` is of the bodies."""
+
+    rows: int
+    size_bytes: int
+
+
 class ParkedView(Protocol):
     """Reads of `parked`."""
 
     async def lines(self, partitions: Collection[Partition]) -> list[StoredLine]:
         """Every line of these partitions that waits."""
 
-    async def rows(self, partition: Partition, parents: Collection[int], limit: int) -> tuple[list[ParkedRow], bool]:
-        """Rows of these lines, line by line, by offset; and whether that was all of them."""
+    async def rows(self, partition: Partition, parents: Collection[int], room: Room) -> tuple[list[ParkedRow], bool]:
+        """Rows of these lines, line by line, by offset, at least one; and whether that was all of them."""
 
     async def known(self, places: Collection[str]) -> set[str]:
         """Which of these places have a row."""
@@ -181,8 +188,8 @@ class DeadLetters(Protocol):
     async def open(self, dead: Sequence[Dead]) -> None:
         """Rows in state dead, with the raw bytes. Repeating it changes nothing."""
 
-    async def uncopied(self, partitions: Collection[Partition], limit: int) -> list[Dead]:
-        """Rows of ours whose copy on `dlq` or whose status may be missing."""
+    async def uncopied(self, partitions: Collection[Partition], room: Room) -> list[Dead]:
+        """Rows of ours whose copy on `dlq` or whose status may be missing, at least one if there is any."""
 
     async def copied(self, places: Collection[str], *, keep_raw: bool = False) -> None:
         """Copy, result and status of these are answered for. `keep_raw`: `dlq` cannot take them, the row is all."""

@@ -25,11 +25,10 @@ from chatferry.common.documents import DEAD_LETTERS, PARKED
 from chatferry.common.entities import ENTITIES, Entity
 from chatferry.common.streaming.records import Partition, RawRecord, StoredRecord
 from chatferry.importer.domain import EXHAUSTED, ImportRecord, Line, UndecodableError, place_of, read_record
-from chatferry.importer.ports import Dead, ParkedRow, StoredLine
+from chatferry.importer.ports import Dead, ParkedRow, Room, StoredLine
 
 SERVICE = "importer"
 _DUPLICATE = 11000
-_ROWS_BYTES = 16 * 1024 * 1024
 _BY_LINE = {"topic": 1, "partition": 1, "parent": 1, "offset": 1}
 _LIVING = ["dead", "replaying"]
 
@@ -75,14 +74,14 @@ class MongoParked:
                 ]
         return found
 
-    async def rows(self, partition: Partition, parents: Collection[int], limit: int) -> tuple[list[ParkedRow], bool]:
+    async def rows(self, partition: Partition, parents: Collection[int], room: Room) -> tuple[list[ParkedRow], bool]:
         match = {"topic": partition.topic, "partition": partition.partition, "parent": {"$in": list(parents)}}
-        cursor = self._rows.find(match).sort([("parent", ASCENDING), ("offset", ASCENDING)]).limit(limit + 1)
+        cursor = self._rows.find(match).sort([("parent", ASCENDING), ("offset", ASCENDING)]).limit(room.rows + 1)
         taken: list[ParkedRow] = []
         size = 0
         with mongo_outage():
             async for row in cursor.batch_size(200):
-                if taken and (len(taken) == limit or size + len(row["value"]) > _ROWS_BYTES):
+                if taken and (len(taken) == room.rows or size + len(row["value"]) > room.size_bytes):
                     await cursor.close()
                     return taken, False
                 taken.append(ParkedRow(_raw(row, row["raw_key"], row["value"], row["headers"]), _moment(row)))
@@ -108,7 +107,7 @@ class MongoDeadLetters:
         with mongo_outage():
             await _insert_new(self._rows, [_dead(one, now) for one in dead])
 
-    async def uncopied(self, partitions: Collection[Partition], limit: int) -> list[Dead]:
+    async def uncopied(self, partitions: Collection[Partition], room: Room) -> list[Dead]:
         wanted = {
             "service": SERVICE,
             "copied": False,
@@ -116,9 +115,17 @@ class MongoDeadLetters:
         }
         if not partitions:
             return []
+        taken: list[Dead] = []
+        size = 0
+        cursor = self._rows.find(wanted).sort([("partition", 1), ("offset", 1)]).limit(room.rows)
         with mongo_outage():
-            rows = await self._rows.find(wanted).sort([("partition", 1), ("offset", 1)]).limit(limit).to_list(None)
-        return [self._read(row) for row in rows]
+            async for row in cursor.batch_size(20):
+                size += len(row["raw"]["value"] or b"")
+                if taken and size > room.size_bytes:
+                    await cursor.close()
+                    break
+                taken.append(self._read(row))
+        return taken
 
     async def copied(self, places: Collection[str], *, keep_raw: bool = False) -> None:
         change: Document = {"$set": {"copied": True}}
