@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import io
 import json
 import logging
 from collections.abc import Iterator
@@ -15,23 +16,23 @@ from chatferry.common.telemetry.logs import configure_logs, forget_values_of
 
 
 @pytest.fixture
-def _logs(capsys: pytest.CaptureFixture[str]) -> Iterator[None]:
-    """JSON on what stands for stdout, for this test only."""
-    del capsys
+def written() -> Iterator[io.StringIO]:
+    """What the service's log says, for this test only."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     configure_logs("tests", "INFO")
-    yield
+    stream = io.StringIO()
+    [handler] = root.handlers
+    assert isinstance(handler, logging.StreamHandler)
+    handler.setStream(stream)
+    yield stream
     root.handlers[:] = handlers
     root.setLevel(level)
     structlog.reset_defaults()
     structlog.contextvars.clear_contextvars()
 
 
-@pytest.mark.usefixtures("_logs")
-async def test_an_error_that_nobody_awaited_is_logged_by_its_type_without_its_text(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+async def test_an_error_that_nobody_awaited_is_logged_by_its_type_without_its_text(written: io.StringIO) -> None:
     async def fail() -> None:
         raise ValueError("the text of a message")
 
@@ -40,19 +41,17 @@ async def test_an_error_that_nobody_awaited_is_logged_by_its_type_without_its_te
     await asyncio.wait([task])
     del task
     gc.collect()
-    printed = capsys.readouterr()
-    assert "the text of a message" not in printed.out + printed.err
-    [line] = printed.out.splitlines()
+    assert "the text of a message" not in written.getvalue()
+    [line] = written.getvalue().splitlines()
     said = json.loads(line)
     assert (said["event"], said["error"], said["level"]) == ("loop.error", "ValueError", "error")
     assert "fail" in said["where"][-1]
 
 
-@pytest.mark.usefixtures("_logs")
-async def test_a_report_without_an_error_says_nothing_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_a_report_of_asyncio_itself_is_logged_without_its_text(written: io.StringIO) -> None:
     loop = asyncio.get_running_loop()
     forget_values_of(loop)
     loop.call_exception_handler({"message": "the text of a message"})
-    printed = capsys.readouterr()
-    assert "the text of a message" not in printed.out + printed.err
-    assert "loop.error" in printed.out
+    [line] = written.getvalue().splitlines()
+    assert json.loads(line)["event"] == "loop.error"
+    assert "the text of a message" not in line
