@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from chatferry.common.adapters.mongo import (
@@ -122,13 +122,16 @@ class MongoInventory:
             return [row async for row in self._database[INVENTORY].find(query).sort("seq", 1).limit(_ROWS_AT_ONCE)]
 
     async def commit(self, run: str, epoch: int, updates: Sequence[WalkUpdate]) -> None:
-        if not updates:
-            return
+        if updates:
+            await self._together(lambda session: self._write(session, run, epoch, updates))
+
+    async def _together(self, work: Callable[[Session], Awaitable[None]]) -> None:
+        """All of it or nothing; a conflict means that somebody else owns the rows."""
         with mongo_outage():
             async with await self._client.start_session() as session:
                 try:
                     async with session.start_transaction():
-                        await self._write(session, run, epoch, updates)
+                        await work(session)
                 except OperationFailure as failure:
                     if failure.code == _WRITE_CONFLICT:
                         raise LeaseLostError("another extractor writes the same walks") from failure
@@ -165,12 +168,16 @@ class MongoInventory:
 
     async def restart(self, run: str, epoch: int, key: str, parent: int, walks: int) -> None:
         fields = {"walk": {}, "found": {}, "state": "walking", "known": True, "walks": walks}
-        with mongo_outage():
+        pages = {"parent": parent, "run": run, "epoch": {"$lte": epoch}}
+
+        async def anew(session: Session) -> None:
             row = {"_id": key, "run": run, "epoch": epoch}
-            result = await self._database[INVENTORY].update_one(row, {"$set": fields})
+            result = await self._database[INVENTORY].update_one(row, {"$set": fields}, session=session)
             if not result.matched_count:
                 raise LeaseLostError("another extractor drives this run now")
-            await self._database[PAGE_LOG].delete_many({"parent": parent, "run": run, "epoch": {"$lte": epoch}})
+            await self._database[PAGE_LOG].delete_many(pages, session=session)
+
+        await self._together(anew)
 
     async def put_listing(self, entity: Entity, run: str, epoch: int, fields: Mapping[str, Any]) -> None:
         key = f"listing:{entity.name}"
