@@ -7,17 +7,15 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from tests.unit.importer.faults import CrashError as CrashError
+from tests.unit.importer.faults import Faults as Faults
+
 from chatferry.common.contracts.target import ItemResult
 from chatferry.common.documents import IMPORT_OK, NEW
 from chatferry.common.entities import Entity
-from chatferry.common.errors import OutageError
 from chatferry.common.streaming.records import Partition, StoredRecord
 from chatferry.importer.domain import EXHAUSTED, FamilyState, ImportRecord, Line, Standing, place_of
 from chatferry.importer.ports import CallFailedError, Dead, Done, ParkedRow, Room, StoredLine, Trouble
-
-
-class CrashError(Exception):
-    """The process died here."""
 
 
 class FakeClock:
@@ -34,40 +32,6 @@ class FakeClock:
 
     async def sleep(self, seconds: float) -> None:
         self.seconds += seconds
-
-
-@dataclass
-class Faults:
-    """Counts writes; dies at the chosen one, `after` it or before it, and stays dead until revived.
-
-    `outage`: the part behind that write is away instead, once, and the process lives on.
-    """
-
-    crash_at: int | None = None
-    after: bool = False
-    outage: bool = False
-    seen: list[str] = field(default_factory=list)
-    dead: bool = False
-
-    def before(self, what: str) -> None:
-        if self.dead:
-            raise CrashError
-        self.seen.append(what)
-        if not self.after and len(self.seen) - 1 == self.crash_at:
-            self._strike()
-
-    def done(self) -> None:
-        if self.dead:
-            raise CrashError
-        if self.after and len(self.seen) - 1 == self.crash_at:
-            self.crash_at = None
-            self._strike()
-
-    def _strike(self) -> None:
-        if self.outage:
-            raise OutageError("mongodb", "away")
-        self.dead = True
-        raise CrashError
 
 
 @dataclass

@@ -94,7 +94,6 @@ async def _serve(
     routes: Callable[[Context], list[BaseRoute]] | None,
     failed: list[Failure],
 ) -> None:
-    forget_values_of(asyncio.get_running_loop())
     context = Context()
     listening = _listen(settings.http_host, settings.http_port)
 
@@ -146,6 +145,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 async def _keep_working(work: Work, context: Context) -> None:
+    forget_values_of(asyncio.get_running_loop())
     wait = _FIRST_WAIT_S
     calm: asyncio.TimerHandle | None = None
     while not context.stopping.is_set():

@@ -72,6 +72,9 @@ class FakeConsumer:
         del partition
         return None
 
+    def assignment(self) -> set[Partition]:
+        return {Partition("t", 0)}
+
     async def end_offsets(self, partitions: Sequence[Any]) -> dict[Any, int]:
         if self.silent is not None:
             raise self.silent

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from aiokafka.errors import KafkaConnectionError
+from aiokafka.errors import KafkaConnectionError, KafkaError
 from tests.unit.common.streaming.streaming_fakes import FakeConsumer, ManualClock, record
 
 from chatferry.common.streaming.polling import Polling
@@ -12,7 +12,7 @@ from chatferry.common.streaming.polling import Polling
 def _consumer(count: int, size: int) -> FakeConsumer:
     consumer = FakeConsumer()
     consumer.log.extend(record(offset, size, offset % 3) for offset in range(count))
-    Polling(ManualClock(), most_bytes=1_000_000, longest_work_s=60).take_over(consumer)
+    Polling(ManualClock(), (KafkaError,), most_bytes=1_000_000, longest_work_s=60).take_over(consumer)
     return consumer
 
 
@@ -42,5 +42,5 @@ async def test_an_error_in_the_middle_of_a_poll_loses_nothing_of_it() -> None:
         return await plain(timeout_ms=timeout_ms, max_records=max_records)
 
     consumer.getmany = failing  # type: ignore[assignment]
-    Polling(ManualClock(), most_bytes=1_000, longest_work_s=60).take_over(consumer)
+    Polling(ManualClock(), (KafkaError,), most_bytes=1_000, longest_work_s=60).take_over(consumer)
     assert sum(map(len, (await consumer.getmany(timeout_ms=50, max_records=2_000)).values())) == 50

@@ -14,7 +14,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
-from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+from aiokafka.errors import CommitFailedError, ConsumerStoppedError, IllegalStateError, KafkaError
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
 from faststream.kafka.message import KafkaAckableMessage
@@ -30,6 +30,7 @@ from chatferry.common.telemetry.logs import get_logger
 
 __all__ = ["ConsumerSettings", "RecordConsumer", "RecordWorker", "open_broker"]
 log = get_logger(__name__)
+_FAILURES = (KafkaError, ConsumerStoppedError)
 _FIRST_PROBE_S, _LONGEST_PROBE_S = 0.5, 5.0
 
 
@@ -64,9 +65,8 @@ class RecordConsumer:
         self._held: frozenset[str] = frozenset()
         self._away: dict[str, OutageError] = {}
         self._running = False
-        self._polling = Polling(
-            clock, most_bytes=settings.max_bytes, longest_work_s=settings.max_poll_interval_ms / 1_000
-        )
+        longest_work_s = settings.max_poll_interval_ms / 1_000
+        self._polling = Polling(clock, _FAILURES, most_bytes=settings.max_bytes, longest_work_s=longest_work_s)
         self._uncommitted: dict[Partition, int] = {}
         self._failure: BaseException | None = None
         self._idle_task: asyncio.Task[None] | None = None
@@ -169,7 +169,7 @@ class RecordConsumer:
             await self._probe_all()
             await self._tell_owned()
             await self._commit({})
-            await self._polling.ask(self._owned)
+            await self._polling.ask()
             await self._worker.idle()
         except OutageError as away:
             self._went_away(away)
@@ -187,7 +187,7 @@ class RecordConsumer:
         for away in list(self._away.values()):
             try:
                 if away.part == "kafka":
-                    await self._polling.ask(self._owned, at_once=True)
+                    await self._polling.ask(at_once=True)
                 await self._worker.probe(away)
             except OutageError as again:
                 self._went_away(again)

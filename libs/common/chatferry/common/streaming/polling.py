@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
-
-from aiokafka import TopicPartition
-from aiokafka.errors import ConsumerStoppedError, KafkaError
 
 from chatferry.common.clock import Clock
 from chatferry.common.errors import OutageError
@@ -21,10 +18,17 @@ _ASK_EVERY_S, _ANSWER_S = 10.0, 5.0
 
 
 class Polling:
-    """Of one consumer, whose `getmany` it takes over. `longest_work_s`: after that, work in hand counts as hung."""
+    """Of one consumer, whose `getmany` it takes over. `longest_work_s`: after that, work in hand counts as hung.
 
-    def __init__(self, clock: Clock, *, most_bytes: int, longest_work_s: float) -> None:
-        self._clock, self._most_bytes, self._longest_work_s = clock, most_bytes, longest_work_s
+    `failures`: what the consumer raises when Kafka, or it, is away.
+    """
+
+    def __init__(
+        self, clock: Clock, failures: tuple[type[Exception], ...], *, most_bytes: int, longest_work_s: float
+    ) -> None:
+        self._clock, self._failures = clock, failures
+        self._unanswered: tuple[type[Exception], ...] = (*failures, TimeoutError)
+        self._most_bytes, self._longest_work_s = most_bytes, longest_work_s
         self._polled = self._unassigned_since = clock.monotonic()
         self._busy_since: float | None = None
         self._assigned = False
@@ -47,7 +51,7 @@ class Polling:
                 room = min(_SLICE, max_records - count)
                 try:
                     more = await getmany(timeout_ms=0, max_records=room)
-                except (KafkaError, ConsumerStoppedError):
+                except self._failures:
                     # What is in hand has been passed already; the next poll meets the error again.
                     break
                 for partition, records in more.items():
@@ -74,19 +78,20 @@ class Polling:
         self._assigned = now
         self._unassigned_since = self._clock.monotonic()
 
-    async def ask(self, owned: Collection[Partition], *, at_once: bool = False) -> None:
+    async def ask(self, *, at_once: bool = False) -> None:
         """Now and then, or `at_once`: is Kafka there? A poll of a broker that is away answers nothing, raises nothing.
 
         Raises OutageError.
         """
         now = self._clock.monotonic()
+        owned = self._consumer.assignment()
         if not owned or not (at_once or now - self._asked >= _ASK_EVERY_S):
             return
         self._asked = now
         try:
             async with asyncio.timeout(_ANSWER_S):
-                await self._consumer.end_offsets([TopicPartition(*min(owned))])
-        except (KafkaError, TimeoutError) as failure:
+                await self._consumer.end_offsets([min(owned)])
+        except self._unanswered as failure:
             raise OutageError("kafka", "Kafka does not answer; work goes on when it does") from failure
 
     def wrong(self) -> str | None:
