@@ -7,12 +7,14 @@ import random
 import secrets
 import socket
 import ssl
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from functools import partial
 
 import httpx
 from redis.asyncio import Redis
 
-from chatferry.common.adapters.mongo import open_client, open_database
+from chatferry.common.adapters.mongo import Client, Database, open_client, open_database
 from chatferry.common.clock import Clock
 from chatferry.common.documents import create_indexes
 from chatferry.common.errors import ConfigurationError
@@ -43,60 +45,81 @@ _BATCH_BYTES, _LETTER_BYTES = 1_000_000, 1_120_000
 
 def work(settings: ExtractorSettings) -> Work:
     """Everything wired; the webhooks are read once, so that a wrong one ends the process at its start."""
-    webhooks = settings.webhooks()
-    verify = portal_trust(settings)
+    webhooks, verify = settings.webhooks(), portal_trust(settings)
 
     async def drive(context: Context) -> None:
-        mongo = open_client(settings.mongodb.get_secret_value())
-        database = open_database(mongo, settings.database)
-        redis = Redis.from_url(settings.redis.get_secret_value(), socket_timeout=5, socket_connect_timeout=5)
-        producer = RecordProducer(settings.kafka, client_id=settings.group("extractor"), batch_bytes=_BATCH_BYTES)
-        dlq = RecordProducer(settings.kafka, client_id=settings.group("extractor.dlq"), batch_bytes=_LETTER_BYTES)
-        rng = random.Random()  # noqa: S311 - jitter
-        bucket = RedisRateBucket(redis, webhooks[0].host, settings.limits(), context.clock, rng)
-        async with httpx.AsyncClient(verify=verify, limits=httpx.Limits(max_connections=32)) as http:
+        async with AsyncExitStack() as stack:
+            outside = _outside(settings, stack)
+            http = httpx.AsyncClient(verify=verify, limits=httpx.Limits(max_connections=32))
+            await stack.enter_async_context(http)
+            rng = random.Random()  # noqa: S311 - jitter
+            bucket = RedisRateBucket(outside.redis, webhooks[0].host, settings.limits(), context.clock, rng)
 
             def portal(limited: RedisRateBucket) -> PortalClient:
                 client = PortalClient(webhooks, http, limited, context.clock, context.metrics)
                 return client.with_settings(PortalSettings(settings.limits(), settings.portal_timeout_seconds))
 
-            def parts(client: PortalClient) -> Parts:
-                runs = MongoRuns(database)
-                inventory, outbox = MongoInventory(mongo, database, context.clock), MongoOutbox(database)
-                return Parts(
-                    portal=client,
-                    webhooks=list(client.webhooks),
-                    runs=runs,
-                    families=runs,
-                    records=MongoRecords(database, context.clock),
-                    inventory=inventory,
-                    listings=inventory,
-                    strangers=MongoStrangers(database),
-                    publishing=Store(outbox, outbox, MongoLetters(database, settings.project), dlq),
-                    broker=producer,
-                    progress=MongoProgress(database),
-                    storage=StorageChecks(database, redis, producer, settings.project),
-                    backlog=KafkaBacklog(settings.kafka, database, settings.project),
-                    events=RunEvents(producer, settings.project, client.host, context.clock),
-                    project=settings.project,
-                )
-
-            leases = MongoLeases(database, _owner(context.clock), settings.lease_seconds)
             shop = Workshop(
-                leases, MongoRuns(database), portal, bucket, parts, _limits(settings), settings.lease_seconds
+                leases=MongoLeases(outside.database, _owner(context.clock), settings.lease_seconds),
+                runs=MongoRuns(outside.database),
+                portal=portal,
+                bucket=bucket,
+                parts=lambda client: _parts(settings, context, outside, client),
+                limits=_limits(settings),
+                lease_seconds=settings.lease_seconds,
             )
             driver = Driver(shop, context)
-            try:
-                await create_indexes(database)
-                async with wake_on(settings, "commands", "extractor", driver.wake):
-                    await driver.work()
-            finally:
-                await producer.close()
-                await dlq.close()
-                await redis.aclose()
-                mongo.close()
+            await create_indexes(outside.database)
+            async with wake_on(settings, "commands", "extractor", driver.wake):
+                await driver.work()
 
     return drive
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """Connections of the process. `dlq` takes records that are larger than the topics' own."""
+
+    mongo: Client
+    database: Database
+    redis: Redis
+    producer: RecordProducer
+    dlq: RecordProducer
+
+
+def _outside(settings: ExtractorSettings, stack: AsyncExitStack) -> Outside:
+    mongo = open_client(settings.mongodb.get_secret_value())
+    stack.callback(mongo.close)
+    redis = Redis.from_url(settings.redis.get_secret_value(), socket_timeout=5, socket_connect_timeout=5)
+    stack.push_async_callback(redis.aclose)
+    producer = RecordProducer(settings.kafka, client_id=settings.group("extractor"), batch_bytes=_BATCH_BYTES)
+    stack.push_async_callback(producer.close)
+    dlq = RecordProducer(settings.kafka, client_id=settings.group("extractor.dlq"), batch_bytes=_LETTER_BYTES)
+    stack.push_async_callback(dlq.close)
+    return Outside(mongo, open_database(mongo, settings.database), redis, producer, dlq)
+
+
+def _parts(settings: ExtractorSettings, context: Context, outside: Outside, client: PortalClient) -> Parts:
+    database, project = outside.database, settings.project
+    runs, outbox = MongoRuns(database), MongoOutbox(database)
+    inventory = MongoInventory(outside.mongo, database, context.clock)
+    return Parts(
+        portal=client,
+        webhooks=list(client.webhooks),
+        runs=runs,
+        families=runs,
+        records=MongoRecords(database, context.clock),
+        inventory=inventory,
+        listings=inventory,
+        strangers=MongoStrangers(database),
+        publishing=Store(outbox, outbox, MongoLetters(database, project), outside.dlq),
+        broker=outside.producer,
+        progress=MongoProgress(database),
+        storage=StorageChecks(database, outside.redis, outside.producer, project),
+        backlog=KafkaBacklog(settings.kafka, database, project),
+        events=RunEvents(outside.producer, project, client.host, context.clock),
+        project=project,
+    )
 
 
 def portal_trust(settings: ExtractorSettings) -> ssl.SSLContext:

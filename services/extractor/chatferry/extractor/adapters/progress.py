@@ -6,11 +6,20 @@ from datetime import datetime
 from typing import Any
 
 from chatferry.common.adapters.mongo import Database, Document, mongo_outage
-from chatferry.common.documents import ENTITY_STATES, IMPORT_ERR, INVENTORY, PARKED, VERIFY_REPORTS, WAITING
+from chatferry.common.documents import (
+    DEAD_LETTERS,
+    ENTITY_STATES,
+    IMPORT_ERR,
+    INVENTORY,
+    PARKED,
+    VERIFY_REPORTS,
+    WAITING,
+)
 from chatferry.common.entities import FAMILIES, Entity, Family
 from chatferry.common.ledger import account
 from chatferry.extractor.ports import Waiting
 
+_BY_IMPORTER = {"service": "importer", "line": {"$ne": None}}
 _UNSETTLED = {"status": {"$in": list(WAITING)}}
 
 
@@ -44,13 +53,17 @@ class MongoProgress:
         return None if state is None else str(state["blocked"])
 
     async def _stuck(self, entity: Entity) -> int:
-        """Records of dead parents, and of roots whose walk has failed: a later run publishes those in order."""
+        """Records that only a person moves: of dead parents, behind one that is dead for now, of failed walks."""
         if entity.parent is None:
             return 0
         dead = self._database[entity.parent].find({"status": IMPORT_ERR}, {"seq": 1})
         failed = {"kind": "root", "entity": entity.parent, "state": {"$in": ["failed", "unreadable"]}, "accepted": None}
         parents = {doc["seq"] async for doc in dead}
         parents |= {row["seq"] async for row in self._database[INVENTORY].find(failed, {"seq": 1})}
+        ahead = {"entity": entity.name, "state": {"$in": ["dead", "replaying"]}, "error_class": "exhausted"}
+        parents |= {
+            row["line"] async for row in self._database[DEAD_LETTERS].find({**ahead, **_BY_IMPORTER}, {"line": 1})
+        }
         if not parents:
             return 0
         held = {**_UNSETTLED, "parent": {"$in": sorted(parents)}}
