@@ -10,11 +10,8 @@ import orjson
 
 
 def canonical_json(payload: Mapping[str, Any]) -> bytes:
-    """UTF-8, keys sorted, no spaces, no ASCII escapes.
-
-    Raises TypeError for a lone surrogate, an integer beyond 2^53 or a value that JSON lacks.
-    """
-    return orjson.dumps(payload, option=orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER)
+    """UTF-8, keys sorted, no spaces, no ASCII escapes. Raises TypeError for a lone surrogate or a value JSON lacks."""
+    return orjson.dumps(payload, option=orjson.OPT_SORT_KEYS)
 
 
 def hash_of_canonical(body: bytes) -> str:

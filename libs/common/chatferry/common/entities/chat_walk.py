@@ -17,6 +17,7 @@ from chatferry.common.entities.reading import (
     Harvest,
     Page,
     Refusal,
+    counter,
     map_of,
     rows_of,
     whole,
@@ -145,7 +146,7 @@ class ChatWalk:
             return first.refusal
         if "dialog" in told:
             dialog = map_of(told["dialog"].result)
-            claimed, watermark = _counter(dialog.get("message_count")), _counter(dialog.get("last_message_id"))
+            claimed, watermark = counter(dialog.get("message_count")), counter(dialog.get("last_message_id"))
             if claimed is None or (claimed and not watermark):
                 # Without them nobody can say when the walk is complete; 0 would say that all is gone.
                 return Refusal("portal.no_watermark", transient=True)
@@ -245,8 +246,3 @@ class ChatWalk:
             self.closed_low = self.closed_high = True
             return lo, top
         return lo, self.high + 1
-
-
-def _counter(value: Any) -> int | None:
-    """A number from 0 on, as a number or as digits; None for anything else."""
-    return 0 if value in (0, "0") and value is not False else whole(value)

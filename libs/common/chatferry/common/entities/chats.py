@@ -16,6 +16,7 @@ from chatferry.common.entities.reading import (
     View,
     Walk,
     WalkOrder,
+    counter,
     map_of,
     text_or_none,
     whole,
@@ -132,11 +133,10 @@ def _forwarded(params: Mapping[str, Any]) -> dict[str, int | None] | None:
 def _file(file_id: int, extras: Mapping[str, Any]) -> dict[str, Any]:
     files: Mapping[Any, Any] = map_of(extras.get("files"))
     file = map_of(files.get(file_id))
-    size = file.get("size")
     return {
         "id": file_id,
         "name": text_or_none(file.get("name")),
-        "size_bytes": size if isinstance(size, int) and not isinstance(size, bool) else None,
+        "size_bytes": counter(file.get("size")),
         "mime_type": None,
     }
 

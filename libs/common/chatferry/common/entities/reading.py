@@ -177,6 +177,11 @@ def whole(value: Any) -> int | None:
     return None
 
 
+def counter(value: Any) -> int | None:
+    """A number from 0 to 2^53, as a number or as digits; None for anything else."""
+    return 0 if value in (0, "0") and value is not False else whole(value)
+
+
 def wholes(value: Any) -> list[int]:
     """Ids in order, each once."""
     return sorted({number for item in rows_of(value) if (number := whole(item)) is not None})
