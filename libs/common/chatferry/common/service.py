@@ -138,7 +138,7 @@ def _spare_the_collector() -> None:
     """Records come and go by the thousand and hold no cycles: the collector looks less often, and not at the code."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(_NEW_OBJECTS, 20, 50)
+    gc.set_threshold(_NEW_OBJECTS, 5, 2)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import orjson
 
+from chatferry.common.adapters.http import post
 from chatferry.common.clock import Clock
 from chatferry.common.entities.reading import Answer, Command, Refusal, map_of, rows_of
 from chatferry.common.errors import BlockedError, OutageError
@@ -168,11 +169,9 @@ class PortalClient:
         url = f"{self.webhooks[webhook].base}/{method}"
         try:
             with self._metrics.timed("portal", "batch" if method == "batch" else "single"):
-                response = await self._http.post(
-                    url,
-                    content=orjson.dumps(params),
-                    headers={"content-type": "application/json", "accept": "application/json"},
-                    timeout=self._settings.timeout_s,
+                headers = {"content-type": "application/json", "accept": "application/json"}
+                response = await post(
+                    self._http, url, orjson.dumps(params), headers, timeout_s=self._settings.timeout_s
                 )
         except httpx.HTTPError as failure:
             self._metrics.portal_requests.labels("failed").inc()

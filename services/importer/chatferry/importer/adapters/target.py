@@ -12,6 +12,7 @@ import httpx
 import orjson
 from pydantic import ValidationError
 
+from chatferry.common.adapters.http import post
 from chatferry.common.contracts.target import ImportAnswer, ItemResult
 from chatferry.common.entities import Entity
 from chatferry.common.errors import ConfigurationError
@@ -75,7 +76,7 @@ class HttpTarget:
         traceparent = current_traceparent()
         headers = {"traceparent": traceparent} if traceparent else None
         try:
-            response = await self._client.post(f"{self._url}/{method}", content=body, headers=headers)
+            response = await post(self._client, f"{self._url}/{method}", body, headers)
         except httpx.TransportError as failure:
             _raise_unreachable(failure)
         if response.status_code != httpx.codes.OK:

@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import orjson
 
+from chatferry.common.adapters.http import post
 from chatferry.common.contracts.target import LIST_LIMIT
 from chatferry.common.entities import Entity
 from chatferry.common.errors import ConfigurationError, OutageError
@@ -94,7 +95,7 @@ class HttpTarget:
         headers = {"content-type": "application/json", "accept": "application/json"}
         with self._metrics.timed("target", method):
             try:
-                response = await self._http.post(url, content=orjson.dumps(body), headers=headers)
+                response = await post(self._http, url, orjson.dumps(body), headers)
             except httpx.TransportError as away:
                 raise OutageError("target", _sentence(away)) from None
         _check_status(response, entity, method)
