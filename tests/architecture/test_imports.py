@@ -42,7 +42,7 @@ PLANTED = {
         "chatferry.common.settings",
     ),
     "Extractor: app, handlers, flow, steps, ports, domain": (
-        "services/extractor/chatferry/extractor/ports.py",
+        "services/extractor/chatferry/extractor/ports/records.py",
         "chatferry.extractor.flow",
     ),
     "Importer: app, handlers, flow, steps, ports, domain": (

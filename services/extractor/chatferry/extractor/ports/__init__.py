@@ -1,0 +1,48 @@
+"""What the extractor needs from the outside, by subject."""
+
+from __future__ import annotations
+
+from chatferry.extractor.ports.inventory import Inventory, Listings, PageEntry, Row, Stranger, StrangerStore, WalkUpdate
+from chatferry.extractor.ports.publishing import Backlog, Broker, Chunk, Due, Letters, Outbox, Unsent
+from chatferry.extractor.ports.reading import Portal
+from chatferry.extractor.ports.records import Records, Saved
+from chatferry.extractor.ports.runs import (
+    Events,
+    FamilyStates,
+    Lease,
+    Leases,
+    Progress,
+    RunDocument,
+    Runs,
+    Storage,
+    Waiting,
+)
+
+__all__ = [
+    "Backlog",
+    "Broker",
+    "Chunk",
+    "Due",
+    "Events",
+    "FamilyStates",
+    "Inventory",
+    "Lease",
+    "Leases",
+    "Letters",
+    "Listings",
+    "Outbox",
+    "PageEntry",
+    "Portal",
+    "Progress",
+    "Records",
+    "Row",
+    "RunDocument",
+    "Runs",
+    "Saved",
+    "Storage",
+    "Stranger",
+    "StrangerStore",
+    "Unsent",
+    "Waiting",
+    "WalkUpdate",
+]

@@ -1,0 +1,104 @@
+"""What the source says it has: `source_inventory` and `page_log`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from chatferry.common.entities import Entity, Family
+from chatferry.common.entities.reading import View
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class PageEntry:
+    """One entry of `page_log`."""
+
+    entity: str
+    parent: int | None
+    lo: int
+    hi: int
+    count: int
+    rejected: int
+    read_seq: int
+    webhook: int
+    method: str
+    duration_ms: int
+    gone: tuple[int, ...] = ()
+    """Ids that are stored, and that the page lacks."""
+
+
+@dataclass(slots=True)
+class WalkUpdate:
+    """What one batch changed of a walk's row: `fields` are set, `pages` logged, both or neither."""
+
+    key: str
+    fields: dict[str, Any]
+    pages: list[PageEntry] = field(default_factory=list)
+
+
+class Inventory(Protocol):
+    """`source_inventory` and `page_log`."""
+
+    async def list_roots(self, family: Family, run: str, epoch: int, roots: Sequence[tuple[int, View]]) -> int:
+        """Enter listed roots for this run, views merged. Returns how many were new to the run.
+
+        LeaseLostError when a newer epoch has written one of them.
+        """
+
+    async def commit(self, run: str, epoch: int, updates: Sequence[WalkUpdate]) -> None:
+        """Rows and their pages in one transaction. Safe to repeat. LeaseLostError when a newer epoch owns a row."""
+
+    async def restart(self, run: str, epoch: int, key: str, parent: int, walks: int) -> None:
+        """Forget a walk's pages and position: it begins anew, after `walks` others. Safe to repeat."""
+
+    async def known_roots(self, family: Family) -> list[tuple[int, list[View]]]:
+        """Roots that earlier runs knew, with the views they had."""
+
+    async def list_missing(self, family: Family, run: str, epoch: int, roots: Sequence[tuple[int, View]]) -> None:
+        """Enter those of these roots that nobody listed for this run."""
+
+    async def give_up(self, family: Family, run: str, epoch: int) -> None:
+        """Roots of earlier runs that no webhook of this one sees are not readable any more."""
+
+    def open_rows(self, family: Family, run: str, epoch: int) -> AsyncIterator[Row]:
+        """Rows of this run whose walk has not ended, now owned by `epoch`, in order of id."""
+
+
+class Listings(Protocol):
+    """The row of a list whose rows are whole records, and the strangers beside it."""
+
+    async def put_listing(self, entity: Entity, run: str, epoch: int, fields: Mapping[str, Any]) -> None:
+        """Replace the list's row, unless that one is of a whole list and this one is not. LeaseLostError as ever."""
+
+    async def get_listing(self, entity: Entity) -> Mapping[str, Any]:
+        """The list's row, empty before the first run."""
+
+    async def listed(self, entity: Entity, ids: Sequence[int]) -> None:
+        """These are in the list: whoever of them was a stranger is none any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stranger:
+    """A user that records mention and nobody listed. `raw`: how a page showed them, if one did."""
+
+    seq: int
+    raw: Mapping[str, Any] | None
+
+
+class StrangerStore(Protocol):
+    """Strangers survive the process that met them."""
+
+    async def unknown(self, entity: Entity, ids: Sequence[int]) -> set[int]:
+        """Which of these users have no record."""
+
+    async def want(self, entity: Entity, strangers: Sequence[Stranger]) -> None:
+        """Enter those that are not there yet; those whom nobody knew are asked for again."""
+
+    async def wanted(self, entity: Entity, limit: int) -> list[Stranger]:
+        """Those that were not asked for yet."""
+
+    async def settle(self, entity: Entity, resolved: Sequence[int], lost: Sequence[int]) -> None:
+        """These have a record now, these nobody knows."""

@@ -1,0 +1,47 @@
+"""The records as they are stored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from chatferry.common.entities import Entity
+from chatferry.extractor.domain.records import Candidate
+from chatferry.extractor.ports.inventory import PageEntry
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """What storing candidates did. `absent`: stored ids in the interval that the page lacks."""
+
+    new: int = 0
+    changed: int = 0
+    absent: tuple[int, ...] = ()
+
+
+class Records(Protocol):
+    """The records themselves."""
+
+    async def save(
+        self, entity: Entity, candidates: Sequence[Candidate], version: int, *, fresh: bool, flagged: bool = True
+    ) -> Saved:
+        """Store what is new or has changed; what has not is left alone. Safe to repeat, in any order of versions.
+
+        `fresh`: nothing should be there yet (only a hint: it is looked after when something is). `flagged`: what is
+        new is due by itself; False where the root's mark says so.
+        """
+
+    async def save_interval(
+        self, entity: Entity, candidates: Sequence[Candidate], version: int, page: PageEntry, *, to_the_end: bool
+    ) -> Saved:
+        """The same for a page where records may be stored already; says what is stored there and the page lacks.
+
+        `to_the_end`: the page holds the newest ones, so what is stored above its interval is missing as well.
+        """
+
+    async def bury(self, entity: Entity, parent: int, seqs: Sequence[int], version: int) -> int:
+        """These were deleted at the portal: a new version each, as a tombstone. Safe to repeat."""
+
+    async def count(self, entity: Entity, parent: int) -> int:
+        """How many records of this parent are stored."""
