@@ -101,3 +101,28 @@ async def test_hot_queries_have_an_index(chats: Speaker, database: Database) -> 
         assert "COLLSCAN" not in plan, plan
         assert "'SORT'" not in plan, plan
         assert ("COUNT_SCAN" in plan) == ("count" in query), plan
+
+
+async def test_what_follows_a_message_that_the_database_refuses_waits_for_it_in_its_chat_only(
+    chats: Speaker, database: Database
+) -> None:
+    chats.batch("chats", [wire("chats", chat(number)) for number in (300, 301)])
+    batch = [sent(3_000, 300, 1), sent(3_001, 300, 1), sent(3_002, 301, 1), sent(3_003, 300, 1)]
+    await database.command("collMod", "messages", validator={"_id": {"$ne": 3_001}})
+    try:
+        refused = chats.batch("chat_messages", batch)
+    finally:
+        await database.command("collMod", "messages", validator={})
+
+    assert [(one["status"], one.get("code")) for one in refused] == [
+        ("created", None),
+        ("error", "NOT_KEPT"),
+        ("created", None),
+        ("error", "BEHIND"),
+    ]
+    assert [one["status"] for one in chats.batch("chat_messages", batch)] == [
+        "unchanged",
+        "created",
+        "unchanged",
+        "created",
+    ]

@@ -19,21 +19,21 @@ class MemoryRecords:
     away: bool = False
     refuse: frozenset[int] = frozenset()
     before_replace: Callable[[], None] | None = None
+    reads: int = 0
 
     async def insert(self, kind: Kind, documents: Sequence[Document]) -> Inserted:
         self._reach()
-        present, refused = [], {}
         for position, document in enumerate(documents):
             if document["_id"] in self.refuse:
-                refused[position] = RefusedItemError("NOT_KEPT", "refused", retryable=True)
-            elif (kind.shape.collection, document["_id"]) in self.kept:
-                present.append(position)
-            else:
-                self.kept[kind.shape.collection, document["_id"]] = dict(document)
-        return Inserted(present, refused)
+                return Inserted(position, RefusedItemError("NOT_KEPT", "refused", retryable=True))
+            if (kind.shape.collection, document["_id"]) in self.kept:
+                return Inserted(position)
+            self.kept[kind.shape.collection, document["_id"]] = dict(document)
+        return Inserted(len(documents))
 
     async def stored(self, kind: Kind, ids: Collection[SourceId]) -> dict[SourceId, Stored]:
         self._reach()
+        self.reads += 1
         found = {source: self.kept.get((kind.shape.collection, source)) for source in ids}
         return {
             source: Stored(TargetId(document["target_id"]), document["version"])

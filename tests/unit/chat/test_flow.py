@@ -86,7 +86,7 @@ async def test_a_record_that_vanishes_in_between_is_to_be_sent_again(target: Tar
 
 async def test_what_the_store_refuses_is_said_of_that_item_only(target: Target) -> None:
     target.records.refuse = frozenset({6})
-    outcomes = await target.messages(sent(5), sent(6), sent(7))
+    outcomes = await target.chats(*(item("chats", chat(number)) for number in (5, 6, 7)))
     assert statuses(outcomes) == ["created", "error", "created"]
 
 
@@ -103,3 +103,35 @@ def test_parents_are_forgotten_when_there_are_too_many() -> None:
     for number in (1, 2, 3):
         known.learn("chats", SourceId(number), TargetId(number * 10))
     assert [known.get("chats", SourceId(number)) for number in (1, 2, 3)] == [None, 20, 30]
+
+
+async def test_what_follows_a_record_that_is_to_be_sent_again_is_held_back_in_its_chat_only(target: Target) -> None:
+    await target.chats(item("chats", chat(2)))
+    await target.messages(sent(4))
+    target.records.refuse = frozenset({5})
+    other = item("chat_messages", message(8, 2))
+
+    outcomes = await target.messages(sent(3), sent(4), sent(5), sent(6), other, sent(7))
+
+    assert [(one.status, one.refusal and one.refusal.code) for one in outcomes] == [
+        ("created", None),
+        ("unchanged", None),
+        ("error", "NOT_KEPT"),
+        ("error", "BEHIND"),
+        ("created", None),
+        ("error", "BEHIND"),
+    ]
+    assert sorted(number for kind, number in target.records.kept if kind == "messages") == [3, 4, 8]
+    assert statuses(await target.messages(sent(5, 1), sent(5, 2), sent(6))) == ["error"] * 3
+    target.records.refuse = frozenset()
+    assert statuses(await target.messages(sent(5), sent(6), sent(7))) == ["created"] * 3
+
+
+async def test_a_batch_that_came_before_costs_one_more_look_however_long_it_is(target: Target) -> None:
+    batch = [sent(number) for number in range(1, 40)]
+    await target.messages(*batch[:30])
+    reads = target.records.reads
+
+    assert statuses(await target.messages(*batch)) == ["unchanged"] * 30 + ["created"] * 9
+
+    assert target.records.reads == reads + 2

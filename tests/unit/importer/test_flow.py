@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from tests.unit.importer.fakes import Faults
 from tests.unit.importer.machine import Machine, chat, message
 
+from chatferry.common.errors import OutageError
 from chatferry.importer.domain import EXHAUSTED
 from chatferry.importer.ports import Trouble
 from chatferry.importer.sending import SendRules
@@ -253,3 +254,48 @@ async def test_no_message_overtakes_one_in_retry_from_call_to_call(
         wanted = [number * 100 + chat_id for number, of in enumerate(chats, start=1) if of == chat_id]
         assert machine.applied(chat_id) == wanted
     assert machine.store.dead == {}
+
+
+async def test_a_message_in_retry_is_overtaken_by_none_of_its_own_batch() -> None:
+    machine = Machine()
+    _chat(machine, 1, 5)
+    _chat(machine, 2, 5)
+    machine.target.errors = {"source:chat:msg:201": (2, True), "source:chat:msg:102": (1, True)}
+    await machine.run(30)
+    assert machine.applied(1) == [101, 201, 301, 401, 501]
+    assert machine.applied(2) == [102, 202, 302, 402, 502]
+    assert {d.get("attempts", 0) for d in machine.store.documents.values()} == {0}
+
+
+async def test_a_target_that_holds_nothing_back_gets_one_message_of_a_chat_at_a_time_once_that_is_seen() -> None:
+    machine = Machine()
+    machine.target.holds = False
+    _chat(machine, 1, 4)
+    machine.target.errors = {"source:chat:msg:201": (1, True)}
+    await machine.run(30)
+    assert machine.applied(1) == [101, 301, 201, 401]
+    machine.target.calls.clear()
+    for index in range(5, 9):
+        machine.publish("chat_messages", message(index * 100 + 1, 1))
+    machine.target.errors = {"source:chat:msg:601": (2, True)}
+    await machine.go_on(30)
+    assert machine.applied(1)[4:] == [501, 601, 701, 801]
+    assert {len(call) for call in machine.target.calls} == {1}
+
+
+async def test_a_target_that_lost_its_chats_burns_no_message_and_gets_them_once_it_has_the_chats_again() -> None:
+    machine = Machine()
+    _chat(machine, 1, 2)
+    await machine.run(10)
+    machine.target.parents = set()
+    machine.publish("chat_messages", message(301, 1))
+    await machine.run(10)
+    assert machine.store.dead == {}
+    assert "no longer has chats" in (machine.store.families["chats"].blocked or "")
+    with pytest.raises(OutageError):
+        await machine.caller.recheck()
+    machine.target.parents = {1}
+    await machine.caller.recheck()
+    assert machine.store.families["chats"].blocked is None
+    await machine.run(10)
+    assert machine.applied(1) == [101, 201, 301]

@@ -23,8 +23,10 @@ from chatferry.chat.domain.items import (
 from chatferry.chat.domain.model import Document
 from chatferry.chat.domain.positions import Marks
 from chatferry.chat.ports import Ids, Reader, Records
+from chatferry.common.contracts.target import BEHIND, PARENT_MISSING
 
-_PARENT_MISSING = RefusedItemError("PARENT_MISSING", "the record's parent is not at the target: import it first")
+_PARENT_MISSING = RefusedItemError(PARENT_MISSING, "the record's parent is not at the target: import it first")
+_BEHIND = RefusedItemError(BEHIND, "an earlier record of its parent is to be sent again first", retryable=True)
 _CONFLICT = RefusedItemError("CONFLICT", "another write came between: send it again", retryable=True)
 
 
@@ -58,12 +60,13 @@ class Importing:
     async def batch(self, kind: Kind, parent: Kind | None, items: Sequence[Item]) -> list[Outcome]:
         """One outcome per item, in the order of the items. Raises OutageError: then send the same batch again."""
         outcomes: dict[int, Outcome] = {}
+        holding = _Holding(kind, outcomes)
         for positions in waves([item["key"] for item in items]):
             wave = self._checked(kind, items, positions, outcomes)
             if parent is not None and wave:
                 wave = await self._with_parents(kind, parent, wave, outcomes)
             if wave:
-                await self._written(kind, wave, outcomes)
+                await self._written(kind, holding.without_held(wave), holding)
         return [outcomes[position] for position in range(len(items))]
 
     def _checked(
@@ -105,18 +108,25 @@ class Importing:
                 self.parents.learn(name, source, stored.id)
         return found
 
-    async def _written(self, kind: Kind, wave: Sequence[_Entry], outcomes: dict[int, Outcome]) -> None:
+    async def _written(self, kind: Kind, wave: Sequence[_Entry], holding: _Holding) -> None:
+        outcomes = holding.outcomes
         for entry, target in zip(wave, await self.ids.take(kind, len(wave)), strict=True):
             entry.document["target_id"] = target
-        inserted = await self.records.insert(kind, [entry.document for entry in wave])
-        present = set(inserted.present)
-        for index, entry in enumerate(wave):
-            if index in inserted.refused:
-                outcomes[entry.position] = refused(entry.key, inserted.refused[index])
-            elif index not in present:
+        present: list[_Entry] = []
+        while wave:
+            inserted = await self.records.insert(kind, [entry.document for entry in wave])
+            for entry in wave[: inserted.kept]:
                 outcomes[entry.position] = Outcome(entry.key, "created", entry.document["target_id"])
+            wave = wave[inserted.kept :]
+            if wave and inserted.stopped_by is not None:
+                wave = holding.refuse_first(wave, inserted.stopped_by)
+            elif wave:
+                # One that is there is seldom alone: a batch that came before comes whole.
+                there = {wave[0].source, *await self.records.stored(kind, [entry.source for entry in wave])}
+                present += [entry for entry in wave if entry.source in there]
+                wave = [entry for entry in wave if entry.source not in there]
         if present:
-            await self._renewed(kind, [wave[index] for index in sorted(present)], outcomes)
+            await self._renewed(kind, present, outcomes)
 
     async def _renewed(self, kind: Kind, wave: Sequence[_Entry], outcomes: dict[int, Outcome]) -> None:
         stored = await self.records.stored(kind, [entry.source for entry in wave])
@@ -135,6 +145,32 @@ class Importing:
             return
         for entry in newer:
             outcomes[entry.position] = Outcome(entry.key, "updated", stored[entry.source].id)
+
+
+@dataclass(frozen=True, slots=True)
+class _Holding:
+    """Parents of which a record is to be sent again: none that follows in the same batch may overtake it."""
+
+    kind: Kind
+    outcomes: dict[int, Outcome]
+    _parents: set[SourceId] = field(default_factory=set)
+
+    def refuse_first(self, wave: Sequence[_Entry], refusal: RefusedItemError) -> Sequence[_Entry]:
+        first, *later = wave
+        self.outcomes[first.position] = refused(first.key, refusal)
+        name = self.kind.shape.parent_field
+        if name is None or not refusal.retryable:
+            return later
+        self._parents.add(first.document[name])
+        return self.without_held(later)
+
+    def without_held(self, wave: Sequence[_Entry]) -> Sequence[_Entry]:
+        name = self.kind.shape.parent_field
+        if name is None or not self._parents:
+            return wave
+        behind = [entry for entry in wave if entry.document[name] in self._parents]
+        self.outcomes.update({entry.position: refused(entry.key, _BEHIND) for entry in behind})
+        return [entry for entry in wave if entry.position not in self.outcomes]
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,10 +12,11 @@ from chatferry.chat.domain.model import Document
 
 @dataclass(frozen=True, slots=True)
 class Inserted:
-    """What an insert left over, by position: `present` are there already, `refused` cannot be kept."""
+    """How far an insert came: the first `kept` documents are. `stopped_by`: why the next one is not, if there is one;
+    None for one that is there already."""
 
-    present: Sequence[int]
-    refused: Mapping[int, RefusedItemError]
+    kept: int
+    stopped_by: RefusedItemError | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,10 @@ class Records(Protocol):
     """Writes of one entity's documents, found by their `_id`, the source id."""
 
     async def insert(self, kind: Kind, documents: Sequence[Document]) -> Inserted:
-        """Keep new documents. After an OutageError any of them may be kept: insert again to know."""
+        """Keep new documents, one after the other, up to the first that is there already or cannot be kept.
+
+        After an OutageError any of them may be kept: insert again to know.
+        """
 
     async def stored(self, kind: Kind, ids: Collection[SourceId]) -> dict[SourceId, Stored]:
         """What is there of these."""

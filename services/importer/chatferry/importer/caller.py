@@ -11,11 +11,15 @@ from chatferry.common.entities import ENTITIES, Entity
 from chatferry.common.errors import OutageError, PermanentError
 from chatferry.common.telemetry.metrics import Metrics
 from chatferry.common.telemetry.traces import span
-from chatferry.importer.domain import ImportRecord, Window
+from chatferry.importer.domain import ImportRecord, Told, Window
 from chatferry.importer.ports import CallFailedError, Families, Target, Trouble
 
 _WRITTEN = ("created", "updated")
 _BEHIND = "the target answers, but takes few of the records; work goes on when it takes them"
+_LOST = (
+    "the target no longer has {parents} that it took before (PARENT_MISSING): it was emptied or restored from a "
+    "backup; nothing is sent until it has them again"
+)
 
 
 class PoisonedError(PermanentError):
@@ -42,7 +46,8 @@ class Caller:
         self._window = Window()
         self._good: dict[str, ImportRecord] = {}
         self._suspect: Entity | None = None
-        self._behind = False
+        self._behind = self._overtakes = False
+        self._orphan: ImportRecord | None = None
 
     async def call(self, entity: Entity, batch: Sequence[ImportRecord], *, known_bad: bool = False) -> list[ItemResult]:
         """Results in order. Raises OutageError, or PoisonedError (at once when the batch is `known_bad`)."""
@@ -58,8 +63,17 @@ class Caller:
                 code = failed.code
         raise PoisonedError(code, permanent=False)
 
+    def overtakes(self) -> bool:
+        """Whether the target has taken a record though an earlier one of its line has to come again."""
+        return self._overtakes
+
+    def note_overtaking(self) -> None:
+        """It has: from now on no two records of a line go in one call."""
+        self._overtakes = True
+        self._metrics.overtaken.inc()
+
     async def weigh(
-        self, entity: Entity, batch: Sequence[ImportRecord], results: Sequence[ItemResult], again: Collection[str] = ()
+        self, entity: Entity, answers: Sequence[tuple[ImportRecord, ItemResult, Told]], again: Collection[str] = ()
     ) -> bool:
         """True when the errors among the results are answers about records; False: an outage behind the target.
 
@@ -67,12 +81,17 @@ class Caller:
         that fail, and say nothing of the others. All temporary: a record that the target took before is sent once
         more and has to be taken too; it proves no write. Where none was taken yet, a single record is believed.
         """
-        temporary = [result.status == "error" and result.retryable is not False for result in results]
-        wrote = any(result.status in _WRITTEN for result in results)
+        tried = [answer for answer in answers if answer[2] not in (Told.BEHIND, Told.ORPHAN)]
+        if not tried:
+            return True
+        temporary = [one is Told.TEMPORARY for _, _, one in tried]
+        wrote = any(result.status in _WRITTEN for _, result, _ in tried)
         if wrote and sum(temporary) * 2 <= len(temporary) and self._window.outage():
             self._window.clear()
-        self._window.add([t for t, record in zip(temporary, batch, strict=True) if not t or record.key not in again])
-        taken = next((r for r, result in zip(batch, results, strict=True) if result.status != "error"), None)
+        self._window.add(
+            [one is Told.TEMPORARY for r, _, one in tried if one is not Told.TEMPORARY or r.key not in again]
+        )
+        taken = next((record for record, _, one in tried if one is Told.DONE), None)
         if taken is not None:
             self._good[entity.name] = taken
         if self._window.outage():
@@ -80,7 +99,7 @@ class Caller:
         good = self._good.get(entity.name)
         if not all(temporary):
             return True
-        return len(batch) == 1 if good is None else await self._takes(good)
+        return len(tried) == 1 if good is None else await self._takes(good)
 
     def weigh_poisoned(self, *, again: bool) -> bool:
         """True when a record that failed alone, call and all, has had an attempt; False: the target fails on most."""
@@ -93,6 +112,13 @@ class Caller:
         self._suspect, self._behind = entity, True
         return OutageError("target", _BEHIND)
 
+    async def outage_of_lost_parent(self, orphan: ImportRecord) -> OutageError:
+        """The outage to raise: the target has lost what it took before, and no record is to blame for it."""
+        self._suspect, self._orphan = orphan.entity, orphan
+        sentence = _LOST.format(parents=orphan.entity.parent)
+        await self._families.block(orphan.entity.family, sentence)
+        return OutageError("target", sentence)
+
     async def recheck(self) -> None:
         """Ask the target for something small. Raises OutageError while it is away."""
         entity = self._suspect
@@ -102,6 +128,9 @@ class Caller:
             await self._target.probe(entity)
         except CallFailedError as failed:
             raise await self._outage(entity, failed) from None
+        if self._orphan is not None and not await self._takes(self._orphan):
+            raise OutageError("target", _LOST.format(parents=entity.parent))
+        self._orphan = None
         good = self._good.get(entity.name)
         if self._behind and good is not None and not await self._takes(good):
             raise OutageError("target", _BEHIND)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import NamedTuple
 
@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from chatferry.common.contracts.canonical import hash_of_canonical
 from chatferry.common.contracts.envelope import BrokenEnvelopeError, Envelope, read_envelope
+from chatferry.common.contracts.target import BEHIND, PARENT_MISSING, ItemResult
 from chatferry.common.documents import IMPORT_ERR, SKIPPED
 from chatferry.common.entities import Entity
 from chatferry.common.errors import PermanentError
@@ -145,11 +146,16 @@ def attempts_before(record: ImportRecord, standing: Standing, retrying: str) -> 
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """How large a call may be. `failed`: keys that had an attempt before; nothing of their line goes with them."""
+    """How large a call may be. `failed`: keys that had an attempt before; nothing of their line goes with them.
+
+    `one_of_a_line`, asked anew for each record: no two of a line go together, for the target keeps none back behind
+    another that has to come again.
+    """
 
     items: int
     size_bytes: int
     failed: frozenset[str] = frozenset()
+    one_of_a_line: Callable[[], bool] = field(default=lambda: False)
 
 
 def batches(records: Sequence[ImportRecord], cut: Cut) -> Iterator[list[ImportRecord]]:
@@ -165,10 +171,48 @@ def batches(records: Sequence[ImportRecord], cut: Cut) -> Iterator[list[ImportRe
             doubtful.clear()
         batch.append(record)
         held += size
-        if record.key in cut.failed:
+        if cut.one_of_a_line() or record.key in cut.failed:
             doubtful.add(record.line)
     if batch:
         yield batch
+
+
+class Told(Enum):
+    """What a result says of its record. BEHIND: not tried, for an earlier one of its line has to come again first.
+
+    ORPHAN: the target has lost the parent, which it took before.
+    """
+
+    DONE = auto()
+    REFUSED = auto()
+    TEMPORARY = auto()
+    BEHIND = auto()
+    ORPHAN = auto()
+
+
+def told(batch: Sequence[ImportRecord], results: Sequence[ItemResult]) -> tuple[list[Told], bool]:
+    """What each result says; and whether a record was taken though an earlier one of its line has to come again."""
+    said: list[Told] = []
+    coming_again: set[Line] = set()
+    overtaken = False
+    for record, result in zip(batch, results, strict=True):
+        held = record.line in coming_again
+        one = _told(result, held=held)
+        if one is Told.TEMPORARY:
+            coming_again.add(record.line)
+        overtaken |= held and one is Told.DONE
+        said.append(one)
+    return said, overtaken
+
+
+def _told(result: ItemResult, *, held: bool) -> Told:
+    if result.status != "error":
+        return Told.DONE
+    if result.code == PARENT_MISSING:
+        return Told.ORPHAN
+    if result.retryable is False:
+        return Told.REFUSED
+    return Told.BEHIND if held and result.code == BEHIND else Told.TEMPORARY
 
 
 def halves(batch: Sequence[ImportRecord]) -> tuple[Sequence[ImportRecord], Sequence[ImportRecord]]:

@@ -20,6 +20,7 @@ from chatferry.importer.domain import (
     Cut,
     ImportRecord,
     Standing,
+    Told,
     attempts_before,
     batches,
     halves,
@@ -27,6 +28,7 @@ from chatferry.importer.domain import (
     own_code,
     place_of,
     retry_delay,
+    told,
 )
 from chatferry.importer.lines import Lines
 from chatferry.importer.ports import Behind, Dead, Done, Ending, Retry, Waits
@@ -97,8 +99,8 @@ class Sender:
                 raise outcome
 
     async def _lane(self, round_: Round, records: Sequence[ImportRecord]) -> None:
-        cut = Cut(self._rules.items(round_.entity), self._rules.batch_bytes, round_.again)
-        for batch in batches(records, cut):
+        items, size_bytes = self._rules.items(round_.entity), self._rules.batch_bytes
+        for batch in batches(records, Cut(items, size_bytes, round_.again, self._caller.overtakes)):
             await round_.settler.room()
             if round_.stopped or round_.settler.failed or self._around.stopping():
                 return
@@ -145,16 +147,25 @@ class Sender:
         return place_of(record.raw) not in round_.ahead or self._lines.has_moment(record.line)
 
     async def _take(self, round_: Round, batch: Sequence[ImportRecord], results: Sequence[ItemResult]) -> None:
-        believed = await self._caller.weigh(round_.entity, batch, results, round_.again)
+        said, overtaken = told(batch, results)
+        if overtaken:
+            self._caller.note_overtaking()
+        answers = list(zip(batch, results, said, strict=True))
+        believed = await self._caller.weigh(round_.entity, answers, round_.again)
         endings: list[Ending] = []
-        for record, result in zip(batch, results, strict=True):
-            if result.status != "error":
-                erred = round_.standings[record.key].erred
-                endings.append(Done(record, result.status, result.id, erred))
-            elif believed or result.retryable is False:
-                temporary = result.retryable is not False
-                endings.append(self._attempt(round_, record, own_code(result.code), temporary=temporary))
+        for record, result, one in answers:
+            if one is Told.DONE:
+                endings.append(Done(record, result.status, result.id, round_.standings[record.key].erred))
+            elif one is Told.REFUSED:
+                endings.append(self._attempt(round_, record, own_code(result.code), temporary=False))
+            elif one is Told.TEMPORARY and believed:
+                endings.append(self._attempt(round_, record, own_code(result.code), temporary=True))
+            elif one is Told.BEHIND and believed:
+                endings.append(Waits(record, Behind.BEHIND))
         round_.settler.add(endings)
+        orphan = next((record for record, _, one in answers if one is Told.ORPHAN), None)
+        if orphan is not None:
+            raise await self._caller.outage_of_lost_parent(orphan)
         if not believed:
             raise self._caller.outage_behind(round_.entity)
 

@@ -8,6 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 ItemStatus = Literal["created", "updated", "unchanged", "stale", "error"]
 LIST_LIMIT = 500
+# An item that was not tried: an earlier one of its parent in the same batch is to be sent again first.
+BEHIND = "BEHIND"
+PARENT_MISSING = "PARENT_MISSING"
 
 
 class _Wire(BaseModel):

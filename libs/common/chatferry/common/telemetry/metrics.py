@@ -22,6 +22,9 @@ class Metrics:
         self.import_ok = self._counter("records_import_ok", "Records that the target has.", "entity")
         self.import_err = self._counter("records_import_err", "Records that ended as dead letters.", "entity")
         self.skipped = self._counter("records_skipped", "Records that needed no import.", "entity", "reason")
+        self.overtaken = self._counter(
+            "target_overtakings", "Answers that took a record although an earlier one of its line is to come again."
+        )
         self.retries = self._counter("retry_attempts", "Attempts after the first one.", "entity")
         self.sample_mismatch = self._counter("verify_sample_mismatch", "Sampled records that differ.", "entity")
         self.custom_fields = self._counter("custom_fields_created", "Custom fields created at the target.", "entity")

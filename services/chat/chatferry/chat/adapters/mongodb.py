@@ -50,14 +50,11 @@ class MongoRecords:
     async def insert(self, kind: Kind, documents: Sequence[Document]) -> Inserted:
         try:
             with mongo_outage():
-                await self.database[kind.shape.collection].insert_many(documents, ordered=False)
+                await self.database[kind.shape.collection].insert_many(documents, ordered=True)
         except BulkWriteError as failure:
-            codes = refused_writes(failure)
-            return Inserted(
-                present=[position for position, code in codes.items() if code == _DUPLICATE],
-                refused={position: _NOT_KEPT for position, code in codes.items() if code != _DUPLICATE},
-            )
-        return Inserted((), {})
+            [(position, code)] = refused_writes(failure).items()
+            return Inserted(position, None if code == _DUPLICATE else _NOT_KEPT)
+        return Inserted(len(documents))
 
     async def stored(self, kind: Kind, ids: Collection[SourceId]) -> dict[SourceId, Stored]:
         with mongo_outage():
