@@ -263,6 +263,19 @@ class FakeFamilies:
         self._store.families[family] = FamilyState(before.set_open, sentence)
 
 
+class FakeSilence:
+    """Port `Silence`."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        self._clock, self._until = clock, 0.0
+
+    async def ask(self, seconds: float) -> None:
+        self._until = max(self._until, self._clock.seconds + seconds)
+
+    async def left_s(self) -> float:
+        return max(0.0, self._until - self._clock.seconds)
+
+
 class FakeTarget:
     """Port `Target`. `errors`: key -> how many times it fails, and whether that is temporary.
 

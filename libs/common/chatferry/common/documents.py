@@ -45,6 +45,7 @@ blocked | completed | verified | incomplete | failed | stopped), phase, prefligh
 
 `entities`: _id = family; set_open (the importer may deliver), run, verified_run, imported_run (completed, not a test),
 get {run, whole} (the newest Get; whole: it has ended, and had no test limit), blocked (a sentence, from the importer).
+The row `target`: quiet_until, the end of a pause that the target asked for, on MongoDB's clock.
 
 `dead_letters`: _id = topic/partition/offset, or key@version from the extractor; entity, key, version, parent, topic,
 partition, offset, error_class, code, message, attempts, state (dead | replaying | replayed | superseded | discarded),

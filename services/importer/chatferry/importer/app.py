@@ -14,6 +14,7 @@ from chatferry.common.errors import ConfigurationError
 from chatferry.common.service import Context, Work, run_service
 from chatferry.common.streaming.consumer import ConsumerSettings, RecordConsumer, open_broker
 from chatferry.common.streaming.producer import RecordProducer
+from chatferry.importer.adapters.considerate import ConsiderateTarget, MongoSilence
 from chatferry.importer.adapters.events import KafkaEvents
 from chatferry.importer.adapters.mongo_records import MongoFamilies, MongoIds, MongoRecords
 from chatferry.importer.adapters.mongo_runs import MongoRunsAsked
@@ -68,8 +69,9 @@ def work(settings: ImporterSettings) -> Work:
             events = KafkaEvents((settings.topic("results"), results), (settings.topic("dlq"), letters), context.clock)
             topics = {settings.topic(name): entity for name, entity in ENTITIES.items()}
             await _check_topics(results, topics)
-            worker = build_worker(settings.project, topics, Outside(database, target, events), rules, context)
-            check = TargetCheck(target, MongoRunsAsked(database, context.clock))
+            polite = ConsiderateTarget(target, MongoSilence(database), context.clock)
+            worker = build_worker(settings.project, topics, Outside(database, polite, events), rules, context)
+            check = TargetCheck(polite, MongoRunsAsked(database, context.clock))
             answering = asyncio.create_task(check.until(context.stopping), name="importer preflight")
             stack.push_async_callback(_end, answering)
             context.health.alive_when("preflight", lambda: "it has ended" if answering.done() else None)

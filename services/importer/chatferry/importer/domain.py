@@ -11,7 +11,7 @@ from typing import NamedTuple
 from pydantic import ValidationError
 
 from chatferry.common.contracts.canonical import hash_of_canonical
-from chatferry.common.contracts.envelope import BrokenEnvelopeError, Envelope, read_envelope
+from chatferry.common.contracts.envelope import REPLAY_OF, BrokenEnvelopeError, Envelope, read_envelope
 from chatferry.common.contracts.target import BEHIND, PARENT_MISSING, ItemResult
 from chatferry.common.documents import IMPORT_ERR, SKIPPED
 from chatferry.common.entities import Entity
@@ -55,6 +55,12 @@ class ImportRecord:
 def place_of(raw: RawRecord) -> str:
     """`_id` in `parked` and `dead_letters`: topic/partition/offset."""
     return f"{raw.topic}/{raw.partition}/{raw.offset}"
+
+
+def replayed_place(raw: RawRecord) -> str | None:
+    """`_id` of the dead letter that this record is a replay of, even where nothing else of it can be read."""
+    place = next((value for name, value in reversed(raw.headers) if name == REPLAY_OF), None)
+    return place.decode(errors="replace") if place else None
 
 
 def read_record(raw: RawRecord, entity: Entity, project: str, *, parked: bool = False) -> ImportRecord:

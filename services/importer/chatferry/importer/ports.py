@@ -237,6 +237,16 @@ class Families(Protocol):
         """Say why nothing of this family can be delivered, or that it can (None)."""
 
 
+class Silence(Protocol):
+    """A pause that the target asked for, shared by every replica."""
+
+    async def ask(self, seconds: float) -> None:
+        """Nobody calls for so long; a longer pause that was asked for before stays."""
+
+    async def left_s(self) -> float:
+        """Seconds until calls may be begun again, 0 when they may."""
+
+
 class RunsAsked(Protocol):
     """Runs whose preflight waits for the importer's word."""
 

@@ -20,7 +20,7 @@ from chatferry.common.entities import Entity
 from chatferry.common.streaming.progress import Progress
 from chatferry.common.streaming.records import RawRecord
 from chatferry.common.telemetry.metrics import Metrics
-from chatferry.importer.domain import place_of
+from chatferry.importer.domain import place_of, replayed_place
 from chatferry.importer.ports import (
     Dead,
     DeadLetters,
@@ -67,7 +67,7 @@ class Books:
         await self.dead.open(dead)
         oversized = await self.events.copy_dead(dead)
         await self.events.failed(dead)
-        replayed = [d.record.envelope.replay_of for d in dead if d.record and d.record.envelope.replay_of]
+        replayed = [place for d in dead if (place := replayed_place(d.raw))]
         if replayed:
             await self.dead.resolve(replayed, {})
         for entity, group in _by_entity(dead):

@@ -24,7 +24,15 @@ from chatferry.common.clock import Clock
 from chatferry.common.documents import DEAD_LETTERS, PARKED
 from chatferry.common.entities import ENTITIES, Entity
 from chatferry.common.streaming.records import Partition, RawRecord, StoredRecord
-from chatferry.importer.domain import EXHAUSTED, ImportRecord, Line, UndecodableError, place_of, read_record
+from chatferry.importer.domain import (
+    EXHAUSTED,
+    ImportRecord,
+    Line,
+    UndecodableError,
+    place_of,
+    read_record,
+    replayed_place,
+)
 from chatferry.importer.ports import Dead, ParkedRow, Room, StoredLine
 
 SERVICE = "importer"
@@ -213,9 +221,10 @@ def _parked(record: ImportRecord, reason: str, not_before: datetime | None) -> D
 
 
 def _dead(dead: Dead, now: datetime) -> Document:
-    """`line` orders replays: the parent's id, a root's own, null for a record that could not be read."""
+    """`line` and `seq` order replays: the parent's id (a root's own), the record's; null for one that is unreadable."""
     record = dead.record
     line = None if record is None else record.line.parent
+    replayed = replayed_place(dead.raw)
     return {
         "_id": place_of(dead.raw),
         "entity": dead.entity.name,
@@ -223,6 +232,8 @@ def _dead(dead: Dead, now: datetime) -> Document:
         "version": None if record is None else record.version,
         "parent": None if dead.entity.parent is None else line,
         "line": line,
+        "seq": None if record is None else int(record.key.rpartition(":")[2]),
+        **({} if replayed is None else {"replay_of": replayed}),
         **_place(dead.raw),
         "error_class": dead.error_class,
         "code": dead.code,
