@@ -292,7 +292,8 @@ async def a_world(
         await database.entities.insert_one({"_id": "mapping", "fingerprint": mapping_fingerprint()})
         async with serve(portal, rules) as running, httpx.AsyncClient() as http:
             world = World(project, addresses, running, client, database, redis, producer, dlq, http, users)
-            await redis.hset(f"chatferry:portal:{world.portal_client().host}:bucket", mapping={"level": "0", "at": "0"})
+            empty = {"level": "0", "at": "0", "run": (await redis.info("server"))["run_id"]}
+            await redis.hset(f"chatferry:portal:{world.portal_client().host}:bucket", mapping=empty)
             yield world
     finally:
         await producer.close()

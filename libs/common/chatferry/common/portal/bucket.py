@@ -8,38 +8,47 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from redis.asyncio import Redis
+from redis.commands.core import AsyncScript
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from chatferry.common.clock import Clock
 from chatferry.common.errors import OutageError
 
-# Redis' clock, not ours. A missing key means a full bucket: nobody knows what was spent before.
-_TAKE = """
+# Redis' clock, not ours. What a Redis that has started anew holds may be long past (an old snapshot), and nobody knows
+# what was spent before a key that is missing, or by how much a clock went back: each of them reads as a full bucket.
+_READ = """
 local t = redis.call('TIME')
 local now = t[1] + t[2] / 1000000
-local capacity, drain, interval = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local h = redis.call('HMGET', KEYS[1], 'level', 'at', 'next')
-local level, next_at = capacity, tonumber(h[3] or '0')
-if h[1] then level = math.max(0, tonumber(h[1]) - math.max(0, now - tonumber(h[2])) * drain) end
+local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)') or ''
+local full, usable, drain, interval = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local h = redis.call('HMGET', KEYS[1], 'level', 'at', 'next', 'run')
+local level, next_at = full, 0
+if h[1] and h[2] and h[4] == run and tonumber(h[2]) <= now then
+  level = math.max(0, tonumber(h[1]) - (now - tonumber(h[2])) * drain)
+  next_at = tonumber(h[3] or '0')
+end
+"""
+_WRITE = """
+redis.call('HSET', KEYS[1], 'level', tostring(level), 'at', string.format('%.6f', now))
+redis.call('HSET', KEYS[1], 'next', string.format('%.6f', next_at), 'run', run)
+redis.call('PEXPIRE', KEYS[1], 86400000)
+"""
+_TAKE = f"""{_READ}
 local wait = 0
-if level + 1 > capacity then wait = (level + 1 - capacity) / drain end
-if next_at > now and next_at - now > wait then wait = next_at - now end
+if level + 1 > usable then wait = (level + 1 - usable) / drain end
+wait = math.max(wait, next_at - now)
 if wait <= 0 then
   level = level + 1
   next_at = now + interval
 end
-redis.call('HSET', KEYS[1], 'level', tostring(level), 'at', string.format('%.6f', now))
-redis.call('HSET', KEYS[1], 'next', string.format('%.6f', next_at))
-redis.call('PEXPIRE', KEYS[1], 86400000)
+{_WRITE}
 return tostring(wait)
 """
-
-_FILL = """
-local t = redis.call('TIME')
-redis.call('HSET', KEYS[1], 'level', ARGV[1], 'at', string.format('%.6f', t[1] + t[2] / 1000000))
-redis.call('PEXPIRE', KEYS[1], 86400000)
-return 1
+_FILL = f"""{_READ}
+level = full
+{_WRITE}
+return '0'
 """
 
 
@@ -90,21 +99,21 @@ class RedisRateBucket:
         return RedisRateBucket(self._redis, self._prefix.rpartition(":portal:")[2], limits, self._clock, self._rng)
 
     async def take(self) -> None:
-        limits = self._limits
-        interval = 1 / limits.max_rate if limits.max_rate else 0
-        usable = max(1, limits.capacity - limits.reserve)
         while True:
-            try:
-                wait = float(await self._take(keys=[self._key], args=[usable, limits.per_second, interval]))
-            except (RedisError, OSError) as away:
-                raise _outage(away) from away
+            wait = await self._run(self._take)
             if wait <= 0:
                 return
             await self._clock.sleep(wait + self._rng.uniform(0, 0.01))
 
     async def fill(self) -> None:
+        await self._run(self._fill)
+
+    async def _run(self, script: AsyncScript) -> float:
+        limits = self._limits
+        interval = 1 / limits.max_rate if limits.max_rate else 0
+        usable = max(1, limits.capacity - limits.reserve)
         try:
-            await self._fill(keys=[self._key], args=[self._limits.capacity])
+            return float(await script(keys=[self._key], args=[limits.capacity, usable, limits.per_second, interval]))
         except (RedisError, OSError) as away:
             raise _outage(away) from away
 

@@ -1,0 +1,152 @@
+"""The shared bucket on a Redis that dies, forgets, or comes back with what was true some time ago."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+from tests.integration.common.portal.redis_of_ours import RedisOfOurs
+
+from chatferry.common.clock import SystemClock
+from chatferry.common.errors import OutageError
+from chatferry.common.portal.bucket import Limits, RedisRateBucket
+
+pytestmark = pytest.mark.integration
+HOST = "p.test"
+KEY = f"chatferry:portal:{HOST}:bucket"
+LIMITS = Limits(capacity=10, per_second=10.0, reserve=0)
+DRAIN_S = LIMITS.capacity / LIMITS.per_second
+
+
+class Clock(SystemClock):
+    """The system's clock; it remembers how long somebody had to wait."""
+
+    def __init__(self) -> None:
+        self.slept = 0.0
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept += seconds
+        await super().sleep(seconds)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[RedisOfOurs]:
+    server = RedisOfOurs.in_folder(tmp_path)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.kill()
+
+
+@pytest.fixture
+async def redis(server: RedisOfOurs) -> AsyncIterator[Redis]:
+    client = Redis.from_url(server.url)
+    try:
+        yield client
+    finally:
+        await client.aclose()
+
+
+def bucket_of(redis: Redis, limits: Limits = LIMITS) -> RedisRateBucket:
+    return RedisRateBucket(redis, HOST, limits, Clock(), random.Random(1))
+
+
+async def seconds_for(bucket: RedisRateBucket, requests: int) -> float:
+    began = time.monotonic()
+    for _ in range(requests):
+        await bucket.take()
+    return time.monotonic() - began
+
+
+async def come_back(server: RedisOfOurs, redis: Redis) -> None:
+    """Start the server; afterwards no dead connection is left in the client."""
+    server.start()
+    await redis.connection_pool.disconnect()
+
+
+async def drained(redis: Redis) -> RedisRateBucket:
+    """A bucket that everybody knows to be empty."""
+    bucket = bucket_of(redis)
+    await bucket.take()
+    await SystemClock().sleep(DRAIN_S + 0.1)
+    assert await seconds_for(bucket, 1) < 0.05
+    return bucket
+
+
+async def test_a_bucket_that_nobody_knows_is_full(redis: Redis) -> None:
+    assert await seconds_for(bucket_of(redis), 5) >= 0.45
+
+
+async def test_a_bucket_that_drained_lets_a_burst_pass(redis: Redis) -> None:
+    bucket = await drained(redis)
+    assert await seconds_for(bucket, LIMITS.capacity - 2) < 0.2
+
+
+async def test_a_bucket_that_was_deleted_is_full(redis: Redis) -> None:
+    bucket = await drained(redis)
+    await redis.delete(KEY)
+    assert await seconds_for(bucket, 5) >= 0.45
+
+
+async def test_a_redis_that_comes_back_with_an_old_snapshot_has_a_full_bucket(
+    server: RedisOfOurs, redis: Redis
+) -> None:
+    bucket = await drained(redis)
+    server.save()
+    await seconds_for(bucket, LIMITS.capacity - 1)
+    server.kill()
+    with pytest.raises(OutageError):
+        await bucket.take()
+    await come_back(server, redis)
+    assert float(await redis.hget(KEY, "level") or 99) < 3, "the snapshot is no old one"  # type: ignore[misc]
+    assert await seconds_for(bucket, 5) >= 0.45
+
+
+async def test_a_redis_that_comes_back_full_is_empty_after_its_own_drain_time(
+    server: RedisOfOurs, redis: Redis
+) -> None:
+    bucket = await drained(redis)
+    server.save()
+    server.kill()
+    await come_back(server, redis)
+    await bucket.take()
+    await SystemClock().sleep(DRAIN_S + 0.1)
+    assert await seconds_for(bucket, LIMITS.capacity - 2) < 0.2
+
+
+async def test_a_redis_that_comes_back_with_nothing_has_a_full_bucket(server: RedisOfOurs, redis: Redis) -> None:
+    bucket = await drained(redis)
+    server.kill()
+    await come_back(server, redis)
+    assert await seconds_for(bucket, 5) >= 0.45
+
+
+async def test_a_clock_that_was_set_back_makes_the_bucket_full_and_holds_nobody_up(redis: Redis) -> None:
+    bucket = bucket_of(redis, Limits(capacity=10, per_second=10.0, reserve=0, max_rate=50.0))
+    await drained(redis)
+    # What Redis wrote before somebody set its clock back by an hour.
+    later = time.time() + 3600
+    await redis.hset(KEY, mapping={"at": f"{later:.6f}", "next": f"{later:.6f}"})  # type: ignore[misc]
+    seconds = await seconds_for(bucket, 5)
+    assert 0.45 <= seconds < 3
+
+
+async def test_the_portals_own_word_makes_the_bucket_full(redis: Redis) -> None:
+    bucket = await drained(redis)
+    await bucket.fill()
+    assert await seconds_for(bucket, 5) >= 0.45
+
+
+async def test_a_word_of_the_portal_holds_on_a_redis_that_has_just_come_back(server: RedisOfOurs, redis: Redis) -> None:
+    bucket = await drained(redis)
+    server.save()
+    server.kill()
+    await come_back(server, redis)
+    await bucket.fill()
+    await SystemClock().sleep(DRAIN_S + 0.1)
+    assert await seconds_for(bucket, LIMITS.capacity - 2) < 0.2
