@@ -33,7 +33,7 @@ class MongoSilence:
         left = {"left": {"$subtract": ["$quiet_until", "$$NOW"]}}
         with mongo_outage():
             found = await self._states.find_one({"_id": _TARGET}, left)
-        return max(0.0, (found or {}).get("left", 0) / 1000)
+        return max(0.0, float((found or {}).get("left", 0)) / 1000)
 
 
 class ConsiderateTarget:
