@@ -70,6 +70,18 @@ async def test_a_late_error_never_marks_what_is_imported(stores: Stores) -> None
     assert (await stores.document(record.key))["status"] == "IMPORT_OK"
 
 
+async def test_a_skipped_record_has_a_reason_and_no_error(stores: Stores) -> None:
+    [record] = _records(1)
+    await stores.add(record.key, 5)
+    await stores.records.mark_failed(MESSAGES, "SKIPPED", [(record.key, 5, 0, "parent discarded")])
+    assert await stores.document(record.key) == {
+        "version": 5,
+        "status": "SKIPPED",
+        "payload_hash": "hash of 5",
+        "skip_reason": "parent discarded",
+    }
+
+
 async def test_an_answer_without_an_id_keeps_the_id_that_is_known(stores: Stores) -> None:
     [record] = _records(1)
     await stores.add(record.key, 5)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,7 +11,7 @@ from tests.unit.importer.faults import CrashError as CrashError
 from tests.unit.importer.faults import Faults as Faults
 
 from chatferry.common.contracts.target import ItemResult
-from chatferry.common.documents import IMPORT_OK, NEW
+from chatferry.common.documents import IMPORT_OK, NEW, SKIPPED
 from chatferry.common.entities import Entity
 from chatferry.common.streaming.records import Partition, StoredRecord
 from chatferry.importer.domain import EXHAUSTED, FamilyState, ImportRecord, Line, Standing, place_of
@@ -93,7 +93,8 @@ class FakeRecords:
         for key, version, attempts, code in failed:
             document = self._store.documents.get(key)
             if document and document["version"] == version and document.get("imported_version", 0) < version:
-                document.update(status=status, attempts=attempts, last_error=code)
+                failed_as = {"attempts": attempts, "last_error": code}
+                document.update(status=status, **({"skip_reason": code} if status == SKIPPED else failed_as))
         self._store.faults.done()
 
 
@@ -260,7 +261,13 @@ class FakeFamilies:
 
     async def block(self, family: str, sentence: str | None) -> None:
         before = self._store.families.get(family, FamilyState(set_open=True, blocked=None))
-        self._store.families[family] = FamilyState(before.set_open, sentence)
+        self._store.families[family] = replace(before, blocked=sentence)
+
+    async def halt(self, family: str, sentence: str) -> None:
+        self._store.faults.before("halt")
+        before = self._store.families.get(family, FamilyState(set_open=True, blocked=None))
+        self._store.families[family] = replace(before, halted=sentence)
+        self._store.faults.done()
 
 
 class FakeSilence:

@@ -11,6 +11,7 @@ A record's document, in the collection named as its entity:
     due              true until the broker has answered for this version; absent afterwards, and where the root's
                      `unsent_from` says it
     flags            what had to be altered or assumed: `altered`, `assumed_offset`
+    missed           number of the last read of a page that lacks it, though its interval covers its id
     status           NEW | IMPORT_OK | IMPORT_ERR | ERROR_RETRY | SKIPPED
     skip_reason      why, when SKIPPED
     imported_version, imported_hash, target_id, attempts, last_error     what the importer knows
@@ -38,7 +39,7 @@ that records mention and the listing lacks. The users' own listing is the row `l
 `page_log`, one entry per page read (`_id` = run/parent/hi): run, entity, parent, lo (included), hi (excluded), count,
 absent, rejected, read_seq, webhook, method, at, duration_ms.
 
-`runs`: _id, project, portal, family, phases, options {test_limit, max_rate, full}, state (requested | running |
+`runs`: _id, project, portal, family, phases, options {test_limit, max_rate}, state (requested | running |
 blocked | completed | verified | incomplete | failed | stopped), phase, preflight [{name, ok, detail}], timings
 {get, set, verify: {started_at, finished_at}}, counts {entity: {listed, extracted, published, imported, ...}}, method
 (which one read the messages), requested_at, finished_at, reason, epoch, verified.
@@ -67,6 +68,8 @@ from chatferry.common.entities import ENTITIES
 
 NEW, IMPORT_OK, IMPORT_ERR, ERROR_RETRY, SKIPPED = "NEW", "IMPORT_OK", "IMPORT_ERR", "ERROR_RETRY", "SKIPPED"
 WAITING = (NEW, ERROR_RETRY)
+PARENT_DISCARDED = "parent discarded"
+"""`skip_reason` of what belongs to a record that an operator discarded before the target had it."""
 
 RUNS, LEASES, ENTITY_STATES = "runs", "leases", "entities"
 INVENTORY, PAGE_LOG, ID_MAP = "source_inventory", "page_log", "id_map"
@@ -106,6 +109,7 @@ def indexes() -> list[Index]:
         wanted += [
             Index(entity, "in_order", ("parent", "seq")),
             Index(entity, "due", ("parent", "seq", "due"), {"due": True}),
+            Index(entity, "missed", ("parent", "missed"), {"missed": {"$gt": 0}}),
             Index(entity, "waiting", ("status", "parent"), {"status": {"$in": list(WAITING)}}),
         ]
     return wanted

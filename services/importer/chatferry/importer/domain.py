@@ -272,12 +272,13 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class FamilyState:
-    """What `entities` says of a family."""
+    """What `entities` says of a family. `blocked`: the target refuses it; `halted`: too many of its records died."""
 
     set_open: bool
     blocked: str | None
+    halted: str | None = None
 
 
 def open_families(states: Mapping[str, FamilyState]) -> frozenset[str]:
     """Families that may be delivered now."""
-    return frozenset(name for name, state in states.items() if state.set_open)
+    return frozenset(name for name, state in states.items() if state.set_open and state.halted is None)

@@ -35,6 +35,7 @@ from chatferry.importer.ports import (
     ParkedView,
     Records,
     Room,
+    SetAside,
     Waits,
 )
 from chatferry.importer.sending import Round, Sender
@@ -167,8 +168,12 @@ class Importer:
         held = await self._gate.held_by_dead(round_.entity, parents)
         if not closed and not held:
             return list(records)
+        discarded = await self._gate.discarded(round_.entity, closed)
         sendable = []
         for record in records:
+            if record.line.parent in discarded:
+                round_.settler.add([SetAside(record)])
+                continue
             if record.line.parent in closed:
                 round_.settler.add([Waits(record, Behind.PARENT)])
             elif record.line.parent in held and record.envelope.replay_of is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
 
+from chatferry.common.documents import SKIPPED
 from chatferry.common.entities import ENTITIES, Entity
 from chatferry.importer.domain import Line
 from chatferry.importer.ports import DeadView, Records
@@ -31,6 +32,15 @@ class Gate:
             self._remember(parent.name, asked[key])
         return {number for key, number in asked.items() if key not in there}
 
+    async def discarded(self, entity: Entity, parents: Collection[int]) -> set[int]:
+        """Which of these closed parents will never be imported, for an operator has discarded them."""
+        if entity.parent is None or not parents:
+            return set()
+        parent = ENTITIES[entity.parent]
+        keys = {parent.key(number): number for number in parents}
+        standings = await self._records.standings(parent, list(keys))
+        return {keys[key] for key, one in standings.items() if one.status == SKIPPED and not one.imported_version}
+
     async def held_by_dead(self, entity: Entity, parents: Collection[int]) -> set[int]:
         """Which lines wait for a dead record to be replayed or discarded.
 
@@ -42,12 +52,16 @@ class Gate:
         return await self._dead.holding(entity, parents, exhausted_only=self._may_pass_dead)
 
     async def passable(self, due: Sequence[Line], gated: Sequence[Line], topics: Mapping[str, Entity]) -> list[Line]:
-        """Those of the lines of which a record may go now. What is due may be a replay, which no dead record holds."""
+        """Those of the lines of which a record may go now, or end with its discarded parent.
+
+        What is due may be a replay, which no dead record holds.
+        """
         passable = []
         for topic in sorted({line.topic for line in (*due, *gated)}):
             entity = topics[topic]
             asked = [line for line in (*due, *gated) if line.topic == topic]
             closed = await self.closed_parents(entity, {line.parent for line in asked})
+            closed -= await self.discarded(entity, closed)
             waiting = {line.parent for line in gated if line.topic == topic} - closed
             closed |= await self.held_by_dead(entity, waiting)
             passable += [line for line in asked if line.parent not in closed]

@@ -100,7 +100,14 @@ class Finished:
     parked: bool
 
 
-Ending = Done | Dead | Retry | Waits | Finished
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """Never sent: an operator has discarded its parent, and with it all that belongs there."""
+
+    record: ImportRecord
+
+
+Ending = Done | Dead | Retry | Waits | Finished | SetAside
 
 
 class Records(Protocol):
@@ -116,7 +123,10 @@ class Records(Protocol):
         """IMPORT_OK with version, hash and target id; a document with newer content only learns what is there."""
 
     async def mark_failed(self, entity: Entity, status: str, failed: Sequence[tuple[str, int, int, str]]) -> None:
-        """(key, version, attempts, code) each: `status`, unless the document is done or has newer content."""
+        """(key, version, attempts, code) each: `status`, unless the document is done or has newer content.
+
+        The code is kept as the last error, of SKIPPED as the reason.
+        """
 
 
 class Ids(Protocol):
@@ -235,6 +245,9 @@ class Families(Protocol):
 
     async def block(self, family: str, sentence: str | None) -> None:
         """Say why nothing of this family can be delivered, or that it can (None)."""
+
+    async def halt(self, family: str, sentence: str) -> None:
+        """Nothing of this family is delivered from now on, until an operator says so or asks for a new set."""
 
 
 class Silence(Protocol):

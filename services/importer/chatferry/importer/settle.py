@@ -4,6 +4,7 @@ done     results answered -> id map -> replayed dead letters -> status -> dead l
 dead     row in dead_letters -> copy on dlq -> results -> status -> row superseded, if late -> row marked copied
 retry    status with the attempt -> parked
 waiting  parked
+set aside    status with the reason -> replayed dead letters
 and only then the offset, or for a record out of `parked` its row.
 """
 
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self, TypeVar
 
-from chatferry.common.documents import ERROR_RETRY, IMPORT_ERR
+from chatferry.common.documents import ERROR_RETRY, IMPORT_ERR, PARENT_DISCARDED, SKIPPED
 from chatferry.common.entities import Entity
 from chatferry.common.streaming.progress import Progress
 from chatferry.common.streaming.records import RawRecord
@@ -32,11 +33,12 @@ from chatferry.importer.ports import (
     Parked,
     Records,
     Retry,
+    SetAside,
     Waits,
 )
 
 _MOST_PENDING = 1_000
-T = TypeVar("T", Done, Dead, Retry)
+T = TypeVar("T", Done, Dead, Retry, SetAside)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,7 @@ class Books:
         await self.settle_dead([ending for ending in endings if isinstance(ending, Dead)])
         await self._retry([ending for ending in endings if isinstance(ending, Retry)])
         await self._wait([ending for ending in endings if isinstance(ending, Waits) and not ending.record.parked])
+        await self._set_aside([ending for ending in endings if isinstance(ending, SetAside)])
         await self.parked.drop([place_of(raw) for raw in _leaving(endings)])
         if progress is not None:
             progress.finish(_of_this_delivery(endings))
@@ -125,6 +128,15 @@ class Books:
     async def _wait(self, waits: Sequence[Waits]) -> None:
         if waits:
             await self.parked.park([(w.record, w.reason.value, None) for w in waits])
+
+    async def _set_aside(self, aside: Sequence[SetAside]) -> None:
+        for entity, group in _by_entity(aside):
+            named = [(one.record.key, one.record.version, 0, PARENT_DISCARDED) for one in group]
+            await self.records.mark_failed(entity, SKIPPED, named)
+            self.metrics.skipped.labels(entity.name, PARENT_DISCARDED).inc(len(group))
+        replayed = [place for one in aside if (place := replayed_place(one.record.raw))]
+        if replayed:
+            await self.dead.resolve(replayed, {})
 
 
 class Settler:
@@ -204,7 +216,7 @@ def _by_entity(endings: Sequence[T]) -> Iterable[tuple[Entity, list[T]]]:
     return groups.values()
 
 
-def _entity_of(ending: Done | Dead | Retry) -> Entity:
+def _entity_of(ending: Done | Dead | Retry | SetAside) -> Entity:
     return ending.entity if isinstance(ending, Dead) else ending.record.entity
 
 

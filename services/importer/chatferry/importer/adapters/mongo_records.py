@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from chatferry.common.adapters.mongo import Database, Document, UpdateMany, UpdateOne, mongo_outage
-from chatferry.common.documents import ENTITY_STATES, ID_MAP, IMPORT_OK
+from chatferry.common.documents import ENTITY_STATES, ID_MAP, IMPORT_OK, SKIPPED
 from chatferry.common.entities import Entity
 from chatferry.importer.domain import FamilyState, Standing
 from chatferry.importer.ports import Done
@@ -50,13 +50,19 @@ class MongoRecords:
         updates = [
             UpdateMany(
                 {"_id": {"$in": keys}, "version": version, "imported_version": {"$not": {"$gte": version}}},
-                {"$set": {"status": status, "attempts": attempts, "last_error": code}},
+                {"$set": _failed(status, attempts, code)},
             )
             for (version, attempts, code), keys in groups.items()
         ]
         if updates:
             with mongo_outage():
                 await self._database[entity.name].bulk_write(updates, ordered=False)
+
+
+def _failed(status: str, attempts: int, code: str) -> Document:
+    if status == SKIPPED:
+        return {"status": status, "skip_reason": code}
+    return {"status": status, "attempts": attempts, "last_error": code}
 
 
 def _standing(row: Document) -> Standing:
@@ -128,10 +134,16 @@ class MongoFamilies:
 
     async def states(self) -> dict[str, FamilyState]:
         with mongo_outage():
-            rows = await self._states.find({}, {"set_open": 1, "blocked": 1}).to_list(None)
-        return {row["_id"]: FamilyState(row.get("set_open") is True, row.get("blocked")) for row in rows}
+            rows = await self._states.find({}, {"set_open": 1, "blocked": 1, "halted": 1}).to_list(None)
+        return {
+            row["_id"]: FamilyState(row.get("set_open") is True, row.get("blocked"), row.get("halted")) for row in rows
+        }
 
     async def block(self, family: str, sentence: str | None) -> None:
         change = {"$unset": {"blocked": ""}} if sentence is None else {"$set": {"blocked": sentence}}
         with mongo_outage():
             await self._states.update_one({"_id": family}, change)
+
+    async def halt(self, family: str, sentence: str) -> None:
+        with mongo_outage():
+            await self._states.update_one({"_id": family}, {"$set": {"halted": sentence}}, upsert=True)
