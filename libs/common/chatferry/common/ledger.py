@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
-from chatferry.common.adapters.mongo import Database
+from chatferry.common.adapters.mongo import Collection, Database, OperationFailure, Session
 from chatferry.common.documents import (
     DEAD_LETTERS,
-    ERROR_RETRY,
     IMPORT_ERR,
     IMPORT_OK,
     INVENTORY,
-    NEW,
     PARKED,
     SKIPPED,
+    WAITING,
 )
-from chatferry.common.entities import Entity, Family
+from chatferry.common.entities import ENTITIES, Entity, Family
 
 READ, GIVEN_UP = ("closed", "resolved"), ("failed", "unreadable", "unresolvable")
 """States of a row of the inventory at its end; every other one is of a walk that is still open."""
+
+T = TypeVar("T")
+_CLOSED: dict[str, Any] = {"state": "closed", "walk.limited": {"$ne": True}}
+_IS_CLOSED = {"$and": [{"$eq": ["$state", "closed"]}, {"$ne": ["$walk.limited", True]}]}
+_READ_BY_WALK = {"$add": ["$listed", "$absent", "$rejected"]}
+_VALUES_AT_ONCE = 50_000
+_SNAPSHOT_UNAVAILABLE, _SNAPSHOTS, _SNAPSHOT_PAUSE_S = 246, 20, 0.1
 
 
 @dataclass(slots=True)
@@ -65,15 +72,33 @@ def lacks(state: str, gap: int) -> bool:
 
 
 async def account(database: Database, entity: Entity, family: Family, parent: int | None = None) -> Account:
-    """The account of one entity, or of its records under one parent."""
-    result = Account(read=await _read(database, entity, family, parent))
+    """The account of one entity, or of its records under one parent, as it was at one moment."""
+    return await _at_one_moment(database, lambda session: _account(database, entity, family, parent, session))
+
+
+async def _account(database: Database, entity: Entity, family: Family, parent: int | None, session: Session) -> Account:
+    result = Account(read=await _Reading(database, entity, family, session).of(parent))
     match = {} if parent is None else {"parent": parent}
     group = {"_id": {"status": "$status", "reason": "$skip_reason"}, "n": {"$sum": 1}}
-    async for row in database[entity.name].aggregate([{"$match": match}, {"$group": group}]):
+    async for row in database[entity.name].aggregate([{"$match": match}, {"$group": group}], session=session):
         _enter(result, row["_id"], row["n"])
     result.due = await count_due(database, entity, parent)
-    result.parked = await database[PARKED].count_documents({"entity": entity.name, **match})
+    result.parked = await database[PARKED].count_documents({"entity": entity.name, **match}, session=session)
     return result
+
+
+async def _at_one_moment(database: Database, work: Callable[[Session], Awaitable[T]]) -> T:
+    """What `work` reads is one state of the database, however much is written meanwhile."""
+    for again in range(_SNAPSHOTS, -1, -1):
+        async with await database.client.start_session(snapshot=True) as session:
+            try:
+                return await work(session)
+            except OperationFailure as failure:
+                # A collection or an index that is younger than the snapshot.
+                if failure.code != _SNAPSHOT_UNAVAILABLE or not again:
+                    raise
+        await asyncio.sleep(_SNAPSHOT_PAUSE_S)
+    raise AssertionError("the last attempt returns or raises")
 
 
 async def count_due(database: Database, entity: Entity, parent: int | None = None) -> int:
@@ -98,26 +123,135 @@ def _enter(result: Account, what: Mapping[str, Any], count: int) -> None:
         result.done += count
     elif status == IMPORT_ERR:
         result.dead += count
-    elif status in (NEW, ERROR_RETRY):
+    elif status in WAITING:
         result.waiting += count
     elif status == SKIPPED:
         reason = str(what.get("reason"))
         result.skipped[reason] = result.skipped.get(reason, 0) + count
 
 
-async def _read(database: Database, entity: Entity, family: Family, parent: int | None) -> int:
-    inventory = database[INVENTORY]
-    if entity.parent is not None:
-        match: dict[str, Any] = {"family": family.name, "entity": entity.parent}
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """How many records were read: proved by the inventory where a walk is closed, else those that are stored.
+
+    A walk that a test limit cut off says nothing of the records below its end: it counts as open.
+    """
+
+    database: Database
+    entity: Entity
+    family: Family
+    session: Session
+
+    async def of(self, parent: int | None) -> int:
+        """Of the entity, or under one parent."""
+        if self.entity.parent is not None:
+            return await self._under_parents(parent)
+        met = {"kind": "stranger", "of": self.entity.name}
+        known = await self._inventory.count_documents({**met, "state": "resolved"}, session=self.session)
+        unsettled = self._inventory.find({**met, "state": "wanted"}, {"seq": 1}, session=self.session)
+        known += await self._stored("_id", [self.entity.key(row["seq"]) async for row in unsettled])
+        return known + await self._roots()
+
+    async def _under_parents(self, parent: int | None) -> int:
+        match: dict[str, Any] = {"family": self.family.name, "entity": self.entity.parent}
         if parent is not None:
             match["seq"] = parent
-        total = {"$sum": {"$add": ["$listed", "$absent", "$rejected"]}}
-        rows = inventory.aggregate([{"$match": match}, {"$group": {"_id": None, "n": total}}])
-        return sum([row["n"] async for row in rows])
-    stored = await inventory.count_documents({"entity": entity.name, "stored": True})
-    met = await inventory.count_documents({"kind": "stranger", "of": entity.name, "state": "resolved"})
-    listing = await inventory.find_one({"_id": f"listing:{entity.name}"})
-    return stored + met + (sum(int(listing[name]) for name in ("listed", "absent", "rejected")) if listing else 0)
+        rows = [{"$match": {**match, **_CLOSED}}, {"$group": {"_id": None, "n": {"$sum": _READ_BY_WALK}}}]
+        closed = sum([int(row["n"]) async for row in self._inventory.aggregate(rows, session=self.session)])
+        still_open = self._inventory.find({**match, "$nor": [_CLOSED]}, {"seq": 1}, session=self.session)
+        return closed + await self._stored("parent", [row["seq"] async for row in still_open])
+
+    async def _roots(self) -> int:
+        if self.family.reading.walk is not None:
+            mine = {"family": self.family.name, "entity": self.entity.name, "kind": "root"}
+            there = await self._inventory.count_documents({**mine, "stored": True}, session=self.session)
+            others = self._inventory.find({**mine, "stored": {"$ne": True}}, {"_id": 1}, session=self.session)
+            return there + await self._stored("_id", [row["_id"] async for row in others])
+        listing = await self._inventory.find_one({"_id": f"listing:{self.entity.name}"}, session=self.session) or {}
+        if listing.get("state") == "closed" and listing.get("whole"):
+            return sum(int(listing[name]) for name in ("listed", "absent", "rejected"))
+        strangers = {"kind": "stranger", "of": self.entity.name, "state": {"$in": ["resolved", "wanted"]}}
+        keys = self._inventory.find(strangers, {"seq": 1}, session=self.session)
+        met = await self._stored("_id", [self.entity.key(row["seq"]) async for row in keys])
+        return await self._records.count_documents({}, session=self.session) - met
+
+    async def _stored(self, field: str, values: Sequence[Any]) -> int:
+        found = 0
+        for start in range(0, len(values), _VALUES_AT_ONCE):
+            some = {field: {"$in": values[start : start + _VALUES_AT_ONCE]}}
+            found += await self._records.count_documents(some, session=self.session)
+        return found
+
+    @property
+    def _inventory(self) -> Collection:
+        return self.database[INVENTORY]
+
+    @property
+    def _records(self) -> Collection:
+        return self.database[self.entity.name]
+
+
+@dataclass(frozen=True, slots=True)
+class PerParent:
+    """An entity's accounts parent by parent. `rows`: the first of those that are not done to the last record."""
+
+    rows: tuple[tuple[str, Account], ...]
+    unsettled: int
+    settled: int
+
+    def as_json(self) -> dict[str, Any]:
+        """`{"settled", "unsettled", "rows": [{"key", ...account}]}`."""
+        rows = [{"key": key, **one.as_json()} for key, one in self.rows]
+        return {"settled": self.settled, "unsettled": self.unsettled, "rows": rows}
+
+
+async def accounts_per_parent(database: Database, entity: Entity, most: int = 100) -> PerParent:
+    """Which parents have a record that is skipped, dead, waiting or unaccounted for: those with dead ones first."""
+    assert entity.parent is not None, "a root has no parent"
+    pipeline = _per_parent(entity, most)
+
+    async def look(session: Session) -> PerParent:
+        [found] = [row async for row in database[entity.name].aggregate(pipeline, allowDiskUse=True, session=session)]
+        counts = {row["_id"]: row["n"] for row in found["counts"]}
+        key = ENTITIES[str(entity.parent)].key
+        rows = tuple((key(row["_id"]), _account_of(row)) for row in found["rows"])
+        return PerParent(rows, counts.get(False, 0), counts.get(True, 0))
+
+    return await _at_one_moment(database, look)
+
+
+def _per_parent(entity: Entity, most: int) -> list[dict[str, Any]]:
+    """Both sides of the ledger added up by parent, on the server: what comes back is bounded."""
+    status = "$_id.status"
+    sides = ("read", "stored", "done", "dead", "waiting")
+    skipped = {"reason": {"$ifNull": ["$_id.reason", "None"]}, "n": "$n"}
+    records = {
+        "parent": "$_id.parent",
+        "stored": "$n",
+        "done": {"$cond": [{"$eq": [status, IMPORT_OK]}, "$n", 0]},
+        "dead": {"$cond": [{"$eq": [status, IMPORT_ERR]}, "$n", 0]},
+        "waiting": {"$cond": [{"$in": [status, list(WAITING)]}, "$n", 0]},
+        "skips": {"$cond": [{"$eq": [status, SKIPPED]}, skipped, "$$REMOVE"]},
+    }
+    read = {"parent": "$seq", "read": _READ_BY_WALK, "open": {"$not": [_IS_CLOSED]}}
+    rows = [{"$match": {"family": entity.family, "entity": entity.parent}}, {"$project": {"_id": 0, **read}}]
+    sums = {name: {"$sum": f"${name}"} for name in sides}
+    settled = {"$and": [{"$eq": ["$read", "$stored"]}, {"$eq": ["$done", "$stored"]}]}
+    first = [{"$match": {"settled": False}}, {"$sort": {"dead": -1, "waiting": -1, "_id": 1}}, {"$limit": most}]
+    return [
+        {"$group": {"_id": {"parent": "$parent", "status": "$status", "reason": "$skip_reason"}, "n": {"$sum": 1}}},
+        {"$project": {"_id": 0, **records}},
+        {"$unionWith": {"coll": INVENTORY, "pipeline": rows}},
+        {"$group": {"_id": "$parent", **sums, "open": {"$max": "$open"}, "skips": {"$push": "$skips"}}},
+        {"$set": {"read": {"$cond": ["$open", "$stored", "$read"]}}},
+        {"$set": {"settled": settled}},
+        {"$facet": {"rows": first, "counts": [{"$group": {"_id": "$settled", "n": {"$sum": 1}}}]}},
+    ]
+
+
+def _account_of(row: Mapping[str, Any]) -> Account:
+    skipped = {str(one["reason"]): int(one["n"]) for one in row["skips"]}
+    return Account(row["read"], row["done"], skipped, row["dead"], row["waiting"])
 
 
 async def dead_letter_states(database: Database, family: Family) -> dict[str, int]:

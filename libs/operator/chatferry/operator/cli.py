@@ -170,11 +170,12 @@ def republish(entity: Annotated[str, typer.Argument(help="users, chats or chat_m
 def status(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
     watch: Annotated[bool, typer.Option(help="Again every two seconds, until Ctrl-C.")] = False,
+    chat: Annotated[int | None, typer.Option(min=1, help="The ledger of this chat of the portal, too.")] = None,
 ) -> None:
     """Where everything is, what runs, how far it is."""
     console = _console()
     while True:
-        state = _with_store(lambda folder, store: snapshot(folder, store.project, store))
+        state = _with_store(lambda folder, store: snapshot(folder, store.project, store, chat))
         if as_json:
             sys.stdout.write(json.dumps(state, ensure_ascii=False, indent=1) + "\n")
         else:

@@ -9,18 +9,21 @@ import httpx
 from rich.console import Console
 from rich.table import Table
 
+from chatferry.common.adapters.mongo import mongo_outage
+from chatferry.common.documents import INVENTORY
 from chatferry.common.entities import FAMILIES
-from chatferry.common.errors import OutageError
-from chatferry.common.ledger import account
+from chatferry.common.errors import FatalError, OutageError
+from chatferry.common.ledger import account, accounts_per_parent
 from chatferry.operator.folder import Folder, Project, read_json
 from chatferry.operator.launch import SERVICES, shown
 from chatferry.operator.runs import Store
 
+_PARENTS_SHOWN = 8
 _RUN_FIELDS = ("family", "phases", "state", "phase", "reason", "method", "verified", "counts", "preflight", "options")
 
 
-async def snapshot(folder: Folder, project: Project, store: Store) -> dict[str, Any]:
-    """The object that `status --json` prints."""
+async def snapshot(folder: Folder, project: Project, store: Store, chat: int | None = None) -> dict[str, Any]:
+    """The object that `status --json` prints. `chat`: the root record whose own ledger is wanted too."""
     state = read_json(folder.processes)
     return {
         "project": project.name,
@@ -33,21 +36,42 @@ async def snapshot(folder: Folder, project: Project, store: Store) -> dict[str, 
         "stack_restarts": state.get("stack_restarts", {}),
         "failed": state.get("failed"),
         "health": _health(folder),
-        **await _stored(store),
+        **await _stored(store, chat),
     }
 
 
-async def _stored(store: Store) -> dict[str, Any]:
+async def _stored(store: Store, chat: int | None) -> dict[str, Any]:
+    """`ledger_per_parent` is bounded: parents with a record that is not done, the others counted."""
     try:
         runs = [_run(document) for document in await store.runs()]
-        ledger = {
-            entity.name: (await account(store.database, entity, family)).as_json()
-            for family in FAMILIES.values()
-            for entity in family.entities
-        }
+        with mongo_outage():
+            ledger = {
+                entity.name: (await account(store.database, entity, family)).as_json()
+                for family in FAMILIES.values()
+                for entity in family.entities
+            }
+            parents = {
+                entity.name: (await accounts_per_parent(store.database, entity)).as_json()
+                for family in FAMILIES.values()
+                for entity in family.children
+            }
+            one = {} if chat is None else {"ledger_of_chat": await _of_chat(store, chat)}
     except OutageError as away:
-        return {"runs": [], "ledger": {}, "outage": away.sentence}
-    return {"runs": runs, "ledger": ledger}
+        return {"runs": [], "ledger": {}, "ledger_per_parent": {}, "outage": away.sentence}
+    return {"runs": runs, "ledger": ledger, "ledger_per_parent": parents, **one}
+
+
+async def _of_chat(store: Store, chat: int) -> dict[str, Any]:
+    family = FAMILIES["chats"]
+    key = family.root.key(chat)
+    with mongo_outage():
+        row = await store.database[INVENTORY].find_one({"_id": key}, {"state": 1})
+    if row is None:
+        raise FatalError("chat.unknown", f"no run has listed chat {chat}; ids are those of the portal: 1489")
+    accounts = {
+        entity.name: (await account(store.database, entity, family, chat)).as_json() for entity in family.children
+    }
+    return {"key": key, "state": row["state"], **accounts}
 
 
 def _run(document: dict[str, Any]) -> dict[str, Any]:
@@ -106,3 +130,26 @@ def _show_ledger(state: dict[str, Any], console: Console) -> None:
         skipped = sum(one["skipped"].values())
         ledger.add_row(entity, *[f"{n:,}" for n in (one["read"], one["done"], skipped, one["dead"], one["waiting"])])
     console.print(ledger)
+    for entity, parents in state["ledger_per_parent"].items():
+        _show_parents(entity, parents, console)
+    if "ledger_of_chat" in state:
+        one = dict(state["ledger_of_chat"])
+        console.print(f"{one.pop('key')}: {one.pop('state')}", highlight=False)
+        for entity, numbers in one.items():
+            console.print(f"  {entity}: {in_words(numbers)}", highlight=False)
+
+
+def _show_parents(entity: str, parents: dict[str, Any], console: Console) -> None:
+    unsettled, total = parents["unsettled"], parents["settled"] + parents["unsettled"]
+    if unsettled:
+        console.print(f"{entity} not all done in {unsettled:,} of {total:,}:", highlight=False)
+    for row in parents["rows"][:_PARENTS_SHOWN]:
+        console.print(f"  {row['key']}: {in_words(row)}", highlight=False)
+
+
+def in_words(one: dict[str, Any]) -> str:
+    """An account in a line: `240 read, 238 done, 1 skipped (discarded), 1 dead, 0 waiting`."""
+    skipped = ", ".join(f"{count} {reason}" for reason, count in one["skipped"].items())
+    parts = [f"{one['read']} read", f"{one['done']} done", f"{sum(one['skipped'].values())} skipped"]
+    parts[-1] += f" ({skipped})" if skipped else ""
+    return ", ".join([*parts, f"{one['dead']} dead", f"{one['waiting']} waiting"])

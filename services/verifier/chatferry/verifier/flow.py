@@ -185,6 +185,8 @@ class Verification:
         self.facts.mismatches.update(by_check)
         table = roots.table()
         shown = {line.key for line in table} | {gap["key"] for gap in self.facts.gaps}
+        for counts in self.facts.counts.values():
+            shown |= {row["key"] for row in (counts.per_parent or {}).get("rows", ())}
         written = Written(
             report=self.report,
             started_at=started,

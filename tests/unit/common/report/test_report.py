@@ -165,3 +165,27 @@ def test_an_empty_portal_has_a_page_too() -> None:
         participants={"chats": 0, "mapped_share": 1.0, "different": 0},
     )
     assert "Verified" in page(empty).words
+
+
+def settled(rows: int, unsettled: int) -> dict[str, Any]:
+    row = {"read": 4, "done": 1, "skipped": {"discarded": 1}, "dead": 1, "waiting": 1, "title": None}
+    return {
+        "settled": 99_000,
+        "unsettled": unsettled,
+        "rows": [{"key": f"source:chat:{n}", **row} for n in range(rows)],
+    }
+
+
+def test_chats_with_a_record_that_is_not_done_have_their_own_ledger() -> None:
+    words = page(document(ledger_per_parent={"chat_messages": settled(1, 1)})).words
+    assert "1 of 99 001 chats: not all of them done" in words.replace("\u202f", " ").replace("\xa0", " ")
+    assert "chat 0 (no title) 4 1 1 1 discarded 1 1" in words
+
+
+def test_the_ledger_of_many_chats_is_cut_and_says_so() -> None:
+    words = page(document(ledger_per_parent={"chat_messages": settled(100, 1_000)})).words
+    assert "The first 100, those with dead ones before the others." in words
+
+
+def test_where_all_is_done_no_chat_has_a_ledger_of_its_own() -> None:
+    assert "not all of them done" not in page(document(ledger_per_parent={"chat_messages": settled(0, 0)})).words

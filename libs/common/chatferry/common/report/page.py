@@ -108,6 +108,7 @@ def _entity(document: Mapping[str, Any], name: str) -> dict[str, Any]:
         "name": words.title(name),
         "even": checks.even(document, name),
         "ledger": document["ledger"].get(name),
+        "parents": _parents(document.get("ledger_per_parent", {}).get(name)),
         "steps": [
             {
                 "label": label,
@@ -118,6 +119,14 @@ def _entity(document: Mapping[str, Any], name: str) -> dict[str, Any]:
             for label, key in steps
         ],
     }
+
+
+def _parents(per_parent: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Parents with a record that is not done; None: there are none."""
+    if per_parent is None or not per_parent["unsettled"]:
+        return None
+    rows = [{**row, "name": charts.name_of(row)} for row in per_parent["rows"]]
+    return {**per_parent, "rows": rows, "total": per_parent["settled"] + per_parent["unsettled"]}
 
 
 def _gap(gap: Mapping[str, Any]) -> dict[str, Any]:

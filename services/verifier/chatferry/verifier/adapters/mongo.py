@@ -9,7 +9,7 @@ from chatferry.common.adapters.mongo import Database, Document, mongo_outage
 from chatferry.common.documents import ID_MAP, IMPORT_OK, INVENTORY, SKIPPED, WAITING
 from chatferry.common.entities import Entity, Family
 from chatferry.common.entities.users import USERS
-from chatferry.common.ledger import account, dead_letter_states, gap_of
+from chatferry.common.ledger import account, accounts_per_parent, dead_letter_states, gap_of
 from chatferry.verifier.domain.comparison import Fingerprint
 from chatferry.verifier.domain.facts import Acceptance, Counts, Row, Stored
 from chatferry.verifier.domain.lines import SourceLine
@@ -81,6 +81,7 @@ class MongoSource:
     async def counts(self, entity: Entity, family: Family) -> Counts:
         with mongo_outage():
             ledger = await account(self._database, entity, family)
+            parents = None if entity.parent is None else await accounts_per_parent(self._database, entity)
             extracted = await self._database[entity.name].count_documents({})
             kept = await self._database[entity.name].count_documents(
                 {"status": SKIPPED, "imported_version": {"$gt": 0}}
@@ -93,6 +94,7 @@ class MongoSource:
             kept=kept,
             ledger=ledger.as_json(),
             balanced=ledger.balanced,
+            per_parent=None if parents is None else parents.as_json(),
         )
 
     async def dead_letters(self, families: Sequence[Family]) -> dict[str, int]:

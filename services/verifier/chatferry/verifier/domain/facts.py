@@ -160,7 +160,10 @@ class Verdict:
 
 @dataclass(slots=True)
 class Counts:
-    """Records of one entity on their way. `kept`: skipped ones that the target has in an older version."""
+    """Records of one entity on their way. `kept`: skipped ones that the target has in an older version.
+
+    `per_parent`: how many parents are done to the last record, and the ledger of the first of those that are not.
+    """
 
     source: int
     extracted: int
@@ -169,6 +172,7 @@ class Counts:
     kept: int
     ledger: dict[str, Any]
     balanced: bool
+    per_parent: dict[str, Any] | None = None
 
     def as_json(self) -> dict[str, int]:
         """The shape of the report's `counts`."""

@@ -45,6 +45,7 @@ def report_document(run: Run, family: Family, facts: Facts, written: Written) ->
         "altered": facts.altered,
         "altered_total": facts.altered_total,
         "ledger": {entity: counts.ledger for entity, counts in facts.counts.items()},
+        "ledger_per_parent": _per_parent(facts, written.names),
         "reasons": against,
         "reading_method": run.method,
         "test_limit": run.test_limit,
@@ -93,6 +94,14 @@ def _timings(run: Run, written: Written) -> dict[str, Any]:
         "steps": {name: round(seconds, 3) for name, seconds in written.seconds.items()},
     }
     return {**run.timings, "verify": {**(run.timings.get("verify") or {}), **verify}}
+
+
+def _per_parent(facts: Facts, names: Mapping[str, str]) -> dict[str, Any]:
+    of = {entity: counts.per_parent for entity, counts in facts.counts.items() if counts.per_parent is not None}
+    return {
+        entity: {**parents, "rows": [row | {"title": names.get(row["key"])} for row in parents["rows"]]}
+        for entity, parents in of.items()
+    }
 
 
 def _line(line: ChatLine, names: Mapping[str, str]) -> dict[str, Any]:
