@@ -6,7 +6,7 @@ MEMBERS := libs/common libs/stack libs/simulators libs/operator services/extract
 READY := .venv/.ready
 BIN := .venv/bin
 
-.PHONY: help setup demo test check bench format lock generate demo-docker clean
+.PHONY: help setup demo test chaos check bench format lock generate demo-docker clean
 
 help: ## what can be typed
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -29,6 +29,9 @@ demo-docker: ## the same in containers, with the public images and ours (needs D
 
 test: $(READY) ## every test
 	@$(BIN)/python -m pytest
+
+chaos: $(READY) ## kills, outages and other disturbances at length: PASS, figures and seed of each (about two hours)
+	@$(BIN)/python -m tests.chaos all --long
 
 check: $(READY) ## lint, types, import rules, generated documents
 	@$(BIN)/ruff check .

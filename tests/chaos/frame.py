@@ -1,0 +1,218 @@
+"""A project of its own for each disturbance: started, watched from outside, ended; its figures in one line.
+
+What disturbs kills for real, so nothing is shared: Kafka, MongoDB and Redis are this project's own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import httpx
+from pymongo import MongoClient
+from pymongo.errors import PyMongoError
+from tests.chaos.processes import Processes
+from tests.integration.whole.running import Control
+
+from chatferry.operator.demo import bootstrap, limits_of
+from chatferry.operator.folder import Folder, Project
+from chatferry.operator.launch import SERVICES, Launch, SimulatedPortal, launch, stop
+from chatferry.operator.runs import UNDER_WAY, Options, Store
+from chatferry.stack import LocalStack
+from chatferry.stack.addresses import VARIABLES
+
+Json = dict[str, Any]
+_LOOK_S = 0.1
+_PARTS = ("kafka", "mongodb", "redis")
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A project to start: a portal made from the seed, or of `data`; `settings` for every service."""
+
+    name: str
+    seed: int
+    chats: int = 0
+    messages: int = 0
+    users: int = 20
+    data: Path | None = None
+    bucket: str = "off"
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """What a disturbance has to show: printed, and written down."""
+
+    name: str
+    seed: int
+    figures: Mapping[str, object]
+
+    def line(self) -> str:
+        """`PASS kill-anywhere seed=1 kills=8 messages=2000`."""
+        return " ".join([f"PASS {self.name} seed={self.seed}", *[f"{k}={v}" for k, v in self.figures.items()]])
+
+
+def slowed(page: int) -> dict[str, str]:
+    """Settings under which a run of few messages lasts: small requests, few chats at once; leases that end soon."""
+    return {
+        "CHATFERRY_BATCH_COMMANDS": "6",
+        "CHATFERRY_PAGE_SIZE": str(page),
+        "CHATFERRY_OPEN_WALKS": "6",
+        "CHATFERRY_LEASE_SECONDS": "4",
+        "CHATFERRY_VERIFY_LEASE_SECONDS": "4",
+    }
+
+
+@dataclass(slots=True)
+class Chaos:
+    """A running project. `random` is seeded: it decides what is done, and to whom."""
+
+    root: Path
+    folder: Folder
+    project: Project
+    processes: Processes
+    random: Random
+    mongo: MongoClient[Json]
+
+    @property
+    def database(self) -> Any:
+        """The project's database."""
+        return self.mongo[self.project.database]
+
+    @property
+    def target(self) -> Any:
+        """The target's own database."""
+        return self.mongo[f"chatferry_chat_{self.project.name.replace('-', '_')}"]
+
+    @property
+    def control(self) -> Control:
+        """The portal's control interface."""
+        ready = json.loads((self.folder.logs / "portal.log").read_text(encoding="utf-8").splitlines()[0])
+        return Control(ready["control"])
+
+    def ask(self, family: str, options: Options | None = None) -> str:
+        """Ask for a run; its id."""
+
+        async def ask() -> str:
+            store = Store(self.project)
+            try:
+                return await store.ask(family, options or Options())
+            finally:
+                store.close()
+
+        return asyncio.run(ask())
+
+    def run(self, run: str) -> Json:
+        """The run's document; empty while MongoDB is away."""
+        found: Json = self.seen(lambda: self.database.runs.find_one({"_id": run}) or {}, {})
+        return found
+
+    def under_way(self, run: str) -> bool:
+        """Whether it goes on, as far as can be seen."""
+        return self.run(run).get("state", "running") in UNDER_WAY
+
+    def finish(self, run: str, seconds: float) -> Json:
+        """The run's document once it has ended."""
+        self.until(lambda: not self.under_way(run), f"run {run} ends", seconds)
+        return self.run(run)
+
+    def migrate(self, family: str, seconds: float = 60, options: Options | None = None) -> Json:
+        """Ask for a run and wait for its end."""
+        return self.finish(self.ask(family, options), seconds)
+
+    def seen(self, look: Callable[[], Any], otherwise: Any) -> Any:
+        """What a look at MongoDB finds, or `otherwise` while it is away."""
+        try:
+            return look()
+        except PyMongoError:
+            return otherwise
+
+    def imported(self) -> int:
+        """Messages at the target, counted one by one: the quick count is wrong after a kill. -1: cannot be seen."""
+        return int(self.seen(lambda: self.target.messages.count_documents({}, hint="_id_"), -1))
+
+    def pages(self) -> int:
+        """Pages read from the portal. -1: cannot be seen."""
+        return int(self.seen(lambda: self.database.page_log.count_documents({}, hint="_id_"), -1))
+
+    def wrong(self, service: str) -> dict[str, str]:
+        """What /readyz of a service names."""
+        try:
+            url = (self.folder.addresses / f"{service}.url").read_text(encoding="utf-8").strip()
+            return dict(httpx.get(f"{url}/readyz", timeout=5).json()["wrong"])
+        except (OSError, ValueError, httpx.HTTPError) as failure:
+            return {"service": f"it does not answer ({type(failure).__name__})"}
+
+    def until(self, condition: Callable[[], object], what: str, seconds: float = 60) -> float:
+        """Poll until it is true; the seconds that took. Fails with what was waited for, and what the logs say."""
+        began = time.monotonic()
+        while not condition():
+            if time.monotonic() - began > seconds:
+                raise AssertionError(f"not within {seconds:.0f} s: {what}\n{self.story()}")
+            if (failed := self.processes.failed()) is not None:
+                raise AssertionError(f"the supervisor gave up: {failed}\n{self.story()}")
+            time.sleep(_LOOK_S)
+        return time.monotonic() - began
+
+    def story(self) -> str:
+        """For a failure: runs, health, ends of the logs."""
+        runs = self.seen(lambda: list(self.database.runs.find({}, {"preflight": 0})), "not to be seen")
+        health = {name: self.wrong(name) for name in SERVICES}
+        logs = [f"--- {file.name}\n{file.read_text(errors='replace')[-1500:]}" for file in self.folder.logs.iterdir()]
+        return "\n".join([f"runs: {runs}", f"health: {health}", *logs])
+
+
+@contextmanager
+def chaos_project(root: Path, site: Site) -> Iterator[Chaos]:
+    """Everything started and ready; ended, and its data removed, afterwards."""
+    with _no_given_parts():
+        folder = Folder(root)
+        lock = folder.take("a chaos test")
+        stack = LocalStack(root, announce=_quiet)
+        stack.down()
+        _forget(root)
+        try:
+            addresses = stack.up()
+            name = f"chaos-{site.name}"
+            asyncio.run(bootstrap(addresses, name))
+            portal = SimulatedPortal(site.data, site.seed, site.users, site.chats, site.messages, site.bucket)
+            wanted = Launch(name, addresses, portal, {**limits_of(site.bucket), **site.settings}, root)
+            project = launch(folder, wanted, lock, _quiet)
+            lock.close()
+            with MongoClient[Json](addresses.mongodb, serverSelectionTimeoutMS=2_000, tz_aware=True) as mongo:
+                processes = Processes(folder, root)
+                yield Chaos(root, folder, project, processes, Random(site.seed), mongo)
+        finally:
+            Processes(folder, root).thaw()
+            if not stop(folder):
+                stack.down()
+            _forget(root)
+
+
+@contextmanager
+def _no_given_parts() -> Iterator[None]:
+    """Parts that the environment names belong to somebody: here they would be killed."""
+    given = {name: os.environ.pop(name) for name in VARIABLES.values() if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(given)
+
+
+def _forget(root: Path) -> None:
+    for part in _PARTS:
+        shutil.rmtree(root / "stack" / part, ignore_errors=True)
+
+
+def _quiet(_: str) -> None:
+    return
