@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import signal
 import socket
 import sys
@@ -23,6 +22,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from chatferry.common.clock import Clock, SystemClock
 from chatferry.common.errors import ConfigurationError, FatalError, OutageError
 from chatferry.common.health import Health
+from chatferry.common.memory import settle_memory
 from chatferry.common.settings import BaseServiceSettings, S, load_settings
 from chatferry.common.telemetry.logs import configure_logs, forget_values_of, get_logger
 from chatferry.common.telemetry.metrics import Metrics
@@ -30,7 +30,6 @@ from chatferry.common.telemetry.traces import configure_traces
 
 log = get_logger(__name__)
 EXIT_FATAL = 2
-_NEW_OBJECTS = 50_000
 _FIRST_WAIT_S, _LONGEST_WAIT_S, _CALM_S = 0.5, 5.0, 3.0
 
 
@@ -82,7 +81,7 @@ def run_service(
         sys.exit(EXIT_FATAL)
     configure_logs(name, settings.log_level)
     configure_traces(name, settings.project, settings.otlp_endpoint)
-    _spare_the_collector()
+    settle_memory()
     failed: list[Failure] = []
     uvloop.run(_serve(name, settings, wanted, routes, failed))
     if failed:
@@ -132,13 +131,6 @@ async def _serve(
     log.info("service.started", host=host, port=port, project=settings.project)
     await server.serve(sockets=[listening])
     log.info("service.stopped")
-
-
-def _spare_the_collector() -> None:
-    """Records come and go by the thousand and hold no cycles: the collector looks less often, and not at the code."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(_NEW_OBJECTS, 5, 2)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -42,7 +42,7 @@ from chatferry.importer.sending import Round, Sender
 from chatferry.importer.settle import Books, Settler
 
 _DEAD_AT_ONCE = Room(200, 8 * 1024 * 1024)
-_DRAINED_AT_ONCE = Room(2_000, 16 * 1024 * 1024)
+_DRAINED_AT_ONCE = Room(1_000, 8 * 1024 * 1024)
 _LINES_AT_ONCE = 500
 _UNKNOWN_MESSAGE = "no document of this record is in the database; was it published by somebody else?"
 
