@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from chatferry.extractor.flow import Parts
 
-_PORTS = ("portal", "runs", "families", "records", "inventory", "listings", "strangers", "broker")
+_PORTS = ("portal", "runs", "families", "records", "roots", "inventory", "listings", "strangers", "broker")
 _STORES = ("outbox", "unsent", "letters", "dlq")
 
 

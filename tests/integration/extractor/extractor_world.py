@@ -35,9 +35,11 @@ from chatferry.extractor.adapters.backlog import KafkaBacklog
 from chatferry.extractor.adapters.events import RunEvents
 from chatferry.extractor.adapters.inventory import MongoInventory
 from chatferry.extractor.adapters.letters import MongoLetters
+from chatferry.extractor.adapters.listings import MongoListings
 from chatferry.extractor.adapters.outbox import MongoOutbox
 from chatferry.extractor.adapters.progress import MongoProgress
 from chatferry.extractor.adapters.records import MongoRecords
+from chatferry.extractor.adapters.roots import MongoRoots
 from chatferry.extractor.adapters.runs import MongoLeases, MongoRuns
 from chatferry.extractor.adapters.storage import StorageChecks
 from chatferry.extractor.adapters.strangers import MongoStrangers
@@ -117,15 +119,15 @@ class World:
 
     def parts(self, client: PortalClient | None = None) -> Parts:
         client = client or self.portal_client()
-        inventory = MongoInventory(self.client, self.database, self.clock)
         return Parts(
             portal=client,
             webhooks=list(client.webhooks),
             runs=MongoRuns(self.database),
             families=MongoRuns(self.database),
             records=MongoRecords(self.database, self.clock),
-            inventory=inventory,
-            listings=inventory,
+            roots=MongoRoots(self.database),
+            inventory=MongoInventory(self.client, self.database, self.clock),
+            listings=MongoListings(self.database),
             strangers=MongoStrangers(self.database),
             publishing=Store(
                 MongoOutbox(self.database),
@@ -292,7 +294,7 @@ async def a_world(
         await database.entities.insert_one({"_id": "mapping", "fingerprint": mapping_fingerprint()})
         async with serve(portal, rules) as running, httpx.AsyncClient() as http:
             world = World(project, addresses, running, client, database, redis, producer, dlq, http, users)
-            empty = {"level": "0", "at": "0", "run": (await redis.info("server"))["run_id"]}
+            empty: dict[Any, Any] = {"level": "0", "at": "0", "run": (await redis.info("server"))["run_id"]}
             await redis.hset(f"chatferry:portal:{world.portal_client().host}:bucket", mapping=empty)
             yield world
     finally:

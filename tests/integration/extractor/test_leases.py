@@ -97,7 +97,7 @@ async def test_a_zombie_changes_nothing(world: World) -> None:
     with pytest.raises(LeaseLostError):
         await parts.inventory.restart(run, zombie.epoch, row["_id"], row["seq"], 1)
     with pytest.raises(LeaseLostError):
-        await parts.inventory.list_roots(family, run, zombie.epoch, [(row["seq"], View(1, "chat1"))])
+        await parts.roots.list_roots(family, run, zombie.epoch, [(row["seq"], View(1, "chat1"))])
     assert [one async for one in parts.inventory.open_rows(family, run, zombie.epoch)] == []
     old = Candidate(before["chats"][0]["_id"], before["chats"][0]["seq"], None, {"id": 1}, "0" * 64)
     await parts.records.save(ENTITIES["chats"], [old], zombie.epoch << SEQ_BITS, fresh=False)

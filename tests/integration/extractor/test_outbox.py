@@ -52,7 +52,8 @@ async def test_outages_of_the_database_stop_nothing_for_good(world: World) -> No
     def hook(parts: Parts) -> Parts:
         return replace(
             parts,
-            inventory=Flaky(parts.inventory, "mongodb", ("commit", "restart", "list_roots", "known_roots")),
+            roots=Flaky(parts.roots, "mongodb", ("list_roots", "relist")),
+            inventory=Flaky(parts.inventory, "mongodb", ("commit", "restart")),
             records=Flaky(parts.records, "mongodb", ("save", "save_interval", "unknown_users")),
             strangers=Flaky(parts.strangers, "mongodb", ("want", "wanted", "settle")),
             publishing=replace(

@@ -45,12 +45,16 @@ blocked | completed | verified | incomplete | failed | stopped), phase, prefligh
 (which one read the messages), requested_at, finished_at, reason, epoch, verified.
 
 `entities`: _id = family; set_open (the importer may deliver), run, verified_run, imported_run (completed, not a test),
-get {run, whole} (the newest Get; whole: it has ended, and had no test limit), blocked (a sentence, from the importer).
+get {run, whole} (the newest Get; whole: it has ended, and had no test limit), blocked (a sentence, from the importer),
+halted (a sentence, from the importer: too many dead letters; an operator takes it back).
 The row `target`: quiet_until, the end of a pause that the target asked for, on MongoDB's clock.
 
 `dead_letters`: _id = topic/partition/offset, or key@version from the extractor; entity, key, version, parent, topic,
 partition, offset, error_class, code, message, attempts, state (dead | replaying | replayed | superseded | discarded),
-reason, by, at, copied (the copy on `dlq` is answered for), service, raw {key, value, headers} until it is copied.
+reason, by, at, copied (the copy on `dlq` is answered for), service, raw {key, value, headers} until it is copied;
+line, seq (what orders replays, null when unreadable), replay_of (the row whose replay ended here). From the operator:
+copy {partition, offset} (where the bytes lie on `dlq`), replay (its name), unsent (that replay's copy is not answered
+for yet), sent_at.
 
 `verify_verdicts`, one per comparison of a report: `_id` = report/entity/parent key; `tally` {compared, different, ...}.
 
@@ -100,6 +104,9 @@ def indexes() -> list[Index]:
         Index(DEAD_LETTERS, "by_state", ("entity", "state", "parent")),
         Index(DEAD_LETTERS, "by_key", ("key", "state")),
         Index(DEAD_LETTERS, "by_offset", ("topic", "partition", "offset")),
+        Index(DEAD_LETTERS, "unsent", ("topic", "partition", "line", "seq", "offset"), {"unsent": True}),
+        Index(DEAD_LETTERS, "by_replay", ("replay", "state"), {"replay": {"$gt": ""}}),
+        Index(DEAD_LETTERS, "replays", ("replay_of",), {"replay_of": {"$gt": ""}}),
         Index(DEAD_LETTERS, "uncopied", ("service", "copied"), {"copied": False}),
         Index(RUNS, "by_state", ("state", "requested_at")),
         Index(MISMATCHES, "by_report", ("report", "entity")),
@@ -110,6 +117,7 @@ def indexes() -> list[Index]:
             Index(entity, "in_order", ("parent", "seq")),
             Index(entity, "due", ("parent", "seq", "due"), {"due": True}),
             Index(entity, "missed", ("parent", "missed"), {"missed": {"$gt": 0}}),
+            Index(entity, "skipped", ("status",), {"status": SKIPPED}),
             Index(entity, "waiting", ("status", "parent"), {"status": {"$in": list(WAITING)}}),
         ]
     return wanted

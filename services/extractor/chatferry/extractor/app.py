@@ -27,9 +27,11 @@ from chatferry.extractor.adapters.backlog import KafkaBacklog
 from chatferry.extractor.adapters.events import RunEvents
 from chatferry.extractor.adapters.inventory import MongoInventory
 from chatferry.extractor.adapters.letters import MongoLetters
+from chatferry.extractor.adapters.listings import MongoListings
 from chatferry.extractor.adapters.outbox import MongoOutbox
 from chatferry.extractor.adapters.progress import MongoProgress
 from chatferry.extractor.adapters.records import MongoRecords
+from chatferry.extractor.adapters.roots import MongoRoots
 from chatferry.extractor.adapters.runs import MongoLeases, MongoRuns
 from chatferry.extractor.adapters.storage import StorageChecks
 from chatferry.extractor.adapters.strangers import MongoStrangers
@@ -102,15 +104,15 @@ def _outside(settings: ExtractorSettings, stack: AsyncExitStack) -> Outside:
 def _parts(settings: ExtractorSettings, context: Context, outside: Outside, client: PortalClient) -> Parts:
     database, project = outside.database, settings.project
     runs, outbox = MongoRuns(database), MongoOutbox(database)
-    inventory = MongoInventory(outside.mongo, database, context.clock)
     return Parts(
         portal=client,
         webhooks=list(client.webhooks),
         runs=runs,
         families=runs,
         records=MongoRecords(database, context.clock),
-        inventory=inventory,
-        listings=inventory,
+        roots=MongoRoots(database),
+        inventory=MongoInventory(outside.mongo, database, context.clock),
+        listings=MongoListings(database),
         strangers=MongoStrangers(database),
         publishing=Store(outbox, outbox, MongoLetters(database, project), outside.dlq),
         broker=outside.producer,

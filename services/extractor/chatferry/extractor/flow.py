@@ -30,6 +30,7 @@ from chatferry.extractor.ports import (
     Portal,
     Progress,
     Records,
+    Roots,
     RunDocument,
     Runs,
     Storage,
@@ -58,6 +59,7 @@ class Parts:
     runs: Runs
     families: FamilyStates
     records: Records
+    roots: Roots
     inventory: Inventory
     listings: Listings
     strangers: StrangerStore
@@ -206,14 +208,11 @@ class RunFlow:
         if self._run.get("listed_at") is not None:
             return
         drive, parts, family = self._drive, self._parts, self._family
-        known = await outlast(drive, lambda: parts.inventory.known_roots(family))
-        sink = RootListing(family, drive, parts.inventory, most)
+        sink = RootListing(family, drive, parts.roots, most)
         await Reader(parts.portal, drive, sink).read(listing_walks(family, parts.webhooks))
         if most is None:
             epoch = drive.lease.epoch
-            missing = [(seq, view) for seq, views in known for view in views if view.webhook in parts.webhooks]
-            await outlast(drive, lambda: parts.inventory.list_missing(family, drive.run, epoch, missing))
-            await outlast(drive, lambda: parts.inventory.give_up(family, drive.run, epoch))
+            await outlast(drive, lambda: parts.roots.relist(family, drive.run, epoch, parts.webhooks))
         await self._update(listed_at=drive.clock.now())
 
     async def _set(self) -> None:

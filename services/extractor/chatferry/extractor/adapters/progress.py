@@ -47,10 +47,11 @@ class MongoProgress:
 
     async def _blocked(self, family: Family) -> str | None:
         """The importer notes it at the family that it met first: strangers of a chat run are users."""
-        families = {"_id": {"$in": [*family.needs, family.name]}, "blocked": {"$ne": None}}
+        stopped = [{"blocked": {"$ne": None}}, {"halted": {"$ne": None}}]
+        families = {"_id": {"$in": [*family.needs, family.name]}, "$or": stopped}
         with mongo_outage():
-            state = await self._database[ENTITY_STATES].find_one(families, {"blocked": 1})
-        return None if state is None else str(state["blocked"])
+            state = await self._database[ENTITY_STATES].find_one(families, {"blocked": 1, "halted": 1})
+        return None if state is None else str(state.get("blocked") or state["halted"])
 
     async def _stuck(self, entity: Entity) -> int:
         """Records that only a person moves: of dead parents, behind one that is dead for now, of failed walks."""

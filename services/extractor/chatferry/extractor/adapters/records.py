@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -25,8 +26,9 @@ from chatferry.extractor.ports import PageEntry, Saved
 
 _DUPLICATE = 11000
 _SEEN = {"payload_hash": 1, "version": 1, "seq": 1}
-_BURIED_AT_ONCE = 500
-_CLEARED = ("attempts", "last_error", "skip_reason", "flags")
+_BURIED_AT_ONCE, _BURIED = 500, {"payload": 1, "flags": 1}
+_LIVING = {"payload": {"$ne": None}, "payload.deleted": {"$ne": True}}
+_CLEARED = ("attempts", "last_error", "skip_reason", "flags", "missed")
 
 
 class MongoRecords:
@@ -56,20 +58,20 @@ class MongoRecords:
         self, entity: Entity, candidates: Sequence[Candidate], version: int, page: PageEntry, *, to_the_end: bool
     ) -> Saved:
         seqs = {"$gte": max(1, page.lo)} if to_the_end else {"$gte": max(1, page.lo), "$lt": page.hi}
-        interval = {"parent": page.parent, "seq": seqs}
         by_key = {one.key: one for one in candidates}
+        saved = await self.save(entity, list(by_key.values()), version, fresh=False)
+        interval = {"parent": page.parent, "seq": {**seqs, "$nin": sorted({one.seq for one in candidates})}}
         with mongo_outage():
-            stored = {doc["_id"]: doc async for doc in self._of(entity).find(interval, _SEEN)}
-            fresh = [one for key, one in by_key.items() if key not in stored]
-            saved = await self.save(entity, fresh, version, fresh=True)
-            kept = [one for key, one in by_key.items() if key in stored]
-            changed = await self._update(entity, kept, stored, version)
-        gone = tuple(doc["seq"] for key, doc in stored.items() if key not in by_key)
-        return Saved(new=saved.new, changed=saved.changed + changed, absent=gone)
+            # The index alone answers this, and nearly always with 0.
+            absent = int(await self._of(entity).count_documents(interval))
+            if absent:
+                living = {**interval, **_LIVING, "version": {"$lt": version}}
+                await self._of(entity).update_many(living, {"$max": {"missed": version}})
+        return replace(saved, absent=absent)
 
-    async def count(self, entity: Entity, parent: int) -> int:
+    async def count(self, entity: Entity, parent: int, *, nameless: bool = False) -> int:
         with mongo_outage():
-            return int(await self._of(entity).count_documents({"parent": parent}))
+            return int(await self._of(entity).count_documents({"parent": parent, **({"seq": 0} if nameless else {})}))
 
     def _of(self, entity: Entity) -> Collection:
         return self._database[entity.name]
@@ -113,28 +115,20 @@ class MongoRecords:
         await self._supersede([key for key, _, reject in contents if not reject])
         return result.modified_count
 
-    async def bury(self, entity: Entity, parent: int, seqs: Sequence[int], version: int) -> int:
+    async def bury(self, entity: Entity, parent: int, began: int, version: int) -> None:
         bury = FAMILIES[entity.family].reading.bury
-        if bury is None or not seqs:
-            return 0
-        buried = 0
-        for start in range(0, len(seqs), _BURIED_AT_ONCE):
-            some = list(seqs[start : start + _BURIED_AT_ONCE])
-            living = {
-                "parent": parent,
-                "seq": {"$in": some},
-                "payload": {"$ne": None},
-                "payload.deleted": {"$ne": True},
-            }
-            with mongo_outage():
+        if bury is None:
+            return
+        missed = {"parent": parent, "missed": {"$gte": began}, "version": {"$lt": version}, **_LIVING}
+        with mongo_outage():
+            while docs := await self._of(entity).find(missed, _BURIED).limit(_BURIED_AT_ONCE).to_list(None):
                 contents: list[tuple[str, Document, bool]] = []
-                async for doc in self._of(entity).find(living, {"payload": 1, "flags": 1}):
+                for doc in docs:
                     payload = bury(doc["payload"])
                     content = {"payload": payload, "payload_hash": payload_hash(payload), "version": version}
                     kept = {"flags": doc["flags"]} if doc.get("flags") else {}
                     contents.append((doc["_id"], {**content, **kept, "status": NEW, "due": True}, False))
-                buried += await self._write(entity, contents, version)
-        return buried
+                await self._write(entity, contents, version)
 
     async def _supersede(self, keys: Sequence[str]) -> None:
         """Newer content is on its way: dead letters of the older one need no replay."""

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from chatferry.extractor.ports.inventory import Inventory, Listings, PageEntry, Row, Stranger, StrangerStore, WalkUpdate
+from chatferry.extractor.ports.inventory import (
+    Inventory,
+    Listings,
+    PageEntry,
+    Roots,
+    Row,
+    Stranger,
+    StrangerStore,
+    WalkUpdate,
+)
 from chatferry.extractor.ports.publishing import Backlog, Broker, Chunk, Due, Letters, Outbox, Unsent
 from chatferry.extractor.ports.reading import Portal
 from chatferry.extractor.ports.records import Records, Saved
@@ -35,6 +44,7 @@ __all__ = [
     "Portal",
     "Progress",
     "Records",
+    "Roots",
     "Row",
     "RunDocument",
     "Runs",

@@ -26,8 +26,8 @@ class PageEntry:
     webhook: int
     method: str
     duration_ms: int
-    gone: tuple[int, ...] = ()
-    """Ids that are stored, and that the page lacks."""
+    absent: int = 0
+    """Records that are stored, and that the page lacks."""
 
 
 @dataclass(slots=True)
@@ -39,14 +39,21 @@ class WalkUpdate:
     pages: list[PageEntry] = field(default_factory=list)
 
 
-class Inventory(Protocol):
-    """`source_inventory` and `page_log`."""
+class Roots(Protocol):
+    """Which roots the portal has, in `source_inventory`."""
 
-    async def list_roots(self, family: Family, run: str, epoch: int, roots: Sequence[tuple[int, View]]) -> int:
-        """Enter listed roots for this run, views merged. Returns how many were new to the run.
+    async def list_roots(self, family: Family, run: str, epoch: int, roots: Sequence[tuple[int, View]]) -> None:
+        """Enter listed roots for this run, views merged. LeaseLostError when a newer epoch has written one of them."""
 
-        LeaseLostError when a newer epoch has written one of them.
+    async def relist(self, family: Family, run: str, epoch: int, webhooks: Sequence[int]) -> None:
+        """Enter the roots of earlier runs that no list of this one had, as the given webhooks saw them then.
+
+        Those that none of them saw are not readable any more. Safe to repeat.
         """
+
+
+class Inventory(Protocol):
+    """Walks through roots: `source_inventory` and `page_log`."""
 
     async def commit(self, run: str, epoch: int, updates: Sequence[WalkUpdate]) -> None:
         """Rows and their pages in one transaction. Safe to repeat. LeaseLostError when a newer epoch owns a row."""
@@ -54,17 +61,8 @@ class Inventory(Protocol):
     async def restart(self, run: str, epoch: int, key: str, parent: int, walks: int) -> None:
         """Forget a walk's pages and position: it begins anew, after `walks` others. Safe to repeat."""
 
-    async def known_roots(self, family: Family) -> list[tuple[int, list[View]]]:
-        """Roots that earlier runs knew, with the views they had."""
-
-    async def list_missing(self, family: Family, run: str, epoch: int, roots: Sequence[tuple[int, View]]) -> None:
-        """Enter those of these roots that nobody listed for this run."""
-
-    async def give_up(self, family: Family, run: str, epoch: int) -> None:
-        """Roots of earlier runs that no webhook of this one sees are not readable any more."""
-
     def open_rows(self, family: Family, run: str, epoch: int) -> AsyncIterator[Row]:
-        """Rows of this run whose walk has not ended, now owned by `epoch`, in order of id."""
+        """Rows of this run whose walk has not ended, now owned by `epoch`, in order of their keys."""
 
 
 class Listings(Protocol):

@@ -13,11 +13,11 @@ from chatferry.extractor.ports.inventory import PageEntry
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """What storing candidates did. `absent`: stored ids in the interval that the page lacks."""
+    """What storing candidates did. `absent`: how many are stored in the interval that the page lacks."""
 
     new: int = 0
     changed: int = 0
-    absent: tuple[int, ...] = ()
+    absent: int = 0
 
 
 class Records(Protocol):
@@ -35,13 +35,13 @@ class Records(Protocol):
     async def save_interval(
         self, entity: Entity, candidates: Sequence[Candidate], version: int, page: PageEntry, *, to_the_end: bool
     ) -> Saved:
-        """The same for a page where records may be stored already; says what is stored there and the page lacks.
+        """The same for a page where records may be stored already; what is stored there and the page lacks is marked.
 
         `to_the_end`: the page holds the newest ones, so what is stored above its interval is missing as well.
         """
 
-    async def bury(self, entity: Entity, parent: int, seqs: Sequence[int], version: int) -> int:
-        """These were deleted at the portal: a new version each, as a tombstone. Safe to repeat."""
+    async def bury(self, entity: Entity, parent: int, began: int, version: int) -> None:
+        """What pages since the read `began` were marked to lack was deleted: a tombstone each. Safe to repeat."""
 
-    async def count(self, entity: Entity, parent: int) -> int:
-        """How many records of this parent are stored."""
+    async def count(self, entity: Entity, parent: int, *, nameless: bool = False) -> int:
+        """How many records of this parent are stored; `nameless`: rejects without an id alone."""

@@ -23,8 +23,8 @@ _MOST_WALKS = 2
 class Root:
     """A root whose walk is under way.
 
-    `known`: records of it may be stored already. `walks`: how many came before this one. `gone`: stored ids that this
-    walk has missed so far; `rejected`: rows without an id.
+    `known`: records of it may be stored already. `walks`: how many came before this one. `gone`: how many stored
+    records this walk has missed so far; `rejected`: rows without an id; `began`: the number of its first read.
     """
 
     key: str
@@ -34,8 +34,9 @@ class Root:
     stored: bool
     known: bool
     walks: int
-    gone: list[int]
+    gone: int
     rejected: int
+    began: int | None
     tried: int = 0
 
 
@@ -76,8 +77,9 @@ class RootIntake:
             row["stored"],
             bool(row["known"]),
             row["walks"],
-            list(row["found"].get("gone", ())),
+            row["found"].get("gone", 0),
             row["found"].get("rejected", 0),
+            row["found"].get("began"),
         )
         self._roots[root.key] = root
         return self._active(root, row["walk"])
@@ -94,7 +96,10 @@ class RootIntake:
     async def take(self, reaped: Sequence[Reaped]) -> list[Active]:
         candidates = [(one, self._candidates(one)) for one in reaped]
         await self._note_strangers(reaped, [found for _, found in candidates])
+        self._begun(reaped)
         entries = await self._store(candidates)
+        for one in reaped:
+            await self._count_vanished(one, entries[one.active.name])
         updates = [self._update(one, entries[one.active.name]) for one in reaped]
         for one in reaped:
             await self._bury(one, entries[one.active.name])
@@ -104,10 +109,25 @@ class RootIntake:
             self._note(one, entries[one.active.name])
         return [again for one in reaped if (again := await self._ended(one)) is not None]
 
+    def _begun(self, reaped: Sequence[Reaped]) -> None:
+        """What a walk misses is marked with the number of the read: no mark of an earlier walk is as high."""
+        for one in reaped:
+            root = self._roots[one.active.name]
+            root.began = one.read_seq if root.began is None else root.began
+
+    async def _count_vanished(self, one: Reaped, entries: list[PageEntry]) -> None:
+        """Dead letters without an id lie in no interval: a walk that is through counts those that it has not met."""
+        root = self._roots[one.active.name]
+        if not (one.harvest.ended and root.known and entries):
+            return
+        rejected = root.rejected + sum(page.rejected for page in entries)
+        stored = await self._records.count(self._child, root.seq, nameless=True)
+        entries[-1] = replace(entries[-1], absent=entries[-1].absent + stored - rejected)
+
     def _note(self, one: Reaped, entries: Sequence[PageEntry]) -> None:
         root = self._roots[one.active.name]
         root.stored = root.stored or one.harvest.root is not None
-        root.gone += [seq for page in entries for seq in page.gone]
+        root.gone += sum(page.absent for page in entries)
         root.rejected += sum(page.rejected for page in entries)
         self._drive.metrics.extracted.labels(self._child.name).inc(sum(page.count for page in entries))
 
@@ -120,8 +140,8 @@ class RootIntake:
         rejected = root.rejected + sum(page.rejected for page in entries)
         if not one.harvest.ended or state["limited"] or state["claimed"] != state["listed"] + rejected:
             return
-        gone = [*root.gone, *(seq for page in entries for seq in page.gone)]
-        await self._records.bury(self._child, root.seq, gone, one.read_seq)
+        if root.known and root.began is not None:
+            await self._records.bury(self._child, root.seq, root.began, one.read_seq)
 
     def _candidates(self, one: Reaped) -> Found:
         seq = self._roots[one.active.name].seq
@@ -156,7 +176,7 @@ class RootIntake:
                 if root.known:
                     newest = page.hi > (one.active.walk.state()["watermark"] or 0)
                     saved = await self._records.save_interval(self._child, children, version, entry, to_the_end=newest)
-                    entry = replace(entry, gone=saved.absent)
+                    entry = replace(entry, absent=saved.absent)
                 else:
                     fresh += children
                 entries[root.key].append(entry)
@@ -184,20 +204,20 @@ class RootIntake:
         root, state = self._roots[one.active.name], one.active.walk.state()
         if not state["complete"]:
             return WalkUpdate(root.key, {"state": "walking"})
-        gone = [*root.gone, *(seq for page in entries for seq in page.gone)]
+        gone = root.gone + sum(page.absent for page in entries)
         rejected = root.rejected + sum(page.rejected for page in entries)
         fields = {
             "state": "walking",
             "stored": root.stored or one.harvest.root is not None,
             "walk": state,
-            "found": {"gone": gone, "rejected": rejected},
+            "found": {"gone": gone, "rejected": rejected, "began": root.began},
             "claimed": state["claimed"],
             "watermark": state["watermark"],
         }
         ended = one.harvest.ended and not self._walks_again(root, state, rejected)
         if ended or not root.known:
             # Until a walk is through, the account of the walk before it holds.
-            fields |= {"listed": state["listed"], "absent": len(gone), "rejected": rejected}
+            fields |= {"listed": state["listed"], "absent": gone, "rejected": rejected}
         if ended:
             fields |= {**self._end_of(root, state, rejected), "reader": one.active.webhook}
         return WalkUpdate(root.key, fields, [entry for entry in entries if entry.hi > entry.lo])
@@ -225,7 +245,7 @@ class RootIntake:
 
     async def _anew(self, root: Root) -> Active:
         """From the beginning; what is stored already is compared."""
-        root.gone, root.rejected, root.known = [], 0, True
+        root.gone, root.rejected, root.began, root.known = 0, 0, None, True
         run, epoch = self._drive.run, self._drive.lease.epoch
         await outlast(self._drive, lambda: self._inventory.restart(run, epoch, root.key, root.seq, root.walks))
         return self._active(root, {})

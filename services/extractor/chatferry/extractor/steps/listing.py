@@ -8,7 +8,7 @@ from chatferry.common.entities import Family
 from chatferry.common.entities.reading import Refusal, View
 from chatferry.common.errors import BlockedError
 from chatferry.extractor.domain.records import Canonicalizer
-from chatferry.extractor.ports import Inventory, Listings, Records
+from chatferry.extractor.ports import Listings, Records, Roots
 from chatferry.extractor.steps.context import Drive
 from chatferry.extractor.steps.reader import Active, Reaped
 
@@ -30,8 +30,8 @@ def _refused(active: Active, family: Family, refusal: Refusal) -> BlockedError:
 class RootListing:
     """The Sink for lists whose rows name roots. `most`: test_limit."""
 
-    def __init__(self, family: Family, drive: Drive, inventory: Inventory, most: int | None) -> None:
-        self._family, self._drive, self._inventory = family, drive, inventory
+    def __init__(self, family: Family, drive: Drive, roots: Roots, most: int | None) -> None:
+        self._family, self._drive, self._roots = family, drive, roots
         self._left = most
         self._taken: set[int] = set()
 
@@ -41,7 +41,7 @@ class RootListing:
             for page in one.harvest.pages:
                 found = (self._family.reading.row(row, one.active.webhook) for row in page.rows)
                 roots += [root for root in found if root is not None and self._wanted(root[0])]
-        await self._inventory.list_roots(self._family, self._drive.run, self._drive.lease.epoch, roots)
+        await self._roots.list_roots(self._family, self._drive.run, self._drive.lease.epoch, roots)
         return []
 
     def _wanted(self, seq: int) -> bool:

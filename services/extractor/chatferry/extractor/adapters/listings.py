@@ -1,0 +1,51 @@
+"""Lists whose rows are whole records: one row each in `source_inventory`, and the strangers beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from chatferry.common.adapters.mongo import Database, Document, DuplicateKeyError, mongo_outage
+from chatferry.common.documents import INVENTORY
+from chatferry.common.entities import Entity
+from chatferry.common.errors import LeaseLostError
+from chatferry.extractor.adapters.fence import not_newer
+
+
+class MongoListings:
+    """The Listings port on the project's database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def put_listing(self, entity: Entity, run: str, epoch: int, fields: Mapping[str, Any]) -> None:
+        key = f"listing:{entity.name}"
+        with mongo_outage():
+            before = await self._database[INVENTORY].find_one({"_id": key}, {"whole": 1})
+            if before is not None and before.get("whole") and not fields["whole"]:
+                return  # a test listing says nothing about the whole
+            absent = await self._unlisted(entity, fields) if fields["state"] == "closed" else 0
+            row: Document = {"_id": key, "kind": "listing", "run": run, "epoch": epoch, "absent": absent, **fields}
+            try:
+                await self._database[INVENTORY].replace_one({"_id": key, **not_newer(epoch)}, row, upsert=True)
+            except DuplicateKeyError as newer:
+                raise LeaseLostError("another extractor drives this run now") from newer
+
+    async def get_listing(self, entity: Entity) -> Mapping[str, Any]:
+        with mongo_outage():
+            row: Document | None = await self._database[INVENTORY].find_one({"_id": f"listing:{entity.name}"})
+        return row or {}
+
+    async def _unlisted(self, entity: Entity, fields: Mapping[str, Any]) -> int:
+        """Records that are stored and that the list lacks now; strangers were never in it."""
+        if not fields["whole"]:
+            return 0
+        stored = await self._database[entity.name].count_documents({})
+        strangers = {"kind": "stranger", "of": entity.name, "state": "resolved"}
+        met = await self._database[INVENTORY].count_documents(strangers)
+        return int(stored - met - fields["listed"] - fields["rejected"])
+
+    async def listed(self, entity: Entity, ids: Sequence[int]) -> None:
+        with mongo_outage():
+            strangers = [f"stranger:{entity.key(number)}" for number in ids]
+            await self._database[INVENTORY].delete_many({"_id": {"$in": strangers}})
