@@ -31,6 +31,7 @@ from chatferry.common.telemetry.metrics import Metrics
 from chatferry.importer.caller import Caller, CallRules
 from chatferry.importer.flow import Importer, Views
 from chatferry.importer.gate import Gate
+from chatferry.importer.limit import DeadLimit
 from chatferry.importer.lines import Lines
 from chatferry.importer.sending import Sender, SendRules, Surroundings
 from chatferry.importer.settle import Books
@@ -97,7 +98,8 @@ class Machine:
         self.caller = Caller(self.target, FakeFamilies(self.store), self.clock, self.metrics, CallRules())
         self.lines = Lines()
         gate = Gate(records, dead, may_pass_dead=self.rules.may_pass_dead)
-        books = Books(records, FakeIds(self.store), parked, dead, FakeEvents(self.store), self.metrics)
+        limit = DeadLimit(FakeFamilies(self.store), self.rules.dead)
+        books = Books(records, FakeIds(self.store), parked, dead, FakeEvents(self.store), self.metrics, limit)
         self.books = books
         sender = Sender(self.caller, self.lines, self.rules, Surroundings(self.clock, lambda: 0.5))
         self.importer = Importer("p", TOPICS, Views(records, parked, dead, dead), books, (sender, gate, self.lines))

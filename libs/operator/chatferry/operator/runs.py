@@ -13,6 +13,7 @@ from chatferry.common.contracts.envelope import common_headers, event_source
 from chatferry.common.contracts.events import PHASES, Phase, RunRequested
 from chatferry.common.documents import (
     DEAD_LETTERS,
+    ENTITY_STATES,
     INVENTORY,
     PARKED,
     RUNS,
@@ -69,7 +70,10 @@ class Store:
         self._client.close()
 
     async def ask(self, family: str, options: Options) -> str:
-        """Write a run and wake the extractors. Raises FatalError when one is under way already."""
+        """Write a run and wake the extractors. Raises FatalError when one is under way already.
+
+        Asking for a set takes back the halt of too many dead letters: who asks has seen to their cause.
+        """
         with mongo_outage():
             other = await self.database[RUNS].find_one({"state": {"$in": list(UNDER_WAY)}})
         if other is not None:
@@ -91,7 +95,9 @@ class Store:
             "requested_at": now,
             "epoch": None,
         }
+        delivered = [family, *family_named(family).needs] if "set" in options.phases else []
         with mongo_outage():
+            await self.database[ENTITY_STATES].update_many({"_id": {"$in": delivered}}, {"$unset": {"halted": ""}})
             await self.database[RUNS].insert_one(document)
         await self._wake(run, family, now)
         return run
@@ -146,7 +152,7 @@ class Store:
         due = await count_due(self.database, entity)
         waiting = await records.count_documents({"status": {"$in": list(WAITING)}})
         dead = await self.database[DEAD_LETTERS].count_documents({"entity": entity.name, "state": "dead"})
-        skipped = await records.count_documents({"status": SKIPPED}) if dead else 0
+        skipped = await records.count_documents({"status": SKIPPED})
         parked = await self.database[PARKED].count_documents({"entity": entity.name})
         return Count(
             entity=entity.name,

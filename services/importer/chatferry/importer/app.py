@@ -24,6 +24,7 @@ from chatferry.importer.caller import Caller, CallRules
 from chatferry.importer.flow import Importer, Views
 from chatferry.importer.gate import Gate
 from chatferry.importer.handlers import ImportWorker
+from chatferry.importer.limit import PART, DeadLimit, DeadRules
 from chatferry.importer.lines import Lines
 from chatferry.importer.ports import Events, Target
 from chatferry.importer.preflight import TargetCheck
@@ -49,6 +50,7 @@ def work(settings: ImporterSettings) -> Work:
         batch_bytes=settings.batch_bytes,
         retry_delays_s=settings.retry_delays_seconds,
         may_pass_dead=settings.may_pass_dead,
+        dead=DeadRules(settings.dead_share_max, in_a_row=settings.dead_consecutive_max),
     )
 
     async def run(context: Context) -> None:
@@ -116,10 +118,13 @@ def build_worker(
     families = MongoFamilies(outside.database)
     caller = Caller(outside.target, families, context.clock, context.metrics, CallRules())
     lines, gate = Lines(), Gate(records, dead, may_pass_dead=rules.may_pass_dead)
-    books = Books(records, MongoIds(outside.database), parked, dead, outside.events, context.metrics)
+    limit = DeadLimit(families, rules.dead)
+    books = Books(records, MongoIds(outside.database), parked, dead, outside.events, context.metrics, limit)
     sender = Sender(caller, lines, rules, Surroundings(context.clock, stopping=context.stopping.is_set))
     importer = Importer(project, topics, Views(records, parked, dead, dead), books, (sender, gate, lines))
-    return ImportWorker(importer, caller, families, parked, topics)
+    worker = ImportWorker(importer, caller, families, parked, topics)
+    context.health.ready_when(PART, worker.halted)
+    return worker
 
 
 async def consume(

@@ -14,6 +14,7 @@ from chatferry.common.telemetry.metrics import Metrics
 from chatferry.importer.caller import Caller
 from chatferry.importer.domain import open_families
 from chatferry.importer.flow import Importer
+from chatferry.importer.limit import PART, halted
 from chatferry.importer.ports import Families, ParkedView
 
 _STATES_EVERY_S, _RELOAD_EVERY_S, _COUNT_EVERY_S = 0.5, 30.0, 5.0
@@ -30,6 +31,7 @@ class ImportWorker:
         self._importer, self._caller, self._families, self._parked = importer, caller, families, parked
         self._topics = topics
         self._open: frozenset[str] = frozenset()
+        self._halted: str | None = None
         self._next = {"states": 0.0, "reload": 0.0, "count": 0.0}
 
     def run_on(self, clock: Clock, metrics: Metrics, hold: Hold) -> None:
@@ -60,17 +62,25 @@ class ImportWorker:
     async def probe(self, away: OutageError) -> None:
         if away.part == "target":
             await self._caller.recheck()
+        elif away.part == PART:
+            # From here on the topics of what was stopped are held, and the others may go on.
+            await self._read_states()
         else:
             await self._families.states()
 
     async def _read_states(self) -> None:
         states = await self._families.states()
+        self._halted = halted(state.halted for state in states.values())
         opened = open_families(states)
         self._open = frozenset(topic for topic, entity in self._topics.items() if entity.family in opened)
         self._hold([topic for topic in self._topics if topic not in self._open])
         blocked = {name: state.blocked for name, state in states.items() if state.blocked and state.set_open}
         if blocked:
             await self._caller.unblock(blocked)
+
+    def halted(self) -> str | None:
+        """For the health check: why nothing of a family is delivered, until a person says that it may be."""
+        return self._halted
 
     @contextmanager
     def _sparing(self, what: str) -> Iterator[None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -30,10 +31,12 @@ from chatferry.importer.domain import (
     retry_delay,
     told,
 )
+from chatferry.importer.limit import DeadRules
 from chatferry.importer.lines import Lines
 from chatferry.importer.ports import Behind, Dead, Done, Ending, Retry, Waits
 from chatferry.importer.settle import Settler
 
+_MOST_OUTDATED = 10_000
 _MESSAGES = {
     PERMANENT: "the target refuses this record; trying again changes nothing",
     EXHAUSTED: "the target could not take this record in as many attempts as are allowed",
@@ -43,13 +46,15 @@ _MESSAGES = {
 @dataclass(frozen=True, slots=True)
 class SendRules:
     """`batch_items` overrides an entity's own batch size. `retry_delays_s` after attempt 1, 2, …: one more than these
-    is the last. `may_pass_dead`: records may pass one of their line that is dead for good (never an exhausted one)."""
+    is the last. `may_pass_dead`: records may pass one of their line that is dead for good (never an exhausted one).
+    `dead`: when too many have died."""
 
     lanes: int = 4
     batch_items: Mapping[str, int] = field(default_factory=dict)
     batch_bytes: int = 4 * 1024 * 1024
     retry_delays_s: tuple[float, ...] = (2.0, 6.0)
     may_pass_dead: bool = True
+    dead: DeadRules = field(default_factory=DeadRules)
 
     def items(self, entity: Entity) -> int:
         """Most records in one call."""
@@ -89,6 +94,7 @@ class Sender:
 
     def __init__(self, caller: Caller, lines: Lines, rules: SendRules, around: Surroundings) -> None:
         self._caller, self._lines, self._rules, self._around = caller, lines, rules, around
+        self._outdated: OrderedDict[str, int] = OrderedDict()
 
     async def send(self, round_: Round, records: Sequence[ImportRecord]) -> None:
         """Raises the first error of any lane, after the calls under way have come back."""
@@ -170,7 +176,7 @@ class Sender:
             raise self._caller.outage_behind(round_.entity)
 
     def _attempt(self, round_: Round, record: ImportRecord, code: str, *, temporary: bool) -> Ending:
-        attempts = attempts_before(record, round_.standings[record.key], ERROR_RETRY) + 1
+        attempts = self._attempts_before(record, round_.standings[record.key]) + 1
         delay = retry_delay(attempts, self._rules.retry_delays_s, self._around.chance()) if temporary else None
         if delay is None:
             why = EXHAUSTED if temporary else PERMANENT
@@ -180,3 +186,14 @@ class Sender:
         not_before = self._around.clock.now() + timedelta(seconds=delay)
         self._lines.wait_until(record.line, not_before.timestamp())
         return Retry(record, attempts, code, not_before)
+
+    def _attempts_before(self, record: ImportRecord, standing: Standing) -> int:
+        """The document counts for the version that it holds; for older content, this process does, as long as it lives."""
+        if standing.version <= record.version:
+            return attempts_before(record, standing, ERROR_RETRY)
+        place = place_of(record.raw)
+        before = self._outdated.pop(place, 0)
+        self._outdated[place] = before + 1
+        if len(self._outdated) > _MOST_OUTDATED:
+            self._outdated.popitem(last=False)
+        return before

@@ -32,6 +32,15 @@ class ImporterSettings(ServiceSettings):
         default=True,
         description="Whether a record may be imported after one of its chat that the target refused for good.",
     )
+    dead_share_max: float = Field(
+        default=0.5,
+        gt=0,
+        le=1,
+        description="Largest share of dead letters among the last 200 records; beyond it, delivery stops.",
+    )
+    dead_consecutive_max: int = Field(
+        default=100, ge=1, description="Most dead letters one after another; beyond it, delivery stops."
+    )
     max_records: int = Field(default=2_000, ge=1, le=20_000, description="Most records taken from Kafka at once.")
 
     def target(self) -> str:

@@ -22,6 +22,7 @@ from chatferry.common.streaming.progress import Progress
 from chatferry.common.streaming.records import RawRecord
 from chatferry.common.telemetry.metrics import Metrics
 from chatferry.importer.domain import place_of, replayed_place
+from chatferry.importer.limit import DeadLimit
 from chatferry.importer.ports import (
     Dead,
     DeadLetters,
@@ -51,9 +52,22 @@ class Books:
     dead: DeadLetters
     events: Events
     metrics: Metrics
+    limit: DeadLimit | None = None
 
     async def settle(self, endings: Sequence[Ending], progress: Progress | None) -> None:
-        """Write down the endings. Safe to repeat whole after any failure."""
+        """Write down the endings. Safe to repeat whole after any failure.
+
+        Raises OutageError when the limit of dead letters is passed: what is beyond it stays as it was.
+        """
+        if self.limit is None:
+            await self._settle(endings, progress)
+            return
+        weighed = self.limit.weigh(endings)
+        await self._settle(weighed.admitted, progress)
+        self.limit.keep(weighed)
+        await self.limit.halt(weighed)
+
+    async def _settle(self, endings: Sequence[Ending], progress: Progress | None) -> None:
         await self._done([ending for ending in endings if isinstance(ending, Done)])
         await self.settle_dead([ending for ending in endings if isinstance(ending, Dead)])
         await self._retry([ending for ending in endings if isinstance(ending, Retry)])
