@@ -1,0 +1,39 @@
+"""The alert rules name metrics that exist, and on-call finds each of them in the operations guide."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+import yaml
+from tests.architecture.tree import ROOT
+
+from chatferry.common.telemetry.metrics import Metrics
+
+_WORDS = frozenset({"sum", "max", "by", "and", "rate", "increase", "changes", "for"})
+_OF_PROMETHEUS = frozenset({"up"})
+
+
+def _rules() -> list[dict[str, Any]]:
+    groups: list[dict[str, Any]] = yaml.safe_load((ROOT / "deploy/alerts.yml").read_text(encoding="utf-8"))["groups"]
+    return [rule for group in groups for rule in group["rules"]]
+
+
+def _metrics_in(expression: str) -> set[str]:
+    bare = re.sub(r"\{[^}]*\}|\[[^\]]*\]|\bby \([^)]*\)", " ", expression)
+    return set(re.findall(r"[a-z_]{2,}", bare)) - _WORDS
+
+
+@pytest.mark.parametrize("rule", _rules(), ids=lambda rule: rule["alert"])
+def test_an_alert_asks_for_metrics_that_the_services_show(rule: dict[str, Any]) -> None:
+    families = Metrics().registry.collect()
+    shown = {f"{family.name}{'_total' if family.type == 'counter' else ''}" for family in families}
+    asked = _metrics_in(rule["expr"])
+    assert asked
+    assert asked <= shown | _OF_PROMETHEUS
+
+
+def test_every_alert_has_its_section_for_on_call_and_no_section_is_of_an_alert_that_is_gone() -> None:
+    guide = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
+    assert re.findall(r"^### (Chatferry\w+)$", guide, re.MULTILINE) == [rule["alert"] for rule in _rules()]
