@@ -34,7 +34,8 @@ A record's document, in the collection named as its entity:
     known            true when an earlier run has read here: stored records have to be compared
 
 and one per stranger (`_id` = `stranger:<user key>`, kind `stranger`, state wanted | resolved | unresolvable): a user
-that records mention and the listing lacks. The users' own listing is the row `listing:users`.
+that records mention and the listing lacks; `asked`: the run that asked for it last, `raw`: how a page shows it, until
+then. The users' own listing is the row `listing:users`.
 
 `page_log`, one entry per page read (`_id` = run/parent/hi): run, entity, parent, lo (included), hi (excluded), count,
 absent, rejected, read_seq, webhook, method, at, duration_ms.
@@ -97,6 +98,7 @@ def indexes() -> list[Index]:
     wanted = [
         Index(INVENTORY, "by_run", ("family", "run", "state", "seq")),
         Index(INVENTORY, "unsent", ("entity", "seq", "unsent_from"), {"unsent_from": {"$gte": 0}}),
+        Index(INVENTORY, "strangers", ("of", "seq"), {"kind": "stranger"}),
         Index(PAGE_LOG, "by_walk", ("parent", "run")),
         Index(PARKED, "by_line", ("topic", "partition", "parent", "offset")),
         Index(PARKED, "retrying", ("topic", "partition"), {"reason": "retry"}),

@@ -191,7 +191,7 @@ class RunFlow:
             await reader.read(intake.walks())
             usage = {"batches": reader.batches, "commands": reader.sent, "useful": reader.useful}
             await self._update(portal_usage=usage)
-            await strangers.resolve(parts.portal, parts.webhooks[0])
+        await strangers.resolve(parts.portal, parts.webhooks[0])
         await publisher.end()
 
     async def _list_records(self, most: int | None) -> None:

@@ -11,6 +11,8 @@ from chatferry.common.entities import Entity
 from chatferry.common.errors import LeaseLostError
 from chatferry.extractor.adapters.fence import not_newer
 
+_ACCOUNT = ("listed", "absent", "rejected")
+
 
 class MongoListings:
     """The Listings port on the project's database."""
@@ -21,13 +23,16 @@ class MongoListings:
     async def put_listing(self, entity: Entity, run: str, epoch: int, fields: Mapping[str, Any]) -> None:
         key = f"listing:{entity.name}"
         with mongo_outage():
-            before = await self._database[INVENTORY].find_one({"_id": key}, {"whole": 1})
-            if before is not None and before.get("whole") and not fields["whole"]:
+            before: Document = await self._database[INVENTORY].find_one({"_id": key}) or {}
+            if before.get("whole") and not fields["whole"]:
                 return  # a test listing says nothing about the whole
             absent = await self._unlisted(entity, fields) if fields["state"] == "closed" else 0
-            row: Document = {"_id": key, "kind": "listing", "run": run, "epoch": epoch, "absent": absent, **fields}
+            row: Document = {"kind": "listing", "run": run, "epoch": epoch, **fields, "absent": absent}
+            if fields["state"] != "closed" and _total(before) >= _total(row):
+                row |= {name: before[name] for name in _ACCOUNT}
             try:
-                await self._database[INVENTORY].replace_one({"_id": key, **not_newer(epoch)}, row, upsert=True)
+                same = {"_id": key, **not_newer(epoch)}
+                await self._database[INVENTORY].update_one(same, {"$set": row}, upsert=True)
             except DuplicateKeyError as newer:
                 raise LeaseLostError("another extractor drives this run now") from newer
 
@@ -49,3 +54,7 @@ class MongoListings:
         with mongo_outage():
             strangers = [f"stranger:{entity.key(number)}" for number in ids]
             await self._database[INVENTORY].delete_many({"_id": {"$in": strangers}})
+
+
+def _total(row: Mapping[str, Any]) -> int:
+    return sum(int(row.get(name) or 0) for name in _ACCOUNT)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from chatferry.common.adapters.mongo import Database, UpdateOne, mongo_outage
+from chatferry.common.adapters.mongo import Database, Document, UpdateOne, mongo_outage
 from chatferry.common.documents import INVENTORY
 from chatferry.common.entities import Entity
 from chatferry.extractor.domain.records import scrubbed
@@ -26,49 +26,40 @@ class MongoStrangers:
                 del keys[doc["_id"]]
         return set(keys.values())
 
-    async def want(self, entity: Entity, strangers: Sequence[Stranger]) -> None:
-        updates = [
-            UpdateOne(
-                {"_id": _id(entity, one.seq)},
-                {
-                    "$setOnInsert": {
-                        "kind": "stranger",
-                        "of": entity.name,
-                        "seq": one.seq,
-                        "state": "wanted",
-                        "raw": None if one.raw is None else _as_text(one.raw),
-                    }
-                },
-                upsert=True,
-            )
-            for one in strangers
-        ]
-        if not updates:
-            return
-        again = {"_id": {"$in": [_id(entity, one.seq) for one in strangers]}, "state": "unresolvable"}
-        with mongo_outage():
-            await self._rows.bulk_write(updates, ordered=False)
-            await self._rows.update_many(again, {"$set": {"state": "wanted", "raw": None}})
+    async def want(self, entity: Entity, strangers: Sequence[Stranger], unknown: Collection[int]) -> None:
+        updates = [_update(entity, one, unknown) for one in strangers if one.raw is not None or one.seq in unknown]
+        if updates:
+            with mongo_outage():
+                await self._rows.bulk_write(updates, ordered=False)
 
-    async def wanted(self, entity: Entity, limit: int) -> list[Stranger]:
-        query = {"kind": "stranger", "of": entity.name, "state": "wanted"}
+    async def wanted(self, entity: Entity, run: str, limit: int) -> list[Stranger]:
+        query = {"kind": "stranger", "of": entity.name, "asked": {"$ne": run}}
         with mongo_outage():
             return [
-                Stranger(row["seq"], _as_raw(row["raw"]))
+                Stranger(row["seq"], _as_raw(row.get("raw")))
                 async for row in self._rows.find(query).sort("seq", 1).limit(limit)
             ]
 
-    async def settle(self, entity: Entity, resolved: Sequence[int], lost: Sequence[int]) -> None:
+    async def settle(self, entity: Entity, run: str, resolved: Sequence[int], lost: Sequence[int]) -> None:
+        nobody = {"state": "unresolvable", "reason": "no method of the portal knows this user"}
         with mongo_outage():
-            await self._set(entity, resolved, {"state": "resolved", "reason": None})
-            await self._set(
-                entity, lost, {"state": "unresolvable", "reason": "no method of the portal knows this user"}
-            )
+            await self._set(entity, lost, {"state": {"$ne": "resolved"}}, nobody)
+            await self._set(entity, lost, {}, {"asked": run})
+            await self._set(entity, resolved, {}, {"state": "resolved", "reason": None, "asked": run})
 
-    async def _set(self, entity: Entity, ids: Sequence[int], fields: dict[str, str | None]) -> None:
+    async def _set(self, entity: Entity, ids: Sequence[int], which: Document, fields: dict[str, str | None]) -> None:
         if ids:
             keys = [_id(entity, number) for number in ids]
-            await self._rows.update_many({"_id": {"$in": keys}}, {"$set": fields, "$unset": {"raw": ""}})
+            update = {"$set": fields, "$unset": {"raw": ""}}
+            await self._rows.update_many({"_id": {"$in": keys}, **which}, update)
+
+
+def _update(entity: Entity, one: Stranger, unknown: Collection[int]) -> UpdateOne:
+    fresh = {"kind": "stranger", "of": entity.name, "seq": one.seq, "state": "wanted"}
+    shown = {} if one.raw is None else {"$set": {"raw": _as_text(one.raw)}}
+    if one.seq not in unknown:
+        return UpdateOne({"_id": _id(entity, one.seq)}, shown)
+    return UpdateOne({"_id": _id(entity, one.seq)}, {"$setOnInsert": fresh, **shown}, upsert=True)
 
 
 def _as_text(raw: Mapping[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -69,7 +69,10 @@ class Listings(Protocol):
     """The row of a list whose rows are whole records, and the strangers beside it."""
 
     async def put_listing(self, entity: Entity, run: str, epoch: int, fields: Mapping[str, Any]) -> None:
-        """Replace the list's row, unless that one is of a whole list and this one is not. LeaseLostError as ever."""
+        """Renew the list's row, unless that one is of a whole list and this one is not. LeaseLostError as ever.
+
+        Who accepted its gap stays in it; and until the list is through, the account of the time before holds.
+        """
 
     async def get_listing(self, entity: Entity) -> Mapping[str, Any]:
         """The list's row, empty before the first run."""
@@ -87,16 +90,16 @@ class Stranger:
 
 
 class StrangerStore(Protocol):
-    """Strangers survive the process that met them."""
+    """Strangers survive the process that met them; each run asks for all of them once."""
 
     async def unknown(self, entity: Entity, ids: Sequence[int]) -> set[int]:
         """Which of these users have no record."""
 
-    async def want(self, entity: Entity, strangers: Sequence[Stranger]) -> None:
-        """Enter those that are not there yet; those whom nobody knew are asked for again."""
+    async def want(self, entity: Entity, strangers: Sequence[Stranger], unknown: Collection[int]) -> None:
+        """Enter those that have no record; of those that have one, how a page shows them now, if they are strangers."""
 
-    async def wanted(self, entity: Entity, limit: int) -> list[Stranger]:
-        """Those that were not asked for yet."""
+    async def wanted(self, entity: Entity, run: str, limit: int) -> list[Stranger]:
+        """Those that this run has not asked for yet: what became of them since?"""
 
-    async def settle(self, entity: Entity, resolved: Sequence[int], lost: Sequence[int]) -> None:
-        """These have a record now, these nobody knows."""
+    async def settle(self, entity: Entity, run: str, resolved: Sequence[int], lost: Sequence[int]) -> None:
+        """These have the newest record now, these nobody knows (any more: whoever has a record keeps it)."""

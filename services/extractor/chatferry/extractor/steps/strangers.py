@@ -27,7 +27,7 @@ class _Asked:
 
 
 class Strangers:
-    """Remembers who has a record, in bounded memory; asks for those who have none."""
+    """Remembers who was looked up, in bounded memory; asks for all strangers, whoever met them, once a run."""
 
     def __init__(self, drive: Drive, records: Records, store: StrangerStore) -> None:
         self._drive, self._records, self._store = drive, records, store
@@ -36,23 +36,28 @@ class Strangers:
         self._known: OrderedDict[int, None] = OrderedDict()
 
     async def note(self, mentioned: set[int], raw: Iterable[Mapping[str, Any]]) -> None:
-        """Enter those of these users that have no record."""
+        """Enter those of these users that have no record, and how pages show the strangers that have one."""
         asked = sorted(number for number in mentioned if number not in self._known)
         if not asked:
             return
         unknown = await self._store.unknown(self._users, asked)
-        shown = {number: user for user in raw if (number := whole(user.get("id"))) in unknown and number is not None}
-        await self._store.want(self._users, [Stranger(number, shown.get(number)) for number in sorted(unknown)])
+        shown = {number: user for user in raw if (number := whole(user.get("id"))) is not None}
+        await self._store.want(self._users, [Stranger(number, shown.get(number)) for number in asked], unknown)
         for number in asked:
             self._known[number] = None
         while len(self._known) > _KNOWN_MOST:
             self._known.popitem(last=False)
 
     async def resolve(self, portal: Portal, webhook: int) -> int:
-        """Ask for all that are wanted, those that are refused for now three times. Returns how many records came."""
+        """Ask for all that this run has not asked for, those that are refused for now three times.
+
+        Returns how many records came.
+        """
         resolved = attempt = 0
         pauses = self._drive.limits.retry_after_s
-        while wanted := await outlast(self._drive, lambda: self._store.wanted(self._users, _ASK * _CALLS)):
+        while wanted := await outlast(
+            self._drive, lambda: self._store.wanted(self._users, self._drive.run, _ASK * _CALLS)
+        ):
             last = attempt + 1 >= len(pauses)
             asked = await outlast(self._drive, lambda: self._ask(portal, webhook, wanted, last=last))  # noqa: B023
             resolved += asked.resolved
@@ -82,7 +87,7 @@ class Strangers:
         self._drive.metrics.extracted.labels(self._users.name).inc(len(found))
         resolved = [one.seq for one in wanted if one.seq in found]
         lost = [one.seq for one in wanted if one.seq not in found and one.seq not in unanswered]
-        await self._store.settle(self._users, resolved, lost)
+        await self._store.settle(self._users, self._drive.run, resolved, lost)
         return _Asked(len(resolved), again)
 
     def _take(self, found: dict[int, Candidate], row: Mapping[str, Any]) -> None:
