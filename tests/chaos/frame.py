@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -32,6 +33,7 @@ from chatferry.stack.addresses import VARIABLES
 
 Json = dict[str, Any]
 _LOOK_S = 0.1
+_NOISE = re.compile(r"connect to node|update metadata|Failed fetch|Coordinator Request|server process|application")
 _PARTS = ("kafka", "mongodb", "redis")
 
 
@@ -165,11 +167,13 @@ class Chaos:
         return time.monotonic() - began
 
     def story(self) -> str:
-        """For a failure: runs, health, ends of the logs."""
+        """For a failure: runs, health, the last of what each said."""
         runs = self.seen(lambda: list(self.database.runs.find({}, {"preflight": 0})), "not to be seen")
-        health = {name: self.wrong(name) for name in SERVICES}
-        logs = [f"--- {file.name}\n{file.read_text(errors='replace')[-1500:]}" for file in self.folder.logs.iterdir()]
-        return "\n".join([f"runs: {runs}", f"health: {health}", *logs])
+        lines = [f"runs: {runs}", *[f"{name}: {self.wrong(name)}" for name in SERVICES]]
+        for file in self.folder.logs.iterdir():
+            said = [line for line in file.read_text(errors="replace").splitlines() if _NOISE.search(line) is None]
+            lines += [f"--- {file.name}", *said[-8:]]
+        return "\n".join(lines)
 
 
 @contextmanager

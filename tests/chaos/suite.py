@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import TypeVar
 
-from tests.chaos import kill_anywhere
+from tests.chaos import kill_anywhere, outages, terminations
 from tests.chaos.frame import Passed
 
 S = TypeVar("S")
+Disturb = Callable[[Path, int, bool], Passed]
+"""Root, seed, and whether in the long form. Raises AssertionError with what broke."""
 
 
-@dataclass(frozen=True, slots=True)
-class Disturbance(Generic[S]):
+def _sized(work: Callable[[Path, int, S], Passed], short: S, full: S) -> Disturb:
     """The same code in two sizes: the short form is part of every test run, the long one proves the figures."""
-
-    work: Callable[[Path, int, S], Passed]
-    short: S
-    full: S
-
-    def disturb(self, root: Path, seed: int, *, long: bool = False) -> Passed:
-        """Raises AssertionError with what broke."""
-        return self.work(root, seed, self.full if long else self.short)
+    return lambda root, seed, long: work(root, seed, full if long else short)
 
 
-SUITE = {
-    kill_anywhere.NAME: Disturbance(kill_anywhere.disturb, kill_anywhere.SHORT, kill_anywhere.LONG),
+SUITE: dict[str, Disturb] = {
+    kill_anywhere.NAME: _sized(kill_anywhere.disturb, kill_anywhere.SHORT, kill_anywhere.LONG),
+    outages.NAME: _sized(outages.disturb, outages.SHORT, outages.LONG),
+    terminations.NAME: _sized(terminations.disturb, terminations.SHORT, terminations.LONG),
 }

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from chatferry.common.errors import OutageError, PermanentError
 from chatferry.common.streaming.producer import RecordProducer, partition_for
 from chatferry.common.streaming.records import Outgoing
-from chatferry.stack import Addresses
+from chatferry.stack import Addresses, LocalStack
+from chatferry.stack.addresses import VARIABLES
 
 pytestmark = pytest.mark.integration
 
@@ -88,3 +93,38 @@ async def test_a_broker_that_is_away_is_an_outage_and_the_next_send_tries_anew()
         with pytest.raises(OutageError):
             await producer.send([Outgoing("t", b"k", b"v", ())])
     await producer.close()
+
+
+@pytest.fixture
+def own_stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalStack]:
+    """A Kafka that a test may kill."""
+    for name in VARIABLES.values():
+        monkeypatch.delenv(name, raising=False)
+    local = LocalStack(tmp_path, announce=lambda _line: None)
+    yield local
+    local.down()
+
+
+async def test_a_broker_that_dies_under_way_is_an_outage_in_time_and_nothing_of_it_arrives_late(
+    own_stack: LocalStack,
+) -> None:
+    addresses = await asyncio.to_thread(own_stack.up)
+    admin = AIOKafkaAdminClient(bootstrap_servers=addresses.kafka)
+    await admin.start()
+    await admin.create_topics([NewTopic("t", 4, 1)])
+    await admin.close()
+    producer = RecordProducer(addresses.kafka, client_id="tests", timeout_ms=3_000)
+    await producer.send([Outgoing("t", b"k", b"before", ())])
+    [kafka] = [part.pid for part in own_stack.status() if part.name == "kafka"]
+    assert kafka is not None
+    os.kill(kafka, signal.SIGKILL)
+    for number in range(2):
+        with pytest.raises(OutageError):
+            async with asyncio.timeout(8):
+                await producer.send([Outgoing("t", b"k", b"lost %d" % number, ())])
+    left = [task for task in asyncio.all_tasks() if "sender" in repr(task.get_coro())]
+    assert left == [], "a connection that was given up goes on sending"
+    await asyncio.to_thread(own_stack.up)
+    await producer.send([Outgoing("t", b"k", b"after", ())])
+    await producer.close()
+    assert [record.value for record in await _read(addresses, "t")] == [b"before", b"after"]

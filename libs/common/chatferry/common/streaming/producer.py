@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict, deque
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
@@ -14,6 +15,7 @@ from aiokafka.partitioner import murmur2
 from chatferry.common.errors import OutageError, PermanentError
 from chatferry.common.streaming.records import Outgoing, Partition
 
+_LAST_REQUEST_S = 20.0
 _SENTENCE = "Kafka does not answer for records sent to it; they are sent again when it does"
 
 
@@ -59,7 +61,7 @@ class RecordProducer:
                         raise outcome
                 queues = {partition: queue for partition, queue in queues.items() if queue}
         except (KafkaError, TimeoutError) as failure:
-            await self.close()
+            await self._drop()
             raise OutageError("kafka", _SENTENCE) from failure
 
     async def has_topic(self, topic: str) -> bool:
@@ -90,7 +92,13 @@ class RecordProducer:
                 async with asyncio.timeout(5):
                     await producer.stop()
             except (KafkaError, TimeoutError):
-                return
+                await _abandon(producer)
+
+    async def _drop(self) -> None:
+        """Let go at once of what is unanswered: it is sent again, and must not arrive late."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            await _abandon(producer)
 
     async def _by_partition(self, records: Sequence[Outgoing]) -> dict[Partition, deque[Outgoing]]:
         producer = await self._open()
@@ -125,7 +133,9 @@ class RecordProducer:
             raise _too_large(partition.topic)
         answered = await producer.send_batch(batch, partition.topic, partition=partition.partition)
         try:
-            await answered
+            # An idempotent producer of aiokafka gives up on no batch: without an end of ours nobody would hear of it.
+            async with asyncio.timeout(self._options["request_timeout_ms"] / 1_000):
+                await answered
         except MessageSizeTooLargeError:
             await self.close()
             raise _too_large(partition.topic) from None
@@ -141,6 +151,15 @@ class RecordProducer:
                     raise
                 self._producer = producer
             return self._producer
+
+
+async def _abandon(producer: AIOKafkaProducer) -> None:
+    """`stop` would wait until everything is sent, and leave the sender at work when it is not waited for."""
+    producer._closed = True
+    with suppress(KafkaError, TimeoutError):
+        async with asyncio.timeout(_LAST_REQUEST_S):
+            await producer._sender.close()
+    await producer.client.close()
 
 
 def _too_large(topic: str) -> PermanentError:
