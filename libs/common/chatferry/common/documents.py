@@ -43,7 +43,9 @@ absent, rejected, read_seq, webhook, method, at, duration_ms.
 `runs`: _id, project, portal, family, phases, options {test_limit, max_rate}, state (requested | running |
 blocked | completed | verified | incomplete | failed | stopped), phase, preflight [{name, ok, detail}], timings
 {get, set, verify: {started_at, finished_at}}, counts {entity: {listed, extracted, published, imported, ...}}, method
-(which one read the messages), requested_at, finished_at, reason, epoch, verified.
+(which one read the messages), requested_at, finished_at, reason, epoch, verified, published (records
+that the broker answered for; a chunk whose answer a killed process never saw counts twice), portal_usage, stop {at,
+reason} (an operator asks for the end), progress_at.
 
 `entities`: _id = family; set_open (the importer may deliver), run, verified_run, imported_run (completed, not a test),
 get {run, whole} (the newest Get; whole: it has ended, and had no test limit), blocked (a sentence, from the importer),
@@ -53,9 +55,9 @@ The row `target`: quiet_until, the end of a pause that the target asked for, on 
 `dead_letters`: _id = topic/partition/offset, or key@version from the extractor; entity, key, version, parent, topic,
 partition, offset, error_class, code, message, attempts, state (dead | replaying | replayed | superseded | discarded),
 reason, by, at, copied (the copy on `dlq` is answered for), service, raw {key, value, headers} until it is copied;
-line, seq (what orders replays, null when unreadable), replay_of (the row whose replay ended here). From the operator:
-copy {partition, offset} (where the bytes lie on `dlq`), replay (its name), unsent (that replay's copy is not answered
-for yet), sent_at.
+line, seq (what orders replays, null when unreadable), size (bytes of the body), replay_of (the row whose replay ended
+here). From the operator: copy {partition, offset} (where the bytes lie on `dlq`), replay (its name), unsent (that
+replay's copy is not answered for yet), sent_at.
 
 `verify_verdicts`, one per comparison of a report: `_id` = report/entity/parent key; `tally` {compared, different, ...}.
 
@@ -118,6 +120,7 @@ def indexes() -> list[Index]:
         wanted += [
             Index(entity, "in_order", ("parent", "seq")),
             Index(entity, "due", ("parent", "seq", "due"), {"due": True}),
+            Index(entity, "skipped", ("status", "skip_reason"), {"status": SKIPPED}),
             Index(entity, "missed", ("parent", "missed"), {"missed": {"$gt": 0}}),
             Index(entity, "skipped", ("status",), {"status": SKIPPED}),
             Index(entity, "waiting", ("status", "parent"), {"status": {"$in": list(WAITING)}}),

@@ -8,6 +8,7 @@ ChatferryError
 │   └── RejectError       a source record that cannot become a canonical one
 └── FatalError            this process or run cannot go on until a person acts
     ├── ConfigurationError
+    ├── StoppedError      an operator ended the run; the next one goes on where it stood
     └── BlockedError      a prerequisite is missing; nothing was started
 """
 
@@ -60,6 +61,13 @@ class ConfigurationError(FatalError):
 
     def __init__(self, sentence: str) -> None:
         super().__init__("configuration", sentence)
+
+
+class StoppedError(FatalError):
+    """An operator ended the run: nothing more is begun, and what is under way is finished first."""
+
+    def __init__(self) -> None:
+        super().__init__("run.stopped", "stopped by the operator")
 
 
 class BlockedError(FatalError):

@@ -14,9 +14,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from chatferry.common.counts import Count
 from chatferry.common.entities import Family
 from chatferry.common.errors import FatalError, OutageError
-from chatferry.operator.runs import UNDER_WAY, Count, Store
+from chatferry.operator.runs import UNDER_WAY, Store
 
 _LOOK_S = 0.5
 _PLAIN_EVERY_S = 5.0

@@ -11,20 +11,10 @@ from typing import Any
 from chatferry.common.adapters.mongo import Client, Database, mongo_outage, open_client, open_database
 from chatferry.common.contracts.envelope import common_headers, event_source
 from chatferry.common.contracts.events import PHASES, Phase, RunRequested
-from chatferry.common.documents import (
-    DEAD_LETTERS,
-    ENTITY_STATES,
-    INVENTORY,
-    PARKED,
-    RUNS,
-    SKIPPED,
-    VERIFY_REPORTS,
-    VERIFY_VERDICTS,
-    WAITING,
-)
-from chatferry.common.entities import FAMILIES, Entity, Family
+from chatferry.common.counts import Count, count_all
+from chatferry.common.documents import ENTITY_STATES, RUNS, VERIFY_REPORTS
+from chatferry.common.entities import FAMILIES, Family
 from chatferry.common.errors import FatalError
-from chatferry.common.ledger import count_due
 from chatferry.common.streaming.producer import RecordProducer
 from chatferry.common.streaming.records import Outgoing
 from chatferry.operator.folder import Project
@@ -39,22 +29,6 @@ class Options:
     phases: Sequence[Phase] = PHASES
     test_limit: int | None = None
     max_rate: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Count:
-    """One entity's records by how far they are."""
-
-    entity: str
-    listed: int
-    extracted: int
-    published: int
-    imported: int
-    verified: int
-    skipped: int
-    dead: int
-    waiting: int
-    parked: int
 
 
 class Store:
@@ -133,52 +107,8 @@ class Store:
             return await self.database[VERIFY_REPORTS].find_one({"run": run, "finished_at": {"$ne": None}})
 
     async def counts(self, family: Family, run: str) -> list[Count]:
-        """How far each entity is, cheaply: totals from metadata, the rest from small partial indexes."""
-        with mongo_outage():
-            return [await self._count(family, entity, run) for entity in family.entities]
-
-    async def _verified(self, entity: Entity, run: str) -> int:
-        """Records that this run's comparison has found equal so far."""
-        match = {"_id": {"$gte": f"{run}/{entity.name}/", "$lt": f"{run}/{entity.name}0"}}
-        equal = {"$subtract": ["$tally.compared", "$tally.different"]}
-        found = self.database[VERIFY_VERDICTS].aggregate(
-            [{"$match": match}, {"$group": {"_id": None, "n": {"$sum": equal}}}]
-        )
-        return sum([int(row["n"]) async for row in found])
-
-    async def _count(self, family: Family, entity: Entity, run: str) -> Count:
-        records = self.database[entity.name]
-        stored = await records.estimated_document_count()
-        due = await count_due(self.database, entity)
-        waiting = await records.count_documents({"status": {"$in": list(WAITING)}})
-        dead = await self.database[DEAD_LETTERS].count_documents({"entity": entity.name, "state": "dead"})
-        skipped = await records.count_documents({"status": SKIPPED})
-        parked = await self.database[PARKED].count_documents({"entity": entity.name})
-        return Count(
-            entity=entity.name,
-            listed=max(await self._listed(family, entity), stored),
-            extracted=stored,
-            published=max(0, stored - due - dead),
-            imported=max(0, stored - waiting - dead - skipped),
-            verified=await self._verified(entity, run),
-            skipped=skipped,
-            dead=dead,
-            waiting=waiting,
-            parked=parked,
-        )
-
-    async def _listed(self, family: Family, entity: Entity) -> int:
-        """What the portal says it has, as far as it has been asked."""
-        inventory = self.database[INVENTORY]
-        if entity.parent is not None:
-            match = {"family": family.name, "kind": "root"}
-            total = inventory.aggregate([{"$match": match}, {"$group": {"_id": None, "n": {"$sum": "$claimed"}}}])
-            return sum([int(row["n"]) async for row in total])
-        if family.reading.walk is not None:
-            return int(await inventory.count_documents({"family": family.name, "kind": "root"}))
-        listing = await inventory.find_one({"_id": f"listing:{entity.name}"})
-        strangers = await inventory.count_documents({"kind": "stranger", "of": entity.name, "state": "resolved"})
-        return int((listing or {}).get("claimed") or 0) + int(strangers)
+        """How far each entity is, cheaply."""
+        return await count_all(self.database, family, run)
 
 
 def family_named(name: str) -> Family:

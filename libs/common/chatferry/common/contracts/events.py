@@ -24,7 +24,7 @@ class RunRequested(_Event):
 
 
 class RunStopped(_Event):
-    """On `commands`: an operator ended the run."""
+    """On `commands`: an operator asks for the end of the run; the document in `runs` says when it has ended."""
 
     run: str
     reason: str
@@ -42,13 +42,18 @@ class PhaseCompleted(_Event):
 
 
 class RunProgress(_Event):
-    """On `runs`, type `run.progress`, at most once a second."""
+    """On `runs`, type `run.progress`, at most one in five seconds of a run. `counts`: as `chatferry status` shows them.
+
+    Per entity: listed, extracted, published, imported, verified, skipped, dead, waiting, parked; cheap ones, while
+    records move. Those of a phase that is over (`<entity>.<phase>.completed`) are counted for real.
+    """
 
     run: str
     family: str
     phase: Phase | None
     state: str
     at: datetime
+    counts: dict[str, dict[str, int]]
 
 
 class RecordImported(_Event):

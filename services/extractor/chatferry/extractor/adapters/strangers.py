@@ -47,7 +47,7 @@ class MongoStrangers:
             await self._set(entity, lost, {}, {"asked": run})
             await self._set(entity, resolved, {}, {"state": "resolved", "reason": None, "asked": run})
 
-    async def _set(self, entity: Entity, ids: Sequence[int], which: Document, fields: dict[str, str | None]) -> None:
+    async def _set(self, entity: Entity, ids: Sequence[int], which: Document, fields: Mapping[str, str | None]) -> None:
         if ids:
             keys = [_id(entity, number) for number in ids]
             update = {"$set": fields, "$unset": {"raw": ""}}
