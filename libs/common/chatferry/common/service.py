@@ -30,7 +30,9 @@ from chatferry.common.telemetry.traces import configure_traces
 
 log = get_logger(__name__)
 EXIT_FATAL = 2
-_FIRST_WAIT_S, _LONGEST_WAIT_S, _CALM_S = 0.5, 5.0, 3.0
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 5.0
+# Longer than a client looks for a part before it says that it is away: until then silence proves nothing.
+_CALM_S = 8.0
 
 
 @dataclass(slots=True)
