@@ -96,7 +96,7 @@ class Caller:
             self._good[entity.name] = taken
         if self._window.outage():
             return False
-        good = self._good.get(entity.name)
+        good = self._taken_before(entity)
         if not all(temporary):
             return True
         return len(tried) == 1 if good is None else await self._takes(good)
@@ -131,7 +131,7 @@ class Caller:
         if self._orphan is not None and not await self._takes(self._orphan):
             raise OutageError("target", _LOST.format(parents=entity.parent))
         self._orphan = None
-        good = self._good.get(entity.name)
+        good = self._taken_before(entity)
         if self._behind and good is not None and not await self._takes(good):
             raise OutageError("target", _BEHIND)
         self._behind = False
@@ -152,6 +152,10 @@ class Caller:
             self._metrics.timed("target", "batch"),
         ):
             return await self._target.send(entity, batch)
+
+    def _taken_before(self, entity: Entity) -> ImportRecord | None:
+        """A record that this process saw taken: one of this entity, or at least one of another."""
+        return self._good.get(entity.name) or next(iter(self._good.values()), None)
 
     async def _takes(self, good: ImportRecord) -> bool:
         try:

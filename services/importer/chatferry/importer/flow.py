@@ -124,7 +124,10 @@ class Importer:
         if not again:
             return records
         places = [place_of(record) for record in again]
-        known = await self._views.parked.known(places) | await self._views.dead.known(places)
+        parked = await self._views.parked.known(places)
+        known = parked | await self._views.dead.known(places)
+        # Somebody else may have parked it since the lines were read: the rest of its line waits behind it.
+        self._keep_waiting(_line_of(record) for record in again if place_of(record) in parked)
         settler.add([Finished(record, parked=False) for record in again if place_of(record) in known])
         return [record for record in records if place_of(record) not in known]
 
@@ -200,7 +203,7 @@ class Importer:
         rows, unread = await self._rows(ready, now)
         if not rows:
             return 0
-        taken = {Line(row.raw.topic, row.raw.partition, int(row.raw.key or b"0")) for row in rows}
+        taken = {_line_of(row.raw) for row in rows}
         for line in taken:
             self._lines.leave(line)
         try:
@@ -252,6 +255,11 @@ class Importer:
                     self._lines.wait_until(line, firsts[parent].not_before)
             taken += [row for row in rows if firsts[int(row.raw.key or b"0")].not_before <= now]
         return taken, unread
+
+
+def _line_of(parked: RawRecord) -> Line:
+    """The line of a record that has been parked: its key was compared with its body before."""
+    return Line(parked.topic, parked.partition, int(parked.key or b"0"))
 
 
 def _ended(record: ImportRecord, verdict: Verdict, erred: bool) -> Ending:

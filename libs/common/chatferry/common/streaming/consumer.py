@@ -140,14 +140,16 @@ class RecordConsumer:
 
     async def _on_batch(self, records: Any) -> None:
         async with self._at_work():
-            mine = [record for record in records if (record.topic, record.partition) in self._owned]
+            mine = self._of_owned(records)
             if not mine or self._stopping or self._failure is not None:
                 return
             progress = Progress(mine)
             try:
                 if not self._away:
                     await self._tell_owned()
-                    await self._worker.deliver(mine, progress)
+                    # While it was told, a rebalance may have taken some of them away.
+                    if owned := self._of_owned(mine):
+                        await self._worker.deliver(owned, progress)
             except OutageError as away:
                 self._went_away(away)
             except BaseException as failure:
@@ -156,6 +158,9 @@ class RecordConsumer:
             finally:
                 self._go_back(progress.unfinished())
                 await self._commit(progress.committable())
+
+    def _of_owned(self, records: Sequence[RawRecord]) -> list[RawRecord]:
+        return [record for record in records if (record.topic, record.partition) in self._owned]
 
     async def _idle_loop(self) -> None:
         wait = self._settings.idle_s
@@ -266,16 +271,15 @@ class RecordConsumer:
 
     async def _tell_owned(self) -> None:
         # Not from the listener: aiokafka knows the committed offsets only after it has returned.
-        if self._told or self._consumer is None:
-            return
-        owned, generation = sorted(self._owned), self._generation
-        try:
-            offsets = {p: await self._consumer.committed(TopicPartition(*p)) or 0 for p in owned}
-        except KafkaError as failure:
-            raise OutageError("kafka", "Kafka does not say where this group stands; asked again") from failure
-        await self._worker.rebalanced(offsets)
-        # A rebalance in between may have given the same partitions back with other offsets.
-        self._told = generation == self._generation
+        while not self._told and self._consumer is not None:
+            owned, generation = sorted(self._owned), self._generation
+            try:
+                offsets = {p: await self._consumer.committed(TopicPartition(*p)) or 0 for p in owned}
+            except KafkaError as failure:
+                raise OutageError("kafka", "Kafka does not say where this group stands; asked again") from failure
+            await self._worker.rebalanced(offsets)
+            # A rebalance in between may have given the same partitions back with other offsets.
+            self._told = generation == self._generation
 
     def _dead(self) -> str | None:
         if self._failure is not None:

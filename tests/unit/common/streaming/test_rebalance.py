@@ -1,0 +1,73 @@
+"""A rebalance while the worker is being told what it owns."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import cast
+
+from faststream.kafka import KafkaBroker
+from tests.unit.common.streaming.streaming_fakes import FakeBroker, FakeWorker, ManualClock, record
+
+from chatferry.common.health import Health
+from chatferry.common.streaming.consumer import ConsumerSettings, RecordConsumer
+from chatferry.common.streaming.records import Partition
+
+HERE, THERE = Partition("t", 0), Partition("t", 1)
+
+
+class SlowToTell(FakeWorker):
+    """Reading what waits takes it as long as `telling` is not set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.telling = asyncio.Event()
+        self.told: list[set[Partition]] = []
+
+    async def rebalanced(self, owned: Mapping[Partition, int]) -> None:
+        self.told.append(set(owned))
+        await self.telling.wait()
+
+
+class Member:
+    """A consumer that has both partitions, and begins to deliver a record of each."""
+
+    def __init__(self) -> None:
+        self.broker, self.worker = FakeBroker(), SlowToTell()
+        settings = ConsumerSettings(group="g", topics=("t",), drain_s=0.01, idle_s=1_000.0)
+        self.consumer = RecordConsumer(cast("KafkaBroker", self.broker), settings, self.worker, ManualClock(), Health())
+
+    async def begin(self) -> asyncio.Task[None]:
+        self.broker.subscribed.consumer = self.broker.consumer
+        self.consumer.assigned([HERE, THERE])
+
+        async def hand_over() -> None:
+            assert self.broker.subscribed.handle is not None
+            await self.broker.subscribed.handle((record(0, partition=0), record(0, partition=1)))
+
+        delivering = asyncio.create_task(hand_over())
+        async with asyncio.timeout(5):
+            while not self.worker.told:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+        return delivering
+
+
+async def test_records_of_a_partition_that_is_lost_while_the_worker_is_told_are_not_delivered() -> None:
+    member = Member()
+    delivering = await member.begin()
+    await member.consumer.revoked([HERE, THERE])
+    member.consumer.assigned([THERE])
+    member.worker.telling.set()
+    await delivering
+    assert [one.partition for one in member.worker.seen] == [1]
+
+
+async def test_the_worker_is_told_of_a_rebalance_that_comes_while_it_is_told_of_another_before_it_delivers() -> None:
+    member = Member()
+    delivering = await member.begin()
+    await member.consumer.revoked([HERE, THERE])
+    member.consumer.assigned([HERE])
+    member.worker.telling.set()
+    await delivering
+    assert member.worker.told == [{HERE, THERE}, {HERE}]
+    assert [one.partition for one in member.worker.seen] == [0]
