@@ -1,0 +1,126 @@
+"""The portal's own records beside those of the target, for `check_ledger.py`; no code of chatferry."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+Row = dict[str, Any]
+PREFIX = {"users": "source:user:", "chats": "source:chat:", "chat_messages": "source:chat:msg:"}
+_SURROGATES = re.compile("[\ud800-\udfff]")
+
+
+class Portal:
+    """From the folder that it was made of (users, chats, messages as JSONL), or a simulator's control address."""
+
+    def __init__(self, folder: Path | None, control: str | None) -> None:
+        self._folder, self._control, self._of_chat = folder, control, defaultdict[int, list[Row]](list)
+        self._eyes = [] if control is None else [hook["user_id"] for hook in self._get("/truth")[0]["webhooks"]]
+        for row in self._rows("messages") if folder else ():
+            self._of_chat[row["chat_id"]].append(row)
+        self._users = {row["id"]: row for row in self._rows("users")}
+
+    def compare(
+        self, entity: str, here: Row, docs: dict[int | str, Row], there: dict[int, Row], say: Callable[[str, str], None]
+    ) -> int:
+        """Say each difference that no record that waits, is dead or skipped explains. How many the portal has.
+
+        `here`: the chat's row of the inventory, empty for the roots; `docs`, `there`: records and the target's data.
+        """
+        rows = {row["id"]: row for row in self._rows(entity, here.get("seq"))}
+        nameless = sum(isinstance(number, str) for number in docs)
+        for number, row in rows.items():
+            doc, key = docs.get(number), f"{PREFIX[entity]}{number}"
+            if doc is None:
+                nameless -= nameless > 0 and not _may_be_unread(row, here)
+                if not _may_be_unread(row, here) and not nameless:
+                    say(key, "on the portal, and never read")
+            elif doc["status"] == "IMPORT_OK" and number in there:
+                shown, expected = _as_shown(there[number]), self._expected(row)
+                differing = [name for name, value in expected.items() if shown.get(name) != value]
+                if differing:
+                    say(key, f"not as on the portal: {', '.join(differing)}")
+        for number in there.keys() - rows.keys():
+            if not there[number].get("deleted"):
+                say(f"{PREFIX[entity]}{number}", "at the target, and not on the portal")
+        return len(rows)
+
+    def _rows(self, entity: str, chat: int | None = None) -> list[Row]:
+        name = entity.removeprefix("chat_")
+        if self._folder is not None and chat is not None:
+            return self._of_chat[chat]
+        if self._folder is not None:
+            lines = (self._folder / f"{name}.jsonl").read_bytes().split(b"\n")
+            return [json.loads(line) for line in lines if line.strip()]
+        if name == "messages":
+            return [row for eye in self._eyes for row in self._get(f"/truth/{eye}/messages?chat_id={chat}")]
+        return [row for eye in self._eyes for row in self._get(f"/truth/{eye}/{name}")[0]]
+
+    def _get(self, path: str) -> list[Any]:
+        """Values of the answer's lines."""
+        answer = httpx.get(f"{self._control}{path}", timeout=60).raise_for_status()
+        return [json.loads(line) for line in answer.content.split(b"\n") if line]
+
+    def _expected(self, row: Row) -> Row:
+        if "text" in row:
+            return _expected_message(row)
+        if "participant_ids" not in row:
+            return {"name": row["name"], "active": row.get("active", True)}
+        # The chat of the whole company shows its active members only.
+        general = row.get("message_type") == "O" and row["title"] == "Общий чат"
+        members = {user for user in row["participant_ids"] if not general or self._users[user]["active"]}
+        private = row.get("type") == "private" or row.get("message_type") == "P"
+        return {
+            "title": None if private else row.get("title", ""),
+            "owner_id": row.get("owner_id") or None,
+            "participant_ids": sorted(members),
+            "created_at": row["created_at"],
+        }
+
+
+def _may_be_unread(row: Row, here: Row) -> bool:
+    """Written after the walk began, of a walk that is not closed or was limited, or a user whom no list shows."""
+    if here:
+        limited = bool(here["walk"].get("limited"))
+        return here["state"] != "closed" or limited or bool(row["id"] > here["watermark"])
+    return "text" not in row and "participant_ids" not in row and (row.get("bot") or row.get("listed") is False) is True
+
+
+def _expected_message(row: Row) -> Row:
+    files = row.get("attachments") or row.get("files") or []
+    system = bool(row.get("system"))
+    return {
+        "chat_id": row["chat_id"],
+        "text": _SURROGATES.sub("\ufffd", row["text"]),
+        "author_id": None if system else row["author_id"] or None,
+        "sent_at": row["date"],
+        "moment": True,
+        "system": system,
+        "deleted": row.get("deleted", False),
+        "edited": row.get("edited", False),
+        "reply_to": row.get("reply_to"),
+        "files": sorted([file["name"], file["size"]] for file in files),
+    }
+
+
+def _as_shown(data: Row) -> Row:
+    """The target's data in the portal's words; `moment`: whether its UTC is that of the original."""
+    shown = dict(data)
+    if data.get("created_at"):
+        shown["created_at"] = data["created_at"]["source_original"]
+    if "sent_at" in data:
+        time = data["sent_at"]
+        shown["sent_at"] = time["source_original"]
+        moment = datetime.fromisoformat(time["source_original"])
+        if moment.tzinfo is None:
+            moment = datetime.fromisoformat(time["source_original"] + time["original_offset"])
+        shown["moment"] = moment.astimezone(UTC) == datetime.fromisoformat(time["utc"])
+        shown["files"] = sorted([file["name"], file["size_bytes"]] for file in data["files"])
+    return shown
