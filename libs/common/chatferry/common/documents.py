@@ -122,7 +122,6 @@ def indexes() -> list[Index]:
             Index(entity, "due", ("parent", "seq", "due"), {"due": True}),
             Index(entity, "skipped", ("status", "skip_reason"), {"status": SKIPPED}),
             Index(entity, "missed", ("parent", "missed"), {"missed": {"$gt": 0}}),
-            Index(entity, "skipped", ("status",), {"status": SKIPPED}),
             Index(entity, "waiting", ("status", "parent"), {"status": {"$in": list(WAITING)}}),
         ]
     return wanted
