@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
-from chatferry.extractor.flow import Parts
+from chatferry.extractor.steps.parts import Parts
 
 _PORTS = ("portal", "runs", "families", "records", "roots", "inventory", "listings", "strangers", "broker")
 _STORES = ("outbox", "unsent", "letters", "dlq")

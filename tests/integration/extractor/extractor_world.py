@@ -37,15 +37,16 @@ from chatferry.extractor.adapters.inventory import MongoInventory
 from chatferry.extractor.adapters.letters import MongoLetters
 from chatferry.extractor.adapters.listings import MongoListings
 from chatferry.extractor.adapters.outbox import MongoOutbox
-from chatferry.extractor.adapters.progress import MongoProgress
+from chatferry.extractor.adapters.progress import MongoProgress, MongoTally
 from chatferry.extractor.adapters.records import MongoRecords
 from chatferry.extractor.adapters.roots import MongoRoots
 from chatferry.extractor.adapters.runs import MongoLeases, MongoRuns
 from chatferry.extractor.adapters.storage import StorageChecks
 from chatferry.extractor.adapters.strangers import MongoStrangers
-from chatferry.extractor.flow import Parts, RunFlow
+from chatferry.extractor.flow import RunFlow
 from chatferry.extractor.ports import Lease
 from chatferry.extractor.steps.context import Drive, Limits, ReadSequence
+from chatferry.extractor.steps.parts import Parts
 from chatferry.extractor.steps.publisher import Store
 from chatferry.simulators.bitrix24 import Portal, Running, new_webhook, serve
 from chatferry.simulators.bitrix24 import PortalSettings as RulesOfPortal
@@ -133,10 +134,12 @@ class World:
                 MongoOutbox(self.database),
                 MongoOutbox(self.database),
                 MongoLetters(self.database, self.project),
+                MongoRuns(self.database),
                 self.dlq,
             ),
             broker=self.producer,
             progress=MongoProgress(self.database),
+            tally=MongoTally(self.database),
             storage=StorageChecks(self.database, self.redis, self.producer, self.project),
             backlog=KafkaBacklog(self.addresses.kafka, self.database, self.project),
             events=RunEvents(self.producer, self.project, client.host, self.clock),

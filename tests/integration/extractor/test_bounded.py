@@ -16,7 +16,7 @@ from tests.integration.extractor.test_not_believed import changing
 from chatferry.common.entities import FAMILIES
 from chatferry.common.entities.reading import Command
 from chatferry.extractor.adapters.roots import MongoRoots
-from chatferry.extractor.flow import Parts
+from chatferry.extractor.steps.parts import Parts
 from chatferry.stack import Addresses
 
 pytestmark = pytest.mark.integration

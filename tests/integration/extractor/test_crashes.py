@@ -11,7 +11,7 @@ from tests.integration.extractor.conftest import small_portal
 from tests.integration.extractor.crashing import Countdown, Killed, dying
 from tests.integration.extractor.extractor_world import Sent, World, a_world, remembering
 
-from chatferry.extractor.flow import Parts
+from chatferry.extractor.steps.parts import Parts
 from chatferry.stack import Addresses
 
 pytestmark = [pytest.mark.integration, pytest.mark.chaos]

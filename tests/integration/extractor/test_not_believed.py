@@ -10,7 +10,7 @@ import pytest
 from tests.integration.extractor.extractor_world import World
 
 from chatferry.common.entities.reading import Answer, Command
-from chatferry.extractor.flow import Parts
+from chatferry.extractor.steps.parts import Parts
 
 pytestmark = pytest.mark.integration
 Change = Callable[[Command, Mapping[str, Any]], Mapping[str, Any]]

@@ -13,8 +13,8 @@ from tests.integration.extractor.extractor_world import World, a_world, remember
 
 from chatferry.common.entities import ENTITIES
 from chatferry.common.errors import OutageError
-from chatferry.extractor.flow import Parts
 from chatferry.extractor.ports import Due
+from chatferry.extractor.steps.parts import Parts
 from chatferry.simulators.bitrix24 import OddData
 from chatferry.stack import Addresses
 

@@ -14,7 +14,7 @@ from tests.integration.extractor.extractor_world import World, a_world
 
 from chatferry.common.entities.reading import Answer, Command, Refusal
 from chatferry.common.portal.bucket import Limits
-from chatferry.extractor.flow import Parts
+from chatferry.extractor.steps.parts import Parts
 from chatferry.simulators.bitrix24 import (
     Fault,
     FaultKind,
@@ -308,13 +308,13 @@ async def test_a_method_over_its_operating_time_is_left_alone_until_it_may_be_ca
 
         async def batch(self, webhook: int, commands: Sequence[Command]) -> list[Answer]:
             answers = await self.inner.batch(webhook, commands)
-            block = f"chatferry:portal:{world.portal_client().host}:blocked:{webhook}:im.dialog.users.list"
+            meters = f"chatferry:portal:{world.portal_client().host}:operating:{webhook}"
             quick = []
             for answer in answers:
                 refusal = answer.refusal
                 if refusal is not None and refusal.later_s is not None:
                     self.later.append(refusal.later_s)
-                    await world.redis.delete(block)
+                    await world.redis.delete(meters)
                     refusal = replace(refusal, later_s=0.05)
                 quick.append(replace(answer, refusal=refusal))
             return quick
@@ -326,7 +326,6 @@ async def test_a_method_over_its_operating_time_is_left_alone_until_it_may_be_ca
         return replace(parts, portal=impatient)
 
     await world.get(hook=hook)
-    assert impatient.later
-    assert all(later > 50 for later in impatient.later)
+    assert any(later > 50 for later in impatient.later)
     await world.assert_equal_to_the_portal()
     assert {row["state"] for row in (await world.rows()).values()} == {"closed"}

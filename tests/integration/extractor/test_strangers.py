@@ -11,7 +11,7 @@ import pytest
 from tests.integration.extractor.extractor_world import World, remembering
 
 from chatferry.common.entities.reading import Answer, Command, Refusal
-from chatferry.extractor.flow import Parts
+from chatferry.extractor.steps.parts import Parts
 from chatferry.operator.accept import Word, accept
 
 pytestmark = pytest.mark.integration

@@ -29,16 +29,16 @@ from chatferry.extractor.adapters.inventory import MongoInventory
 from chatferry.extractor.adapters.letters import MongoLetters
 from chatferry.extractor.adapters.listings import MongoListings
 from chatferry.extractor.adapters.outbox import MongoOutbox
-from chatferry.extractor.adapters.progress import MongoProgress
+from chatferry.extractor.adapters.progress import MongoProgress, MongoTally
 from chatferry.extractor.adapters.records import MongoRecords
 from chatferry.extractor.adapters.roots import MongoRoots
 from chatferry.extractor.adapters.runs import MongoLeases, MongoRuns
 from chatferry.extractor.adapters.storage import StorageChecks
 from chatferry.extractor.adapters.strangers import MongoStrangers
-from chatferry.extractor.flow import Parts
 from chatferry.extractor.handlers import Driver, Workshop
 from chatferry.extractor.settings import ExtractorSettings
 from chatferry.extractor.steps.context import Limits
+from chatferry.extractor.steps.parts import Parts
 from chatferry.extractor.steps.publisher import Store
 
 # A record with its key and headers fits one batch (ExtractorSettings.record_bytes_max), and a batch the topic.
@@ -114,9 +114,10 @@ def _parts(settings: ExtractorSettings, context: Context, outside: Outside, clie
         inventory=MongoInventory(outside.mongo, database, context.clock),
         listings=MongoListings(database),
         strangers=MongoStrangers(database),
-        publishing=Store(outbox, outbox, MongoLetters(database, project), outside.dlq),
+        publishing=Store(outbox, outbox, MongoLetters(database, project), runs, outside.dlq),
         broker=outside.producer,
         progress=MongoProgress(database),
+        tally=MongoTally(database),
         storage=StorageChecks(database, outside.redis, outside.producer, project),
         backlog=KafkaBacklog(settings.kafka, database, project),
         events=RunEvents(outside.producer, project, client.host, context.clock),

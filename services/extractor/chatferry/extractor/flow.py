@@ -10,66 +10,30 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
 from chatferry.common.contracts.events import Phase, PhaseCompleted
 from chatferry.common.entities import FAMILIES, Family
-from chatferry.common.errors import BlockedError
+from chatferry.common.errors import BlockedError, StoppedError
 from chatferry.common.portal.preflight import Check
 from chatferry.common.telemetry.logs import get_logger
 from chatferry.common.telemetry.traces import span
-from chatferry.extractor.ports import (
-    Backlog,
-    Broker,
-    Events,
-    FamilyStates,
-    Inventory,
-    Listings,
-    Portal,
-    Progress,
-    Records,
-    Roots,
-    RunDocument,
-    Runs,
-    Storage,
-    StrangerStore,
-    Waiting,
-)
+from chatferry.extractor.ports import RunDocument, Waiting
+from chatferry.extractor.steps.company import Company
 from chatferry.extractor.steps.context import Drive, first_of, outlast
 from chatferry.extractor.steps.intake import RootIntake
 from chatferry.extractor.steps.listing import RecordListing, RootListing, listing_walks
-from chatferry.extractor.steps.publisher import Publisher, Store
+from chatferry.extractor.steps.parts import Parts
+from chatferry.extractor.steps.preflight import Preflight, missing
+from chatferry.extractor.steps.publisher import Publisher
 from chatferry.extractor.steps.reader import Reader
 from chatferry.extractor.steps.strangers import Strangers
 
 log = get_logger(__name__)
 Work = Callable[[], Awaitable[None]]
 _LOOK_S, _COUNT_S = 0.25, 3.0
-_TARGET_CHECK_S = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """Everything a drive needs besides its lease."""
-
-    portal: Portal
-    webhooks: Sequence[int]
-    runs: Runs
-    families: FamilyStates
-    records: Records
-    roots: Roots
-    inventory: Inventory
-    listings: Listings
-    strangers: StrangerStore
-    publishing: Store
-    broker: Broker
-    progress: Progress
-    storage: Storage
-    backlog: Backlog
-    events: Events
-    project: str
 
 
 class RunFlow:
@@ -80,53 +44,76 @@ class RunFlow:
         self._family: Family = FAMILIES[run["family"]]
         self._cloud = list(cloud)
         self._timings: dict[str, dict[str, datetime]] = dict(run.get("timings") or {})
+        self._current: Phase | None = None
+        self._reader: Reader | None = None
 
     async def drive(self) -> None:
-        """From where the run stands to its end. BlockedError is its end too, with a sentence."""
+        """From where the run stands to its end. BlockedError and StoppedError are its end too, with a sentence."""
         try:
-            if self._run["state"] == "requested":
-                await self._preflight()
-            phases: Sequence[Phase] = self._run["phases"]
-            await self._open_set("set" in phases)
-            works: dict[Phase, Work] = {"get": self._get, "set": self._set, "verify": self._verify}
-            for phase, work in works.items():
-                if phase in phases and "finished_at" not in self._timings.get(phase, {}):
-                    await self._phase(phase, work)
-            await self._finish()
+            await self._in_company()
         except BlockedError as blocked:
             log.warning("run.blocked", run=self._drive.run, code=blocked.code)
-            await self._update(state="blocked", reason=blocked.sentence, finished_at=self._drive.clock.now())
+            await self._end("blocked", reason=blocked.sentence)
+        except StoppedError as stopped:
+            await self._stop(stopped)
+
+    async def _in_company(self) -> None:
+        parts = self._parts
+        company = Company(
+            self._family, self._drive, parts.runs, parts.tally, parts.events, self._stage, self._count_usage
+        )
+        try:
+            async with asyncio.TaskGroup() as group:
+                story = group.create_task(self._story())
+                beside = [
+                    group.create_task(company.listen(story)),
+                    group.create_task(company.tell(self._run.get("progress_at"))),
+                ]
+                story.add_done_callback(lambda _: [one.cancel() for one in beside])
+        except BaseExceptionGroup as failures:
+            raise first_of(failures) from failures
+        if story.cancelled():
+            raise StoppedError
+
+    def _stage(self) -> tuple[Phase | None, str]:
+        return self._current, "requested" if self._current is None else "running"
+
+    async def _story(self) -> None:
+        if self._run["state"] == "requested":
+            await self._preflight()
+        phases: Sequence[Phase] = self._run["phases"]
+        await self._open_set("set" in phases)
+        works: dict[Phase, Work] = {"get": self._get, "set": self._set, "verify": self._verify}
+        for phase, work in works.items():
+            if phase in phases and "finished_at" not in self._timings.get(phase, {}):
+                await self._phase(phase, work)
+        await self._finish()
+
+    async def _stop(self, stopped: StoppedError) -> None:
+        """What is published waits for the next run: the importers leave it from here on."""
+        self._drive.halt.clear()
+        await outlast(self._drive, self._count_usage)
+        if "set" in self._run["phases"]:
+            for family in (self._family.name, *self._family.needs):
+                await self._note(family, set_open=False)
+        log.info("run.stopped", run=self._drive.run)
+        await self._end("stopped", reason=stopped.sentence)
+
+    async def _end(self, state: str, **fields: Any) -> None:
+        await self._update(state=state, finished_at=self._drive.clock.now(), phase=None, **fields)
 
     async def _update(self, **fields: Any) -> None:
         await outlast(self._drive, lambda: self._parts.runs.update(self._drive.run, self._drive.lease.epoch, fields))
 
     async def _preflight(self) -> None:
-        checks = [*await self._parts.storage.checks(self._family), *self._cloud, await self._target_check()]
-        auth = [check for check in checks if check.name.startswith("auth.")]
-        checks.append(Check("auth.done", all(check.ok for check in auth), "portal and target let us in"))
-        for need in self._family.needs:
-            state = await self._parts.families.entity(need)
-            detail = f"{need} were imported" if state.get("imported_run") else f"run `chatferry migrate {need}` first"
-            checks.append(Check(f"{need}.import.completed", bool(state.get("imported_run")), detail))
+        parts = self._parts
+        asked = Preflight(self._family, self._drive, parts.runs, parts.families, parts.storage, self._cloud)
+        checks = await asked.checks(self._run)
         answers = [{"name": check.name, "ok": check.ok, "detail": check.detail} for check in checks]
         await self._update(preflight=answers, method=self._drive.method)
-        missing = next((check for check in checks if not check.ok), None)
-        if missing is not None:
-            raise BlockedError(f"{missing.name}: {missing.detail}", code=missing.name)
-        await self._update(state="running", started_at=self._drive.clock.now())
-
-    async def _target_check(self) -> Check:
-        """The importer answers this one: the extractor never talks to the target."""
-        name = f"auth.target.import.{self._family.name}"
-        if not {"set", "verify"} & set(self._run["phases"]):
-            return Check(name, True, "not asked: nothing is sent to the target in this run")
-        deadline = self._drive.clock.monotonic() + _TARGET_CHECK_S
-        while self._drive.clock.monotonic() < deadline:
-            answer = (await self._parts.runs.get(self._drive.run)).get("target_check")
-            if answer is not None:
-                return Check(name, answer["ok"], answer["detail"])
-            await self._drive.clock.sleep(_LOOK_S)
-        return Check(name, False, "no importer answered; start one (`chatferry up`) and ask again")
+        if (blocked := missing(checks)) is not None:
+            raise blocked
+        await self._update(state="running", started_at=self._run.get("started_at") or self._drive.clock.now())
 
     async def _open_set(self, wanted: bool) -> None:
         """From here on the target may change: what was verified before is not what is there."""
@@ -142,6 +129,7 @@ class RunFlow:
 
     async def _phase(self, phase: Phase, work: Work) -> None:
         started = self._timings.setdefault(phase, {}).setdefault("started_at", self._drive.clock.now())
+        self._current = phase
         await self._update(phase=phase, timings=self._timings)
         with span(f"run.{phase}", run=self._drive.run, family=self._family.name):
             await work()
@@ -167,6 +155,7 @@ class RunFlow:
         drive, parts = self._drive, self._parts
         publisher = Publisher(self._family, drive, parts.publishing, parts.broker, parts.project)
         await self._note(self._family.name, get={"run": drive.run, "whole": False})
+        await self._add(published=0)
         await publisher.sweep()
         try:
             async with asyncio.TaskGroup() as group:
@@ -174,11 +163,18 @@ class RunFlow:
                 group.create_task(self._read(publisher))
         except BaseExceptionGroup as failures:
             raise first_of(failures) from failures
+        drive.heed()
         await publisher.sweep()
-        await self._update(published=publisher.published)
+        drive.heed()
         await self._note(self._family.name, get={"run": drive.run, "whole": not self._is_test})
 
     async def _read(self, publisher: Publisher) -> None:
+        """A word to stop ends the reading; the publisher comes to the end of its chunk, and `_get` to its own."""
+        with suppress(StoppedError):
+            await self._read_all(publisher)
+        await publisher.end()
+
+    async def _read_all(self, publisher: Publisher) -> None:
         drive, parts, family = self._drive, self._parts, self._family
         strangers = Strangers(drive, parts.records, parts.strangers)
         most = self._run["options"].get("test_limit")
@@ -187,12 +183,19 @@ class RunFlow:
         else:
             await self._list_roots(most)
             intake = RootIntake(family, drive, parts.records, parts.inventory, strangers, publisher)
-            reader = Reader(parts.portal, drive, intake)
-            await reader.read(intake.walks())
-            usage = {"batches": reader.batches, "commands": reader.sent, "useful": reader.useful}
-            await self._update(portal_usage=usage)
+            self._reader = Reader(parts.portal, drive, intake)
+            await self._reader.read(intake.walks())
+            await outlast(drive, self._count_usage)
         await strangers.resolve(parts.portal, parts.webhooks[0])
-        await publisher.end()
+
+    async def _count_usage(self) -> None:
+        """What the reader has asked since it was counted last; a process that is killed takes five seconds with it."""
+        if self._reader is not None:
+            usage = {f"portal_usage.{name}": count for name, count in self._reader.uncounted().items()}
+            await self._parts.runs.add(self._drive.run, self._drive.lease.epoch, usage)
+
+    async def _add(self, **amounts: int) -> None:
+        await outlast(self._drive, lambda: self._parts.runs.add(self._drive.run, self._drive.lease.epoch, amounts))
 
     async def _list_records(self, most: int | None) -> None:
         """Once more when the list had not as many as it claimed: somebody came or went meanwhile."""
@@ -218,6 +221,7 @@ class RunFlow:
     async def _set(self) -> None:
         progress, count_at, before = self._parts.progress, 0.0, -1
         while not await outlast(self._drive, lambda: progress.settled(self._family)):
+            self._drive.heed()
             if self._drive.clock.monotonic() >= count_at:
                 left = await outlast(self._drive, lambda: progress.waiting(self._family))
                 if left.blocked is not None:
@@ -251,6 +255,7 @@ class RunFlow:
             report = await outlast(self._drive, lambda: self._parts.progress.report(self._drive.run, asked_at))
             if report is not None:
                 break
+            self._drive.heed()
             await self._drive.clock.sleep(_LOOK_S)
         verified = bool(report["verified"])
         await self._update(verified=verified)
@@ -262,5 +267,5 @@ class RunFlow:
     async def _finish(self) -> None:
         verified = self._run.get("verified")
         state = "completed" if verified is None else "verified" if verified else "incomplete"
-        await self._update(state=state, finished_at=self._drive.clock.now(), phase=None)
+        await self._end(state)
         log.info("run.finished", run=self._drive.run, state=state)

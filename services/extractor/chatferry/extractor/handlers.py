@@ -16,9 +16,10 @@ from chatferry.common.portal.client import PortalClient
 from chatferry.common.portal.preflight import portal_checks
 from chatferry.common.service import Context
 from chatferry.common.telemetry.logs import get_logger
-from chatferry.extractor.flow import Parts, RunFlow
+from chatferry.extractor.flow import RunFlow
 from chatferry.extractor.ports import Lease, Leases, RunDocument, Runs
 from chatferry.extractor.steps.context import Drive, Limits, ReadSequence, first_of
+from chatferry.extractor.steps.parts import Parts
 
 log = get_logger(__name__)
 _LOOK_S = 1.0

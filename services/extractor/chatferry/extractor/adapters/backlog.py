@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
+from aiokafka.structs import OffsetAndMetadata
 
 from chatferry.common.adapters.mongo import Database, mongo_outage
 from chatferry.common.documents import PARKED, WAITING
@@ -22,17 +27,20 @@ class KafkaBacklog:
 
     async def empty(self, family: Family) -> bool:
         topics = [f"{self._project}.{entity.name}" for entity in with_needed(family)]
-        consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._bootstrap, group_id=f"{self._project}.importer", enable_auto_commit=False
-        )
+        admin = AIOKafkaAdminClient(bootstrap_servers=self._bootstrap)
+        consumer = AIOKafkaConsumer(bootstrap_servers=self._bootstrap, enable_auto_commit=False)
         try:
+            await admin.start()
             await consumer.start()
-            await consumer.topics()
-            return await _all_read(consumer, topics)
+            # Not the consumer's own metadata: without a subscription it holds no topic.
+            told = await admin.describe_topics(topics)
+            committed = await admin.list_consumer_group_offsets(f"{self._project}.importer")
+            return await _all_read(consumer, told, committed)
         except KafkaError as away:
             raise OutageError("kafka", "Kafka does not say how far the importers have read; asked again") from away
         finally:
             await consumer.stop()
+            await admin.close()
 
     async def lost(self, family: Family) -> int:
         marked = 0
@@ -60,11 +68,11 @@ class KafkaBacklog:
         return int(result.modified_count)
 
 
-async def _all_read(consumer: AIOKafkaConsumer, topics: list[str]) -> bool:
-    for topic in topics:
-        partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
-        ends = await consumer.end_offsets(partitions)
-        for partition in partitions:
-            if (await consumer.committed(partition) or 0) < ends[partition]:
-                return False
-    return True
+async def _all_read(
+    consumer: AIOKafkaConsumer, told: Sequence[Mapping[str, Any]], committed: Mapping[TopicPartition, OffsetAndMetadata]
+) -> bool:
+    if any(topic["error_code"] for topic in told):
+        return False
+    parts = [TopicPartition(topic["topic"], part["partition"]) for topic in told for part in topic["partitions"]]
+    ends = await consumer.end_offsets(parts)
+    return all(not ends[part] or (part in committed and committed[part].offset >= ends[part]) for part in parts)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
 from chatferry.common.adapters.mongo import Database, Document, mongo_outage
+from chatferry.common.counts import count_all
 from chatferry.common.documents import (
     DEAD_LETTERS,
     ENTITY_STATES,
@@ -89,6 +91,17 @@ class MongoProgress:
         with mongo_outage():
             found: Document | None = await self._database[VERIFY_REPORTS].find_one(finished, {"verified": 1})
         return found
+
+
+class MongoTally:
+    """The Tally port on the project's database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def counts(self, family: Family, run: str) -> dict[str, dict[str, int]]:
+        found = [asdict(one) for one in await count_all(self._database, family, run)]
+        return {one.pop("entity"): one for one in found}
 
 
 def with_needed(family: Family) -> list[Entity]:

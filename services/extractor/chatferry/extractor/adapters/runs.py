@@ -10,6 +10,7 @@ from typing import Any
 from chatferry.common.adapters.mongo import Database, Document, DuplicateKeyError, ReturnDocument, mongo_outage
 from chatferry.common.documents import ENTITY_STATES, LEASES, RUNS
 from chatferry.common.errors import LeaseLostError
+from chatferry.extractor.adapters.fence import not_newer
 from chatferry.extractor.ports import Lease, RunDocument
 
 _UNDER_WAY = ("requested", "running")
@@ -66,9 +67,16 @@ class MongoRuns:
         return found
 
     async def update(self, run: str, epoch: int, fields: Mapping[str, Any]) -> None:
-        mine = {"_id": run, "$or": [{"epoch": {"$lte": epoch}}, {"epoch": None}]}
+        mine = {"_id": run, **not_newer(epoch)}
         with mongo_outage():
             result = await self._runs.update_one(mine, {"$set": {**fields, "epoch": epoch}})
+        if not result.matched_count:
+            raise LeaseLostError("another extractor drives this run now")
+
+    async def add(self, run: str, epoch: int, amounts: Mapping[str, int]) -> None:
+        mine = {"_id": run, **not_newer(epoch)}
+        with mongo_outage():
+            result = await self._runs.update_one(mine, {"$inc": dict(amounts), "$set": {"epoch": epoch}})
         if not result.matched_count:
             raise LeaseLostError("another extractor drives this run now")
 
@@ -83,7 +91,7 @@ class MongoRuns:
         return found or {}
 
     async def set_entity(self, family: str, epoch: int, fields: Mapping[str, Any]) -> None:
-        mine = {"_id": family, "$or": [{"epoch": {"$lte": epoch}}, {"epoch": None}]}
+        mine = {"_id": family, **not_newer(epoch)}
         with mongo_outage():
             try:
                 await self._entities.update_one(mine, {"$set": {**fields, "epoch": epoch}}, upsert=True)

@@ -24,6 +24,7 @@ from chatferry.extractor.ports.runs import (
     RunDocument,
     Runs,
     Storage,
+    Tally,
     Waiting,
 )
 
@@ -52,6 +53,7 @@ __all__ = [
     "Storage",
     "Stranger",
     "StrangerStore",
+    "Tally",
     "Unsent",
     "Waiting",
     "WalkUpdate",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
-from chatferry.common.contracts.events import PhaseCompleted
+from chatferry.common.contracts.events import PhaseCompleted, RunProgress
 from chatferry.common.entities import Family
 from chatferry.common.portal.preflight import Check
 
@@ -44,6 +44,9 @@ class Runs(Protocol):
 
     async def update(self, run: str, epoch: int, fields: Mapping[str, Any]) -> None:
         """Set fields. LeaseLostError when a newer epoch has written."""
+
+    async def add(self, run: str, epoch: int, amounts: Mapping[str, int]) -> None:
+        """Count something of the run, by the names of its fields. LeaseLostError when a newer epoch has written."""
 
     async def get(self, run: str) -> RunDocument:
         """The run as it is now."""
@@ -88,6 +91,13 @@ class Progress(Protocol):
         """The verifier's finished answer to this request."""
 
 
+class Tally(Protocol):
+    """What a subscriber is told while records move."""
+
+    async def counts(self, family: Family, run: str) -> dict[str, dict[str, int]]:
+        """Per entity, as `chatferry status` shows them. Cheap."""
+
+
 class Storage(Protocol):
     """What a run stands on."""
 
@@ -100,3 +110,6 @@ class Events(Protocol):
 
     async def completed(self, event: PhaseCompleted) -> None:
         """Tell subscribers that a phase is over. OutageError."""
+
+    async def progress(self, event: RunProgress) -> None:
+        """Tell subscribers how far the run is. OutageError."""

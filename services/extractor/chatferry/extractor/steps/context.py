@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from chatferry.common.clock import Clock
 from chatferry.common.entities.reading import Understanding
-from chatferry.common.errors import LeaseLostError, OutageError
+from chatferry.common.errors import LeaseLostError, OutageError, StoppedError
 from chatferry.common.health import Health
 from chatferry.common.telemetry.logs import get_logger
 from chatferry.common.telemetry.metrics import Metrics
@@ -64,10 +65,20 @@ class Drive:
     """test_limit: how many of the newest children of each root are listed."""
     method: str | None = None
     """The method that reads the children, when the family has a choice."""
+    halt: asyncio.Event = field(default_factory=asyncio.Event)
+    """An operator has asked for the end: what is under way is finished, nothing more is begun."""
+
+    def heed(self) -> None:
+        """A safe point: StoppedError when the run is to end here."""
+        if self.halt.is_set():
+            raise StoppedError
 
 
 async def outlast(drive: Drive, step: Callable[[], Awaitable[T]]) -> T:
-    """Repeat a step for as long as a part that it needs is away. It stops progress, and is no fault of any record."""
+    """Repeat a step for as long as a part that it needs is away. It stops progress, and is no fault of any record.
+
+    StoppedError when the run is to end meanwhile.
+    """
     wait = _FIRST_WAIT_S
     missed: set[str] = set()
     while True:
@@ -78,6 +89,7 @@ async def outlast(drive: Drive, step: Callable[[], Awaitable[T]]) -> T:
             log.warning("outage", part=away.part)
             drive.health.outage(away.part, away.sentence)
             drive.metrics.outage.labels(away.part).set(1)
+            drive.heed()
             await drive.clock.sleep(away.retry_after_s or wait)
             wait = min(wait * 2, _LONGEST_WAIT_S)
         else:

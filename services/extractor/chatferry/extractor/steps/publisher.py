@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from chatferry.common.contracts.envelope import common_headers, event_source, record_headers
 from chatferry.common.entities import ENTITIES, Entity, Family
 from chatferry.common.errors import PermanentError
 from chatferry.common.streaming.records import Outgoing
 from chatferry.common.telemetry.traces import current_traceparent, span
-from chatferry.extractor.ports import Broker, Due, Letters, Outbox, Unsent
+from chatferry.extractor.ports import Broker, Due, Letters, Outbox, Runs, Unsent
 from chatferry.extractor.steps.context import Drive, outlast
 
 _TOGETHER = 64
@@ -25,6 +26,8 @@ class Store:
     outbox: Outbox
     unsent: Unsent
     letters: Letters
+    runs: Runs
+    """Counts what is sent."""
     dlq: Broker
     """Takes records that are 64 KiB larger than the others'."""
 
@@ -34,10 +37,10 @@ class Publisher:
 
     def __init__(self, family: Family, drive: Drive, store: Store, broker: Broker, project: str) -> None:
         self._family, self._drive, self._broker, self._project = family, drive, broker, project
-        self._outbox, self._unsent, self._letters, self._dlq = store.outbox, store.unsent, store.letters, store.dlq
+        self._outbox, self._unsent, self._letters = store.outbox, store.unsent, store.letters
+        self._runs, self._dlq = store.runs, store.dlq
         self._source = event_source(project, drive.lease.portal)
         self._closed: asyncio.Queue[int | None] = asyncio.Queue(maxsize=10_000)
-        self.published = 0
 
     async def closed(self, seq: int) -> None:
         """A root's walk is closed: it may go out."""
@@ -69,8 +72,7 @@ class Publisher:
 
     async def _publish_roots(self, roots: Sequence[int]) -> None:
         root = self._family.root
-        while await outlast(self._drive, lambda: self._chunk_of_roots(root, roots)):
-            pass
+        await self._all(lambda: self._chunk_of_roots(root, roots))
         for child in self._family.children:
             await self._drain_new(child, roots)
             await self._drain(child, roots)
@@ -88,7 +90,11 @@ class Publisher:
             if entity.parent is not None:
                 await self._drain_new(entity, None)
             await self._drain(entity, None)
-        while await outlast(self._drive, self._copy_dead_letters):
+        await self._all(self._copy_dead_letters)
+
+    async def _all(self, chunk: Callable[[], Awaitable[Any]]) -> None:
+        """Chunk after chunk, until nothing is due or the run is to end: what is due then stays due."""
+        while not self._drive.halt.is_set() and await outlast(self._drive, chunk):
             pass
 
     async def _drain(self, entity: Entity, parents: Sequence[int] | None) -> None:
@@ -100,8 +106,7 @@ class Publisher:
             await self._outbox.answered(entity, due)
             return len(due)
 
-        while await outlast(self._drive, chunk):
-            pass
+        await self._all(chunk)
 
     async def _drain_new(self, entity: Entity, roots: Sequence[int] | None) -> None:
         """Children of roots that nobody had read before: due until their root's mark has passed them."""
@@ -114,8 +119,7 @@ class Publisher:
             await self._unsent.sent(entity, found, self._drive.lease.epoch)
             return True
 
-        while await outlast(self._drive, chunk):
-            pass
+        await self._all(chunk)
 
     async def _send(self, entity: Entity, due: Sequence[Due]) -> None:
         """One chunk, answered whole. After a failure it is read from the store again."""
@@ -135,7 +139,8 @@ class Publisher:
                     for one in due
                 ]
             )
-        self.published += len(due)
+        # Before it is cleared: a run that sent something never says that it sent nothing.
+        await self._runs.add(self._drive.run, self._drive.lease.epoch, {"published": len(due)})
         self._drive.metrics.published.labels(entity.name).inc(len(due))
 
     async def _copy_dead_letters(self) -> int:

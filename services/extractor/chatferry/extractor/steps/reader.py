@@ -40,6 +40,7 @@ class Reaped:
 
 # A batch's answer is held whole, several at a time, and parsed it is some times as large.
 _ANSWER_BYTES, _FEWEST, _FORGET = 6 * 1024 * 1024, 4, 0.8
+_LONGEST_S = 1.0
 Plans = list[tuple[Active, list[Command]]]
 
 
@@ -55,7 +56,7 @@ class Sink(Protocol):
 
 @dataclass(slots=True)
 class Reader:
-    """Reads walks until all have ended. `sent` and `useful` count commands for the report."""
+    """Reads walks until all have ended. `sent` and `useful` count commands."""
 
     portal: Portal
     drive: Drive
@@ -67,13 +68,17 @@ class Reader:
     _later: list[Active] = field(default_factory=list)
     _flying: int = 0
     _labels: int = 0
+    _counted: dict[str, int] = field(default_factory=dict)
     _exhausted: bool = False
     _bytes: float = 0.0
     """What one command brought lately, in bytes: the largest average, slowly forgotten."""
     _changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     async def read(self, walks: AsyncIterator[Active]) -> None:
-        """Returns when every walk has ended or failed. What stops the run (LeaseLostError, …) is raised."""
+        """Returns when every walk has ended or failed. What stops the run (LeaseLostError, StoppedError, …) is raised.
+
+        When the run is to end, what is on its way is taken in first.
+        """
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._feed(walks))
@@ -81,16 +86,30 @@ class Reader:
                     group.create_task(self._work())
         except BaseExceptionGroup as failures:
             raise first_of(failures) from failures
+        self.drive.heed()
+
+    def uncounted(self) -> dict[str, int]:
+        """Batches and commands since this was asked last."""
+        now = {"batches": self.batches, "commands": self.sent, "useful": self.useful}
+        more = {name: count - self._counted.get(name, 0) for name, count in now.items()}
+        self._counted = now
+        return more
 
     async def _feed(self, walks: AsyncIterator[Active]) -> None:
         async for active in walks:
             async with self._changed:
-                await self._changed.wait_for(lambda: self._open < self.drive.limits.open_walks)
+                await self._changed.wait_for(lambda: self._halted or self._open < self.drive.limits.open_walks)
+                if self._halted:
+                    return
                 self._ready.append(active)
                 self._changed.notify_all()
         async with self._changed:
             self._exhausted = True
             self._changed.notify_all()
+
+    @property
+    def _halted(self) -> bool:
+        return self.drive.halt.is_set()
 
     @property
     def _open(self) -> int:
@@ -113,6 +132,9 @@ class Reader:
         async with self._changed:
             while True:
                 self._wake()
+                if self._halted:
+                    self._changed.notify_all()
+                    return None
                 if self._ready and (self._full or (self._flying == 0 and not self._feeding)):
                     return self._pick()
                 if self._exhausted and self._open == 0:
@@ -137,7 +159,8 @@ class Reader:
 
     async def _wait_for_change(self) -> None:
         due = min((active.not_before for active in self._later), default=None)
-        wait = None if due is None else max(0.01, due - self.drive.clock.monotonic())
+        # Not for long: nobody says that the run is to end.
+        wait = _LONGEST_S if due is None else min(_LONGEST_S, max(0.01, due - self.drive.clock.monotonic()))
         try:
             async with asyncio.timeout(wait):
                 await self._changed.wait()

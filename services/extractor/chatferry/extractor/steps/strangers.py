@@ -58,6 +58,7 @@ class Strangers:
         while wanted := await outlast(
             self._drive, lambda: self._store.wanted(self._users, self._drive.run, _ASK * _CALLS)
         ):
+            self._drive.heed()
             last = attempt + 1 >= len(pauses)
             asked = await outlast(self._drive, lambda: self._ask(portal, webhook, wanted, last=last))  # noqa: B023
             resolved += asked.resolved

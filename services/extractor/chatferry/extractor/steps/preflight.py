@@ -1,0 +1,57 @@
+"""Preflight: every prerequisite by name; one that is missing blocks the run before anything is started."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from chatferry.common.entities import Family
+from chatferry.common.errors import BlockedError
+from chatferry.common.portal.preflight import Check
+from chatferry.extractor.ports import FamilyStates, RunDocument, Runs, Storage
+from chatferry.extractor.steps.context import Drive
+
+_LOOK_S, _TARGET_CHECK_S = 0.25, 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Preflight:
+    """What a run asks before it begins. `cloud`: what the portal has answered."""
+
+    family: Family
+    drive: Drive
+    runs: Runs
+    families: FamilyStates
+    storage: Storage
+    cloud: Sequence[Check]
+
+    async def checks(self, run: RunDocument) -> list[Check]:
+        """All answers, in the order in which a person mends them."""
+        checks = [*await self.storage.checks(self.family), *self.cloud, await self._target_check(run)]
+        auth = [check for check in checks if check.name.startswith("auth.")]
+        checks.append(Check("auth.done", all(check.ok for check in auth), "portal and target let us in"))
+        for need in self.family.needs:
+            state = await self.families.entity(need)
+            detail = f"{need} were imported" if state.get("imported_run") else f"run `chatferry migrate {need}` first"
+            checks.append(Check(f"{need}.import.completed", bool(state.get("imported_run")), detail))
+        return checks
+
+    async def _target_check(self, run: RunDocument) -> Check:
+        """The importer answers this one: the extractor never talks to the target."""
+        name, clock = f"auth.target.import.{self.family.name}", self.drive.clock
+        if not {"set", "verify"} & set(run["phases"]):
+            return Check(name, True, "not asked: nothing is sent to the target in this run")
+        deadline = clock.monotonic() + _TARGET_CHECK_S
+        while clock.monotonic() < deadline:
+            self.drive.heed()
+            answer = (await self.runs.get(self.drive.run)).get("target_check")
+            if answer is not None:
+                return Check(name, answer["ok"], answer["detail"])
+            await clock.sleep(_LOOK_S)
+        return Check(name, False, "no importer answered; start one (`chatferry up`) and ask again")
+
+
+def missing(checks: Sequence[Check]) -> BlockedError | None:
+    """The first answer that blocks the run."""
+    first = next((check for check in checks if not check.ok), None)
+    return None if first is None else BlockedError(f"{first.name}: {first.detail}", code=first.name)
