@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from time import monotonic
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaTimeoutError
 from tools.ledger_portal import PREFIX, Row
 
 _WAITS: Row = {"status": {"$in": ["NEW", "ERROR_RETRY"]}, "due": None}
 _COMPACTED = ("users", "chats")
-_IDLE_POLLS = 3
+_SILENT_S = 60.0
 
 
 class Offsets:
@@ -56,10 +58,13 @@ class Offsets:
         if entity not in _COMPACTED:
             place = dict.fromkeys(place, 0)  # nothing of it is ever deleted before the project is closed
         await consumer.seek_to_beginning(*committed)
-        idle = 0
-        while (left := [part for part in committed if place[part] < ends[part]]) and idle < _IDLE_POLLS:
-            got = await consumer.getmany(*left, timeout_ms=2_000, max_records=1_000)
-            idle = 0 if got else idle + 1
+        silent_since = monotonic()
+        while left := [part for part in committed if await consumer.position(part) < ends[part]]:
+            got = await consumer.getmany(*left, timeout_ms=1_000, max_records=1_000)
+            if got:
+                silent_since = monotonic()
+            elif monotonic() - silent_since > _SILENT_S:
+                raise KafkaTimeoutError
             for part, records in got.items():
                 for record in records:
                     self._gone(entity, part, place[part], min(record.offset, committed[part]))
