@@ -19,22 +19,25 @@ from chatferry.common.adapters.replica_set import ensure_replica_set
 from chatferry.common.clock import SystemClock
 from chatferry.common.contracts.events import PHASES, Phase
 from chatferry.common.entities import ENTITIES
-from chatferry.common.errors import ChatferryError, ConfigurationError
+from chatferry.common.errors import ChatferryError, ConfigurationError, FatalError
 from chatferry.operator.accept import Word, accept
 from chatferry.operator.containers import keep_webhooks, patiently, prepare_secrets
 from chatferry.operator.demo import DemoOptions, bootstrap, run_demo
+from chatferry.operator.dlq.cli import app as dlq_app
 from chatferry.operator.doctor import examine
 from chatferry.operator.folder import Folder
 from chatferry.operator.launch import Launch, given_portal, launch, stop
 from chatferry.operator.migration import Migration
-from chatferry.operator.runs import Options, Store
+from chatferry.operator.runs import UNDER_WAY, Options, Store
 from chatferry.operator.status import show, snapshot
+from chatferry.operator.stopping import ask_to_stop, wait_for_end
 from chatferry.stack import Addresses, LocalStack, StackError
 
 T = TypeVar("T")
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 stack_app = typer.Typer(no_args_is_help=True, help="The local Kafka, MongoDB and Redis.")
 app.add_typer(stack_app, name="stack")
+app.add_typer(dlq_app, name="dlq")
 Rate = Annotated[float | None, typer.Option(min=0.01, help="Most requests per second to the portal.")]
 
 
@@ -130,6 +133,23 @@ def verify(family: Annotated[Literal["users", "chats"], typer.Argument(help="Wha
 
     if not _with_store(work):
         raise typer.Exit(1)
+
+
+@app.command(name="stop")
+def stop_command(
+    run: Annotated[str | None, typer.Argument(help="The run; the newest one under way without it.")] = None,
+    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for its end.")] = 60.0,
+) -> None:
+    """End a run at a safe point; nothing is lost, and the next `migrate` of its family goes on where it stood."""
+
+    async def work(_folder: Folder, store: Store) -> dict[str, Any]:
+        return await wait_for_end(store, await ask_to_stop(store, run), wait)
+
+    document = _with_store(work)
+    state = str(document["state"])
+    if state in UNDER_WAY:
+        raise FatalError("stop.waits", f"{document['_id']} is {state} still; the extractor ends it when it can")
+    _console().print(f"{document['_id']}: {state}; {document.get('reason') or 'it had come to its end'}", markup=False)
 
 
 @app.command(name="accept")

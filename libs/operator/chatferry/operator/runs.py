@@ -10,7 +10,7 @@ from typing import Any
 
 from chatferry.common.adapters.mongo import Client, Database, mongo_outage, open_client, open_database
 from chatferry.common.contracts.envelope import common_headers, event_source
-from chatferry.common.contracts.events import PHASES, Phase, RunRequested
+from chatferry.common.contracts.events import PHASES, Phase, RunRequested, RunStopped
 from chatferry.common.counts import Count, count_all
 from chatferry.common.documents import ENTITY_STATES, RUNS, VERIFY_REPORTS
 from chatferry.common.entities import FAMILIES, Family
@@ -46,6 +46,7 @@ class Store:
     async def ask(self, family: str, options: Options) -> str:
         """Write a run and wake the extractors. Raises FatalError when one is under way already.
 
+        A run that an operator stopped goes on where it stood, if the same is asked for and no other came after it.
         Asking for a set takes back the halt of too many dead letters: who asks has seen to their cause.
         """
         with mongo_outage():
@@ -57,6 +58,12 @@ class Store:
                 " wait for it (`chatferry status --watch`)",
             )
         now = datetime.now(UTC)
+        stopped = await self._stopped(family, options)
+        if stopped is not None:
+            await self._let_deliver(family, options)
+            await self._resume(stopped, options)
+            await self._wake(stopped, family, now)
+            return stopped
         run = f"{family}-{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
         document = {
             "_id": run,
@@ -69,25 +76,50 @@ class Store:
             "requested_at": now,
             "epoch": None,
         }
-        delivered = [family, *family_named(family).needs] if "set" in options.phases else []
+        await self._let_deliver(family, options)
         with mongo_outage():
-            await self.database[ENTITY_STATES].update_many({"_id": {"$in": delivered}}, {"$unset": {"halted": ""}})
             await self.database[RUNS].insert_one(document)
         await self._wake(run, family, now)
         return run
 
+    async def _let_deliver(self, family: str, options: Options) -> None:
+        delivered = [family, *family_named(family).needs] if "set" in options.phases else []
+        with mongo_outage():
+            await self.database[ENTITY_STATES].update_many({"_id": {"$in": delivered}}, {"$unset": {"halted": ""}})
+
+    async def _stopped(self, family: str, options: Options) -> str | None:
+        """The family's newest run, if it was stopped and was asked for the same; it may be read at another pace."""
+        with mongo_outage():
+            newest = self.database[RUNS].find({"family": family}).sort("requested_at", -1).limit(1)
+            for run in await newest.to_list(1):
+                same = (list(options.phases), options.test_limit) == (run["phases"], run["options"].get("test_limit"))
+                return str(run["_id"]) if same and run["state"] == "stopped" else None
+        return None
+
+    async def _resume(self, run: str, options: Options) -> None:
+        """Asked for again: its prerequisites too; what it has reached stays."""
+        again = {"state": "requested", "options.max_rate": options.max_rate, "resumed_at": datetime.now(UTC)}
+        over = {"stop": "", "reason": "", "finished_at": "", "target_check": ""}
+        with mongo_outage():
+            await self.database[RUNS].update_one({"_id": run, "state": "stopped"}, {"$set": again, "$unset": over})
+
     async def _wake(self, run: str, family: str, now: datetime) -> None:
+        event = RunRequested(run=run, family=family, requested_at=now)
+        await self.tell("run.requested", f"{run}/requested/{now:%Y%m%dT%H%M%S.%f}", event)
+
+    async def tell(self, kind: str, ce_id: str, event: RunRequested | RunStopped) -> None:
+        """Send a command to whoever drives runs. OutageError."""
         producer = RecordProducer(self.project.kafka, client_id=f"{self.project.name}.operator")
         source = event_source(self.project.name, self.project.portal_host)
         headers = (
-            ("ce_id", f"{run}/requested".encode()),
-            ("ce_type", b"run.requested"),
-            ("ce_subject", run.encode()),
-            *common_headers(source, now, None),
+            ("ce_id", ce_id.encode()),
+            ("ce_type", kind.encode()),
+            ("ce_subject", event.run.encode()),
+            *common_headers(source, datetime.now(UTC), None),
         )
-        body = RunRequested(run=run, family=family, requested_at=now).model_dump_json().encode()
+        body = event.model_dump_json().encode()
         try:
-            await producer.send([Outgoing(f"{self.project.name}.commands", run.encode(), body, headers)])
+            await producer.send([Outgoing(f"{self.project.name}.commands", event.run.encode(), body, headers)])
         finally:
             await producer.close()
 

@@ -79,6 +79,7 @@ class RunFlow:
         return self._current, "requested" if self._current is None else "running"
 
     async def _story(self) -> None:
+        self._drive.heed()
         if self._run["state"] == "requested":
             await self._preflight()
         phases: Sequence[Phase] = self._run["phases"]

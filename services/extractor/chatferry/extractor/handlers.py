@@ -103,7 +103,8 @@ class Driver:
         family = FAMILIES[run["family"]]
         options = run["options"]
         client = self._shop.portal(self._shop.bucket.limited_to(options.get("max_rate")))
-        view = await portal_checks(client, family) if run["state"] == "requested" else None
+        stop = bool(run.get("stop"))
+        view = await portal_checks(client, family) if run["state"] == "requested" and not stop else None
         parts = self._shop.parts(client)
         told = Understanding(view.offset if view else run.get("portal_offset", "+00:00"))
         if view is not None:
@@ -122,4 +123,6 @@ class Driver:
             newest=options.get("test_limit"),
             method=view.method if view else run.get("method"),
         )
+        if stop:
+            drive.halt.set()
         await RunFlow(parts, drive, run, view.checks if view else ()).drive()
