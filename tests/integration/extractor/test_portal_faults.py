@@ -57,6 +57,9 @@ class _Passing:
     ids=lambda fault: f"{fault.kind}-{fault.methods}",
 )
 async def test_everything_arrives_in_spite_of(world: World, fault: Fault) -> None:
+    if fault.kind is FaultKind.HALF_BATCH:
+        # Four commands a walk: most of its requests lack one, and that is no reason to give the walk up here.
+        world.sizes = replace(world.sizes, retry_after_s=(0.0, *[0.05] * 9))
     world.running.faults.add(replace(fault))
     run = await world.get()
     assert world.running.statistics.faults[fault.kind] > 0
@@ -219,7 +222,7 @@ async def test_a_planning_method_that_does_not_reach_the_claim_gives_way_to_the_
             async def batch(self, webhook: int, commands: Sequence[Command]) -> list[Answer]:
                 answers = await self.inner.batch(webhook, commands)
                 for command, answer in zip(commands, answers, strict=True):
-                    if command.method == "im.chat.message.list" and answer.result["messages"]:
+                    if command.method == "im.chat.message.list" and answer.result and answer.result["messages"]:
                         answer.result["messages"].pop()
                 return list(answers)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -14,6 +15,7 @@ from tests.integration.common.portal.redis_of_ours import RedisOfOurs
 from chatferry.common.clock import SystemClock
 from chatferry.common.errors import OutageError
 from chatferry.common.portal.bucket import Limits, RedisRateBucket
+from chatferry.common.portal.operating import Measured
 
 pytestmark = pytest.mark.integration
 HOST = "p.test"
@@ -103,7 +105,7 @@ async def test_a_redis_that_comes_back_with_an_old_snapshot_has_a_full_bucket(
     with pytest.raises(OutageError):
         await bucket.take()
     await come_back(server, redis)
-    assert float(await redis.hget(KEY, "level") or 99) < 3, "the snapshot is no old one"  # type: ignore[misc]
+    assert float(await redis.hget(KEY, "level") or 99) < 3, "the snapshot is no old one"
     assert await seconds_for(bucket, 5) >= 0.45
 
 
@@ -131,7 +133,7 @@ async def test_a_clock_that_was_set_back_makes_the_bucket_full_and_holds_nobody_
     await drained(redis)
     # What Redis wrote before somebody set its clock back by an hour.
     later = time.time() + 3600
-    await redis.hset(KEY, mapping={"at": f"{later:.6f}", "next": f"{later:.6f}"})  # type: ignore[misc]
+    await redis.hset(KEY, mapping={"at": f"{later:.6f}", "next": f"{later:.6f}"})
     seconds = await seconds_for(bucket, 5)
     assert 0.45 <= seconds < 3
 
@@ -150,3 +152,47 @@ async def test_a_word_of_the_portal_holds_on_a_redis_that_has_just_come_back(ser
     await bucket.fill()
     await SystemClock().sleep(DRAIN_S + 0.1)
     assert await seconds_for(bucket, LIMITS.capacity - 2) < 0.2
+
+
+async def known_meter(bucket: RedisRateBucket, cost: float) -> None:
+    """A method of which every reader knows what a command costs."""
+    first = await bucket.reserve(1, {"m": 1})
+    assert first.granted == {"m": 1}
+    await bucket.settle(1, first, {"m": Measured(cost, 600.0)})
+
+
+async def test_reservations_made_at_once_do_not_exceed_the_operating_time_together(redis: Redis) -> None:
+    limits = Limits(operating_s=100.0)
+    await known_meter(bucket_of(redis, limits), cost=2.0)
+    # As processes would: each with its own random numbers.
+    buckets = [RedisRateBucket(redis, HOST, limits, Clock(), random.Random(n)) for n in range(20)]
+    made = await asyncio.gather(*[bucket.reserve(1, {"m": 7, "other": 3}) for bucket in buckets])
+    assert sum(one.granted["m"] for one in made) == 46, "95 usable seconds, 2 spent, 2 a command"
+    assert sum(one.granted["other"] for one in made) == 1
+    assert await bucket_of(redis, limits).reserve(2, {"m": 7}) != made[0], "another webhook has its own time"
+
+
+async def test_a_redis_that_comes_back_with_an_old_snapshot_knows_no_operating_time(
+    server: RedisOfOurs, redis: Redis
+) -> None:
+    bucket = bucket_of(redis, Limits(operating_s=100.0))
+    await known_meter(bucket, cost=2.0)
+    server.save()
+    late = await bucket.reserve(1, {"m": 40})
+    assert late.granted == {"m": 40}
+    server.kill()
+    await come_back(server, redis)
+    # What was under way is answered; it says what is spent, and the next reservation goes on from there.
+    assert (await bucket.reserve(1, {"m": 40})).granted == {"m": 1}
+    await bucket.settle(1, late, {"m": Measured(82.0, 300.0, 2.0, 78.0)})
+    assert 0 <= (await bucket.reserve(1, {"m": 40})).granted["m"] <= 6
+
+
+async def test_without_redis_nothing_is_reserved(server: RedisOfOurs, redis: Redis) -> None:
+    bucket = bucket_of(redis)
+    reserved = await bucket.reserve(1, {"m": 1})
+    server.kill()
+    with pytest.raises(OutageError):
+        await bucket.reserve(1, {"m": 1})
+    with pytest.raises(OutageError):
+        await bucket.settle(1, reserved, {})

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
 
-from chatferry.common.portal.bucket import Limits
+from chatferry.common.portal.bucket import Limits, Reservation
 from chatferry.common.portal.client import PortalClient, PortalSettings
+from chatferry.common.portal.operating import Measured
 from chatferry.common.portal.webhook import parse_webhooks
 from chatferry.common.telemetry.metrics import Metrics
 
@@ -35,12 +36,14 @@ class FakeClock:
 
 
 class FakeBucket:
-    """Counts what it is asked."""
+    """Counts what it is asked. `carries`: how many commands of a method may go, `later_s`: when the others may."""
 
     def __init__(self) -> None:
         self.taken = 0
         self.filled = 0
-        self.blocks: dict[tuple[int, str], float] = {}
+        self.carries: dict[tuple[int, str], int] = {}
+        self.later_s = 30.0
+        self.settled: list[tuple[dict[str, int], dict[str, Measured]]] = []
 
     async def take(self) -> None:
         self.taken += 1
@@ -48,11 +51,12 @@ class FakeBucket:
     async def fill(self) -> None:
         self.filled += 1
 
-    async def blocked(self, webhook: int, methods: Sequence[str]) -> dict[str, float]:
-        return {method: self.blocks[webhook, method] for method in methods if (webhook, method) in self.blocks}
+    async def reserve(self, webhook: int, wanted: Mapping[str, int]) -> Reservation:
+        granted = {method: min(count, self.carries.get((webhook, method), count)) for method, count in wanted.items()}
+        return Reservation("ticket", granted, dict.fromkeys(wanted, self.later_s))
 
-    async def block(self, webhook: int, method: str, seconds: float) -> None:
-        self.blocks[webhook, method] = seconds
+    async def settle(self, webhook: int, reservation: Reservation, told: Mapping[str, Measured]) -> None:
+        self.settled.append((dict(reservation.granted), dict(told)))
 
 
 Script = Callable[[str, dict[str, Any]], httpx.Response]

@@ -6,10 +6,11 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.unit.common.portal.portal_fakes import SECRET, START, Scripted, batch_answer, ok, refused
+from tests.unit.common.portal.portal_fakes import SECRET, Scripted, batch_answer, ok, refused
 
 from chatferry.common.entities.reading import Command
 from chatferry.common.errors import BlockedError, OutageError
+from chatferry.common.portal.operating import Measured
 
 COMMANDS = [Command(f"c{n}", "im.dialog.get", {"DIALOG_ID": f"chat{n}"}) for n in range(4)]
 
@@ -103,37 +104,59 @@ async def test_a_dead_webhook_blocks_with_a_sentence_and_without_its_secret(code
     assert len(portal.requests) == 1
 
 
-async def test_commands_of_a_method_that_is_blocked_are_not_sent() -> None:
+async def test_commands_that_a_methods_operating_time_does_not_carry_are_not_sent() -> None:
     portal = Scripted(lambda _, body: batch_answer(body, lambda label, _: label))
-    portal.bucket.blocks[1, "im.dialog.get"] = 30.0
+    portal.bucket.carries[1, "im.dialog.get"] = 2
     other = Command("o", "user.get", {})
     answers = await portal.client.batch(1, [*COMMANDS, other])
-    assert list(portal.requests[0][1]["cmd"]) == ["o"]
-    assert [answer.refusal.later_s if answer.refusal else None for answer in answers] == [30.0] * 4 + [None]
+    assert list(portal.requests[0][1]["cmd"]) == ["c0", "c1", "o"]
+    assert [answer.result for answer in answers] == ["c0", "c1", None, None, "o"]
+    refusals = [answer.refusal for answer in answers]
+    assert [one and (one.code, one.transient, one.later_s) for one in refusals] == [
+        None,
+        None,
+        ("OPERATION_TIME_LIMIT", True, 30.0),
+        ("OPERATION_TIME_LIMIT", True, 30.0),
+        None,
+    ]
 
 
-async def test_a_method_over_its_operating_time_is_blocked_for_the_others_too() -> None:
-    portal = Scripted(lambda _, body: batch_answer(body, lambda *_: {"error": "OPERATION_TIME_LIMIT"}))
-    (answer,) = await portal.client.batch(1, COMMANDS[:1])
-    assert answer.refusal is not None
-    assert answer.refusal.later_s == 60.0
-    assert portal.bucket.blocks == {(1, "im.dialog.get"): 60.0}
+async def test_nothing_is_asked_when_no_command_may_go() -> None:
+    portal = Scripted(lambda _, body: batch_answer(body, lambda label, _: label))
+    portal.bucket.carries[1, "im.dialog.get"] = 0
+    await portal.client.batch(1, COMMANDS)
+    assert (portal.requests, portal.bucket.taken) == ([], 0)
 
 
-async def test_a_method_is_blocked_before_it_crosses_its_operating_time() -> None:
-    time = {"operating": 470.0, "operating_reset_at": int(START.timestamp()) + 100}
-    body = {"result": {"c0": 5}, "result_error": [], "result_time": {"c0": time}}
-    portal = Scripted(lambda *_: ok(body))
+async def test_what_a_portal_is_asked_to_know_it_needs_no_operating_time() -> None:
+    portal = Scripted(lambda _, body: batch_answer(body, lambda label, _: label))
+    await portal.client.batch(1, [Command("m", "method.get", {}), Command("s", "scope", {}), COMMANDS[0]])
+    assert portal.bucket.settled[0][0] == {"im.dialog.get": 1}
+
+
+async def test_a_batch_tells_what_it_spent_and_a_refusal_of_the_portal() -> None:
+    time = {"operating": 470.0, "operating_reset_at": 1_100, "finish": 1_000.5, "duration": 0.25}
+    errors = {"c1": {"error": "OPERATION_TIME_LIMIT"}}
+    portal = Scripted(lambda *_: ok({"result": {"c0": 5}, "result_error": errors, "result_time": {"c0": time}}))
+    answers = await portal.client.batch(1, COMMANDS[:2])
+    assert [answer.refusal.later_s if answer.refusal else None for answer in answers] == [None, 60.0]
+    assert portal.bucket.settled == [
+        ({"im.dialog.get": 2}, {"im.dialog.get": Measured(470.0, 99.5, 0.25, refused=True)})
+    ]
+
+
+async def test_a_request_without_an_answer_is_settled_before_it_is_asked_again() -> None:
+    answers = [httpx.Response(502, html="x"), ok({"result": {"c0": 5}, "result_error": []})]
+    portal = Scripted(lambda *_: answers.pop(0))
     await portal.client.batch(1, COMMANDS[:1])
-    assert portal.bucket.blocks == {(1, "im.dialog.get"): 100.0}
+    assert [told for _, told in portal.bucket.settled] == [{}, {}]
 
 
-async def test_the_last_command_of_a_method_tells_its_operating_time() -> None:
-    times = {"c0": {"operating": 470.0, "operating_reset_at": int(START.timestamp()) + 100}}
-    body = {"result": {"c0": 5, "c1": 6}, "result_error": [], "result_time": times}
-    portal = Scripted(lambda *_: ok(body))
-    await portal.client.batch(1, COMMANDS[:2])
-    assert (1, "im.dialog.get") in portal.bucket.blocks
+async def test_a_dead_webhook_leaves_nothing_reserved() -> None:
+    portal = Scripted(lambda *_: refused("INVALID_CREDENTIALS", 401))
+    with pytest.raises(BlockedError):
+        await portal.client.batch(1, COMMANDS)
+    assert len(portal.bucket.settled) == 1
 
 
 async def test_a_whole_batch_over_the_operating_time_is_asked_for_later_and_not_split() -> None:

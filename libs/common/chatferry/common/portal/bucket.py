@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
+import orjson
 from redis.asyncio import Redis
 from redis.commands.core import AsyncScript
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from chatferry.common.clock import Clock
+from chatferry.common.entities.reading import Command
 from chatferry.common.errors import OutageError
+from chatferry.common.portal.operating import Measured, Meter
 
 # Redis' clock, not ours. What a Redis that has started anew holds may be long past (an old snapshot), and nobody knows
 # what was spent before a key that is missing, or by how much a clock went back: each of them reads as a full bucket.
@@ -50,6 +53,13 @@ level = full
 {_WRITE}
 return '0'
 """
+# KEYS[1] becomes ARGV[2] if it still is ARGV[1] (empty: missing).
+_SWAP = """
+if (redis.call('GET', KEYS[1]) or '') ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[2], 'PX', 86400000)
+return 1
+"""
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +76,24 @@ class Limits:
     operating_s: float = 480.0
 
 
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """By method: how many commands may be sent, and after how many seconds the others may ask again."""
+
+    ticket: str
+    granted: Mapping[str, int]
+    later: Mapping[str, float]
+
+    def allowed(self, commands: Sequence[Command]) -> list[Command]:
+        """The first ones of each method, as many as were granted; all of a method that was not asked for."""
+        left, chosen = dict(self.granted), []
+        for command in commands:
+            if left.get(command.method) != 0:
+                chosen.append(command)
+                left[command.method] = left.get(command.method, 0) - 1
+        return chosen
+
+
 class RateBucket(Protocol):
     """What a portal client needs before each request."""
 
@@ -75,11 +103,11 @@ class RateBucket(Protocol):
     async def fill(self) -> None:
         """The portal said that it is full."""
 
-    async def blocked(self, webhook: int, methods: Sequence[str]) -> dict[str, float]:
-        """Methods that this webhook may not call now, with the seconds left."""
+    async def reserve(self, webhook: int, wanted: Mapping[str, int]) -> Reservation:
+        """How many commands of each method this webhook may send now. OutageError when nobody can say."""
 
-    async def block(self, webhook: int, method: str, seconds: float) -> None:
-        """The portal blocked a method of a webhook (operating time)."""
+    async def settle(self, webhook: int, reservation: Reservation, told: Mapping[str, Measured]) -> None:
+        """What was reserved has been answered; of methods that `told` lacks nothing is known. OutageError."""
 
 
 class RedisRateBucket:
@@ -90,6 +118,7 @@ class RedisRateBucket:
         self._prefix = f"chatferry:portal:{host}"
         self._take = redis.register_script(_TAKE)
         self._fill = redis.register_script(_FILL)
+        self._swap = redis.register_script(_SWAP)
 
     def limited_to(self, max_rate: float | None) -> RedisRateBucket:
         """The same bucket for a run that asked to be gentler."""
@@ -117,28 +146,57 @@ class RedisRateBucket:
         except (RedisError, OSError) as away:
             raise _outage(away) from away
 
-    async def blocked(self, webhook: int, methods: Sequence[str]) -> dict[str, float]:
-        try:
-            async with self._redis.pipeline(transaction=False) as pipe:
-                for method in methods:
-                    pipe.pttl(self._blocked_key(webhook, method))
-                left = await pipe.execute()
-        except (RedisError, OSError) as away:
-            raise _outage(away) from away
-        return {method: ms / 1000 for method, ms in zip(methods, left, strict=True) if ms > 0}
+    async def reserve(self, webhook: int, wanted: Mapping[str, int]) -> Reservation:
+        ticket, limit_s = f"{self._rng.getrandbits(64):x}", self._limits.operating_s
 
-    async def block(self, webhook: int, method: str, seconds: float) -> None:
+        def grant(meters: dict[str, Meter], now: float) -> Reservation:
+            told = {
+                method: meters.setdefault(method, Meter()).grant(now, ticket, wanted[method], limit_s)
+                for method in wanted
+            }
+            return Reservation(
+                ticket,
+                {method: count for method, (count, _) in told.items()},
+                {method: later for method, (_, later) in told.items()},
+            )
+
+        return await self._change(webhook, grant) if wanted else Reservation(ticket, {}, {})
+
+    async def settle(self, webhook: int, reservation: Reservation, told: Mapping[str, Measured]) -> None:
+        def settle(meters: dict[str, Meter], now: float) -> None:
+            for method, count in reservation.granted.items():
+                if count:
+                    meters.setdefault(method, Meter()).settle(now, reservation.ticket, told.get(method))
+
+        if any(reservation.granted.values()):
+            await self._change(webhook, settle)
+
+    async def _change(self, webhook: int, change: Callable[[dict[str, Meter], float], T]) -> T:
+        """Read, change, write if nobody wrote meanwhile, else once more. A Redis that started anew knows nothing."""
+        key = f"{self._prefix}:operating:{webhook}"
         try:
-            await self._redis.set(self._blocked_key(webhook, method), "1", px=max(1, int(seconds * 1000)))
+            while True:
+                async with self._redis.pipeline(transaction=False) as pipe:
+                    pipe.time()
+                    pipe.info("server")
+                    pipe.get(key)
+                    (seconds, micros), server, before = await pipe.execute()
+                state = orjson.loads(before) if before else {}
+                same = state.get("run") == server["run_id"]
+                meters = {method: Meter.of(one) for method, one in state["meters"].items()} if same else {}
+                result = change(meters, seconds + micros / 1_000_000)
+                after = {
+                    "run": server["run_id"],
+                    "meters": {method: meter.stored() for method, meter in meters.items()},
+                }
+                if await self._swap(keys=[key], args=[before or b"", orjson.dumps(after)]):
+                    return result
         except (RedisError, OSError) as away:
             raise _outage(away) from away
 
     @property
     def _key(self) -> str:
         return f"{self._prefix}:bucket"
-
-    def _blocked_key(self, webhook: int, method: str) -> str:
-        return f"{self._prefix}:blocked:{webhook}:{method}"
 
 
 def _outage(away: Exception) -> OutageError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -17,6 +18,7 @@ from chatferry.common.entities.reading import Answer, Command, Refusal, map_of, 
 from chatferry.common.errors import BlockedError, OutageError
 from chatferry.common.portal.bucket import Limits, RateBucket
 from chatferry.common.portal.encoding import command_line
+from chatferry.common.portal.operating import BLOCK_STEP_S, Measured, measured
 from chatferry.common.portal.webhook import Webhook
 from chatferry.common.telemetry.metrics import Metrics
 
@@ -35,7 +37,8 @@ _WEBHOOK_DEAD = {
     "PORTAL_DELETED": "belongs to a portal that is closed",
     "INVALID_REQUEST": "must be an https:// address",
 }
-_BLOCK_STEP_S = 60.0
+_LIGHT = frozenset({"profile", "scope", "server.time", "method.get"})
+"""Answered at once: they add nothing to the operating time."""
 
 
 class _NoAnswer(Exception):  # noqa: N818 - not an error of its own: it becomes an outage or a refusal
@@ -91,70 +94,61 @@ class PortalClient:
     async def batch(self, webhook: int, commands: Sequence[Command]) -> list[Answer]:
         """Up to 50 commands in one request; one answer each, in their order.
 
-        Commands of a blocked method are not sent. Raises BlockedError, OutageError.
+        Of each method the first commands are sent, as many as its operating time carries (later ones may refer to
+        earlier ones); the others are to be asked for later. Raises BlockedError, OutageError.
         """
-        methods = sorted({command.method for command in commands})
-        blocked = await self._bucket.blocked(webhook, methods)
-        free = [command for command in commands if command.method not in blocked]
-        answers = dict(zip((c.label for c in free), await self._send(webhook, free) if free else [], strict=True))
-        for command in commands:
-            if command.method in blocked:
-                answers[command.label] = _later(blocked[command.method])
-        return [answers[command.label] for command in commands]
-
-    async def _send(self, webhook: int, commands: Sequence[Command]) -> list[Answer]:
         for wait in self._settings.attempts_s:
             await self._pause(wait)
             try:
-                body = await self._post(
-                    webhook, "batch", {"halt": 0, "cmd": {c.label: command_line(c) for c in commands}}
-                )
+                return await self._ask(webhook, commands)
             except _NoAnswer:
                 continue
-            if "error" in body:
-                refusal = self._refusal(webhook, "batch", str(body["error"]))
-                if refusal.transient and refusal.later_s is None:
-                    continue
-                return [Answer(refusal=refusal)] * len(commands)
-            answers = await self._split(webhook, commands, map_of(body.get("result")))
-            return [replace(answer, size=body.size // len(commands)) for answer in answers]
         if not await self._alive(webhook):
             raise self._away()
         if len(commands) == 1:
             return [Answer(refusal=Refusal("portal.no_answer", transient=True))]
         half = len(commands) // 2
-        return [*await self._send(webhook, commands[:half]), *await self._send(webhook, commands[half:])]
+        return [*await self.batch(webhook, commands[:half]), *await self.batch(webhook, commands[half:])]
 
-    async def _split(self, webhook: int, commands: Sequence[Command], body: Mapping[str, Any]) -> list[Answer]:
-        results, errors, times = (
-            map_of(body.get("result")),
-            map_of(body.get("result_error")),
-            map_of(body.get("result_time")),
-        )
+    async def _ask(self, webhook: int, commands: Sequence[Command]) -> list[Answer]:
+        """One request. Raises _NoAnswer when it came to nothing, or is better asked again as a whole."""
+        wanted = Counter(command.method for command in commands if command.method not in _LIGHT)
+        reservation = await self._bucket.reserve(webhook, wanted)
+        free = reservation.allowed(commands)
+        told: dict[str, Measured] = {}
+        try:
+            answers = await self._send(webhook, free, told) if free else {}
+        finally:
+            # Whatever became of the request: what it may have spent is not free any more.
+            await self._bucket.settle(webhook, reservation, told)
+        return [answers.get(one.label) or _later(reservation.later[one.method]) for one in commands]
+
+    async def _send(self, webhook: int, commands: Sequence[Command], told: dict[str, Measured]) -> dict[str, Answer]:
+        body = await self._post(webhook, "batch", {"halt": 0, "cmd": {c.label: command_line(c) for c in commands}})
+        if "error" in body:
+            refusal = self._refusal(webhook, "batch", str(body["error"]))
+            if refusal.transient and refusal.later_s is None:
+                raise _NoAnswer
+            return {command.label: Answer(refusal=refusal) for command in commands}
+        result = map_of(body.get("result"))
+        told.update(measured(commands, map_of(result.get("result_time")), map_of(result.get("result_error"))))
+        answers = self._split(webhook, commands, result)
+        return {label: replace(answer, size=body.size // len(commands)) for label, answer in answers.items()}
+
+    def _split(self, webhook: int, commands: Sequence[Command], body: Mapping[str, Any]) -> dict[str, Answer]:
+        results, errors = map_of(body.get("result")), map_of(body.get("result_error"))
         totals, nexts = map_of(body.get("result_total")), map_of(body.get("result_next"))
-        answers = []
+        answers = {}
         for command in commands:
             label = command.label
             if label in errors:
                 refusal = self._refusal(webhook, command.method, str(map_of(errors[label]).get("error", "")))
-                if refusal.code == "OPERATION_TIME_LIMIT":
-                    await self._bucket.block(webhook, command.method, _BLOCK_STEP_S)
-                answers.append(Answer(refusal=refusal))
+                answers[label] = Answer(refusal=refusal)
             elif label in results:
-                answers.append(Answer(results[label], total=_count(totals.get(label)), next=_count(nexts.get(label))))
+                answers[label] = Answer(results[label], total=_count(totals.get(label)), next=_count(nexts.get(label)))
             else:
-                answers.append(Answer(refusal=Refusal("portal.no_answer", transient=True)))
-        # The last that was measured of each method: a refused command has no time.
-        await self._watch_operating(webhook, {c.method: map_of(times[c.label]) for c in commands if c.label in times})
+                answers[label] = Answer(refusal=Refusal("portal.no_answer", transient=True))
         return answers
-
-    async def _watch_operating(self, webhook: int, times: Mapping[str, Mapping[str, Any]]) -> None:
-        """The call that crosses the limit still finishes and the next one is refused: stop before it."""
-        for method, time in times.items():
-            spent, reset = time.get("operating"), time.get("operating_reset_at")
-            if isinstance(spent, int | float) and spent >= self._settings.limits.operating_s * 0.95:
-                left = float(reset) - self._clock.now().timestamp() if isinstance(reset, int | float) else _BLOCK_STEP_S
-                await self._bucket.block(webhook, method, min(max(left, 1.0), 600.0))
 
     async def _post(self, webhook: int, method: str, params: Mapping[str, Any]) -> _Body:
         while True:
@@ -193,7 +187,7 @@ class PortalClient:
                 f"the webhook of user {webhook} at {self.host} {_WEBHOOK_DEAD[code]}; give a working one"
             )
         if code == "OPERATION_TIME_LIMIT":
-            return Refusal(code, transient=True, later_s=_BLOCK_STEP_S)
+            return Refusal(code, transient=True, later_s=BLOCK_STEP_S)
         if code == "insufficient_scope":
             raise BlockedError(
                 f"the webhook of user {webhook} at {self.host} lacks the scope of {method}; add it in the portal"

@@ -30,3 +30,7 @@ class ScaledClock:
         self._origin = self()
         self._since = self._steady()
         self._speed = speed
+
+    def skip(self, seconds: float) -> None:
+        """So much later at once."""
+        self._origin += seconds
