@@ -1,14 +1,16 @@
-"""Two topics of a project of their own."""
+"""Two topics of a project of their own; a Kafka that may be killed."""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from chatferry.stack import Addresses
+from chatferry.stack import Addresses, LocalStack
+from chatferry.stack.addresses import VARIABLES
 
 
 @pytest.fixture
@@ -24,3 +26,13 @@ async def topics(stack: Addresses) -> AsyncIterator[tuple[str, str]]:
         await admin.delete_topics(list(names))
     finally:
         await admin.close()
+
+
+@pytest.fixture
+def own_stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalStack]:
+    """A Kafka that a test may kill."""
+    for name in VARIABLES.values():
+        monkeypatch.delenv(name, raising=False)
+    local = LocalStack(tmp_path, announce=lambda _line: None)
+    yield local
+    local.down()

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
@@ -16,7 +14,6 @@ from chatferry.common.errors import OutageError, PermanentError
 from chatferry.common.streaming.producer import RecordProducer, partition_for
 from chatferry.common.streaming.records import Outgoing
 from chatferry.stack import Addresses, LocalStack
-from chatferry.stack.addresses import VARIABLES
 
 pytestmark = pytest.mark.integration
 
@@ -93,16 +90,6 @@ async def test_a_broker_that_is_away_is_an_outage_and_the_next_send_tries_anew()
         with pytest.raises(OutageError):
             await producer.send([Outgoing("t", b"k", b"v", ())])
     await producer.close()
-
-
-@pytest.fixture
-def own_stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalStack]:
-    """A Kafka that a test may kill."""
-    for name in VARIABLES.values():
-        monkeypatch.delenv(name, raising=False)
-    local = LocalStack(tmp_path, announce=lambda _line: None)
-    yield local
-    local.down()
 
 
 async def test_a_broker_that_dies_under_way_is_an_outage_in_time_and_nothing_of_it_arrives_late(

@@ -35,7 +35,8 @@ async def wake_on(
         settings.topic(topic),
         group_id=f"{settings.group(service)}.wakeup",
         auto_offset_reset="latest",
-        ack_policy=AckPolicy.ACK_FIRST,
+        # Nothing is ever committed: with a last commit to make, aiokafka never closes once its broker has died.
+        ack_policy=AckPolicy.MANUAL,
         parser=parse,
         decoder=decode,
         no_reply=True,
