@@ -29,7 +29,7 @@ from chatferry.operator.folder import Folder
 from chatferry.operator.launch import Launch, given_portal, launch, stop
 from chatferry.operator.migration import Migration
 from chatferry.operator.runs import UNDER_WAY, Options, Store
-from chatferry.operator.status import show, snapshot
+from chatferry.operator.status import Wanted, show, snapshot
 from chatferry.operator.stopping import ask_to_stop, wait_for_end
 from chatferry.stack import Addresses, LocalStack, StackError
 
@@ -194,8 +194,10 @@ def status(
 ) -> None:
     """Where everything is, what runs, how far it is."""
     console = _console()
+    # Every two seconds would be too often for a look at every chat.
+    wanted = Wanted(chat, parents=not watch)
     while True:
-        state = _with_store(lambda folder, store: snapshot(folder, store.project, store, chat))
+        state = _with_store(lambda folder, store: snapshot(folder, store.project, store, wanted))
         if as_json:
             sys.stdout.write(json.dumps(state, ensure_ascii=False, indent=1) + "\n")
         else:

@@ -106,7 +106,7 @@ class Sender:
 
     async def _lane(self, round_: Round, records: Sequence[ImportRecord]) -> None:
         items, size_bytes = self._rules.items(round_.entity), self._rules.batch_bytes
-        for batch in batches(records, Cut(items, size_bytes, round_.again, self._caller.overtakes)):
+        for batch in batches(records, Cut(items, size_bytes, round_.again, self._one_of_a_line)):
             await round_.settler.room()
             if round_.stopped or round_.settler.failed or self._around.stopping():
                 return
@@ -115,6 +115,10 @@ class Sender:
             except BaseException:
                 round_.stopped = True
                 raise
+
+    def _one_of_a_line(self) -> bool:
+        """Where nothing may pass a refused record, it must not stand in one call with what follows it."""
+        return self._caller.overtakes() or not self._rules.may_pass_dead
 
     async def _batch(self, round_: Round, batch: Sequence[ImportRecord], *, known_bad: bool = False) -> None:
         sendable = self._admit(round_, batch)
@@ -188,7 +192,7 @@ class Sender:
         return Retry(record, attempts, code, not_before)
 
     def _attempts_before(self, record: ImportRecord, standing: Standing) -> int:
-        """The document counts for the version that it holds; for older content, this process does, as long as it lives."""
+        """The document counts for the version that it holds; for older content this process does, while it lives."""
         if standing.version <= record.version:
             return attempts_before(record, standing, ERROR_RETRY)
         place = place_of(record.raw)

@@ -10,6 +10,19 @@ Headers = tuple[tuple[str, bytes], ...]
 
 JSON_TYPE = b"application/json"
 REPLAY_OF = "replay-of"
+DEAD_LETTER_HEADERS = (
+    "dlq-topic",
+    "dlq-partition",
+    "dlq-offset",
+    "dlq-timestamp",
+    "dlq-attempts",
+    "dlq-error-class",
+    "dlq-code",
+    "dlq-message",
+)
+"""What the importer's copy of a record on `dlq` has behind the record's own headers, in this order."""
+REJECT_ID = "dlq-id"
+"""On `dlq`, the header of a record of the portal that the extractor could not take: `_id` in `dead_letters`."""
 
 
 class BrokenEnvelopeError(ValueError):

@@ -245,6 +245,7 @@ def _dead(dead: Dead, now: datetime) -> Document:
         "at": now,
         "copied": False,
         "service": SERVICE,
+        "size": len(dead.raw.value or b""),
         "raw": {"key": dead.raw.key, "value": dead.raw.value, "headers": _headers(dead.raw)},
     }
 

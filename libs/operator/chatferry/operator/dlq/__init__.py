@@ -1,0 +1,1 @@
+"""Dead letters: looked at, sent again, given up (docs/adr: discarded parents; the limit)."""
