@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -22,8 +23,16 @@ _PARENTS_SHOWN = 8
 _RUN_FIELDS = ("family", "phases", "state", "phase", "reason", "method", "verified", "counts", "preflight", "options")
 
 
-async def snapshot(folder: Folder, project: Project, store: Store, chat: int | None = None) -> dict[str, Any]:
-    """The object that `status --json` prints. `chat`: the root record whose own ledger is wanted too."""
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the ledger has beside the totals: `chat`, one chat's own; `parents`, those chats that are not done."""
+
+    chat: int | None = None
+    parents: bool = True
+
+
+async def snapshot(folder: Folder, project: Project, store: Store, wanted: Wanted = Wanted()) -> dict[str, Any]:
+    """The object that `status --json` prints."""
     state = read_json(folder.processes)
     return {
         "project": project.name,
@@ -36,11 +45,11 @@ async def snapshot(folder: Folder, project: Project, store: Store, chat: int | N
         "stack_restarts": state.get("stack_restarts", {}),
         "failed": state.get("failed"),
         "health": _health(folder),
-        **await _stored(store, chat),
+        **await _stored(store, wanted),
     }
 
 
-async def _stored(store: Store, chat: int | None) -> dict[str, Any]:
+async def _stored(store: Store, wanted: Wanted) -> dict[str, Any]:
     """`ledger_per_parent` is bounded: parents with a record that is not done, the others counted."""
     try:
         runs = [_run(document) for document in await store.runs()]
@@ -54,8 +63,9 @@ async def _stored(store: Store, chat: int | None) -> dict[str, Any]:
                 entity.name: (await accounts_per_parent(store.database, entity)).as_json()
                 for family in FAMILIES.values()
                 for entity in family.children
+                if wanted.parents
             }
-            one = {} if chat is None else {"ledger_of_chat": await _of_chat(store, chat)}
+            one = {} if wanted.chat is None else {"ledger_of_chat": await _of_chat(store, wanted.chat)}
     except OutageError as away:
         return {"runs": [], "ledger": {}, "ledger_per_parent": {}, "outage": away.sentence}
     return {"runs": runs, "ledger": ledger, "ledger_per_parent": parents, **one}
