@@ -73,6 +73,8 @@ class Check:
         self.accounts, self.chats = {name: Sides() for name in PREFIX}, dict[str, Sides]()
         self.newest = self.db.runs.find_one({}, sort=[("requested_at", -1)]) or {}
         self.still = self.newest.get("state") not in ("requested", "running")
+        if portal is not None:
+            portal.moving = not self.still
 
     def say(self, where: str, what: str) -> None:
         self.found.append(f"{where}: {what}")

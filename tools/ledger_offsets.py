@@ -32,7 +32,10 @@ class Offsets:
     async def read(self) -> None:
         """Say what does not agree. KafkaError when the broker does not answer."""
         admin = AIOKafkaAdminClient(bootstrap_servers=self._kafka)
-        consumer = AIOKafkaConsumer(bootstrap_servers=self._kafka, enable_auto_commit=False)
+        # From the start by itself: a seek races with the look for the default place, which is the end.
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self._kafka, enable_auto_commit=False, auto_offset_reset="earliest"
+        )
         try:
             await admin.start()
             await consumer.start()
@@ -57,7 +60,6 @@ class Offsets:
         ends, place = await consumer.end_offsets(committed), await consumer.beginning_offsets(committed)
         if entity not in _COMPACTED:
             place = dict.fromkeys(place, 0)  # nothing of it is ever deleted before the project is closed
-        await consumer.seek_to_beginning(*committed)
         silent_since = monotonic()
         while left := [part for part in committed if await consumer.position(part) < ends[part]]:
             got = await consumer.getmany(*left, timeout_ms=1_000, max_records=1_000)

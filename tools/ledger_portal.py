@@ -18,9 +18,13 @@ _SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 class Portal:
-    """From the folder that it was made of (users, chats, messages as JSONL), or a simulator's control address."""
+    """From the folder that it was made of (users, chats, messages as JSONL), or a simulator's control address.
+
+    `moving`: a run is under way, so users and chats may be still to come.
+    """
 
     def __init__(self, folder: Path | None, control: str | None) -> None:
+        self.moving = False
         self._folder, self._control, self._of_chat = folder, control, defaultdict[int, list[Row]](list)
         self._eyes = [] if control is None else [hook["user_id"] for hook in self._get("/truth")[0]["webhooks"]]
         for row in self._rows("messages") if folder else ():
@@ -38,11 +42,11 @@ class Portal:
         nameless = sum(isinstance(number, str) for number in docs)
         for number, row in rows.items():
             doc, key = docs.get(number), f"{PREFIX[entity]}{number}"
-            if doc is None:
-                nameless -= nameless > 0 and not _may_be_unread(row, here)
-                if not _may_be_unread(row, here) and not nameless:
+            if doc is None and not (_may_be_unread(row, here) or (self.moving and not here)):
+                if not nameless:
                     say(key, "on the portal, and never read")
-            elif doc["status"] == "IMPORT_OK" and number in there:
+                nameless -= nameless > 0
+            elif doc is not None and doc["status"] == "IMPORT_OK" and number in there:
                 shown, expected = _as_shown(there[number]), self._expected(row)
                 differing = [name for name, value in expected.items() if shown.get(name) != value]
                 if differing:

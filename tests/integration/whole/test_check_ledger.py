@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import shutil
 from collections.abc import Iterator
@@ -11,7 +10,6 @@ from typing import Any
 
 import pytest
 from tests.integration.whole.ledger_world import (
-    CHECKER,
     REFUSED_CHAT,
     Stopped,
     check,
@@ -63,7 +61,7 @@ def test_status_says_which_chats_are_not_done_and_counts_the_others(stopped: Sto
     assert (one["key"], one["state"]) == ("source:chat:1", "closed")
     said = stopped.project.run("status", "--chat", "1")
     assert "source:chat:1: closed" in said
-    assert "1 skipped (discarded), 1 dead, 0 waiting" in said
+    assert "1 skipped (1 discarded), 1 dead, 0 waiting" in said
     assert "no run has listed chat 77" in stopped.project.run("status", "--chat", "77", code=2)
 
 
@@ -71,7 +69,7 @@ def test_the_report_has_the_ledger_of_chats_that_are_not_done(stopped: Stopped) 
     chats = stopped.project.report()["ledger_per_parent"]["chat_messages"]
     assert [row["key"] for row in chats["rows"]] == ["source:chat:1", f"source:chat:{REFUSED_CHAT}"]
     page = (stopped.project.local / "report" / "chats.html").read_text(encoding="utf-8")
-    assert "Messages in 2 of 6 chats: not all of them done" in page
+    assert "Chat messages in 2 of 6 chats: not all of them done" in page
 
 
 @pytest.mark.parametrize("status", ["NEW", "IMPORT_ERR", "SKIPPED"])
@@ -104,7 +102,7 @@ def test_a_payload_that_is_not_what_its_hash_says_is_named(stopped: Stopped) -> 
 
 
 def test_an_interval_of_the_page_log_that_was_removed_is_named(stopped: Stopped) -> None:
-    page = stopped.database.page_log.find_one({"parent": 1}, sort=[("lo", 1)])
+    page = stopped.database.page_log.find_one({"parent": 1, "count": {"$gt": 0}})
     with stopped.changed(stopped.database.page_log, page, None):
         stopped.check().assert_names("source:chat:1: page_log", "source:chat:1: page_log counts")
 
@@ -134,7 +132,7 @@ def test_a_dead_letter_that_was_removed_is_named(stopped: Stopped, service: str)
 
 
 def test_a_text_that_was_changed_at_the_target_is_named_and_not_shown(stopped: Stopped) -> None:
-    message = stopped.target.messages.find_one({"chat_id": 1, "text": {"$ne": ""}}, sort=[("_id", 1)])
+    message = stopped.target.messages.find_one({"source_chat_id": 1, "text": {"$ne": ""}}, sort=[("_id", 1)])
     with stopped.changed(stopped.target.messages, message, {"$set": {"text": message["text"] + " tampered"}}):
         verdict = stopped.check()
     key = f"{_PREFIX}{message['_id']}"
@@ -144,15 +142,15 @@ def test_a_text_that_was_changed_at_the_target_is_named_and_not_shown(stopped: S
 
 
 def test_a_record_that_is_missing_at_the_target_is_named(stopped: Stopped) -> None:
-    message = stopped.target.messages.find_one({"chat_id": 1})
+    message = stopped.target.messages.find_one({"source_chat_id": 1})
     with stopped.changed(stopped.target.messages, message, None):
         stopped.check().assert_names(f"{_PREFIX}{message['_id']}: missing at the target")
 
 
 @pytest.mark.parametrize("chat", [1, 99])
 def test_a_record_too_many_at_the_target_is_named(stopped: Stopped, chat: int) -> None:
-    message = stopped.target.messages.find_one({"chat_id": 1})
-    extra = {**message, "_id": 999_999, "target_id": "another-one", "chat_id": chat}
+    message = stopped.target.messages.find_one({"source_chat_id": 1})
+    extra = {**message, "_id": 999_999, "target_id": "another-one", "source_chat_id": chat}
     stopped.target.messages.insert_one(extra)
     try:
         stopped.check().assert_names(f"{_PREFIX}999999: ")
@@ -218,30 +216,21 @@ def test_it_agrees_in_mid_run_and_with_a_portal_that_has_changed(
 
 def in_mid_run(project: Running, status: Path) -> int:
     """How often it was looked at while the chats' run went on; every look has to agree."""
-    demo = project.start("demo", "--data", str(project.data), "--bucket", "off", "--keep", "--max-rate", "3")
     looks = 0
-    while demo.poll() is None:
-        if not (project.local / "project.json").exists():
-            continue
-        database = project.database()
-        if database.runs.count_documents({"family": "chats", "state": "running"}):
-            check(save_status(project, status), "--portal-data", str(project.data)).assert_agrees()
-            looks += database.runs.count_documents({"family": "chats", "state": "running"})
-    output, _ = demo.communicate()
+    with project.start("demo", "--data", str(project.data), "--bucket", "off", "--keep", "--max-rate", "1") as demo:
+        try:
+            while demo.poll() is None:
+                if chats_are_moving(project):
+                    check(save_status(project, status), "--portal-data", str(project.data)).assert_agrees()
+                    looks += chats_are_moving(project)
+        finally:
+            demo.kill()
+        output = demo.stdout.read() if demo.stdout is not None else ""
     assert demo.returncode == 0, output[-3000:]
     return looks
 
 
-def test_it_is_short_and_imports_nothing_of_ours() -> None:
-    tools = [CHECKER, CHECKER.with_name("ledger_offsets.py"), CHECKER.with_name("ledger_portal.py")]
-    imported = set()
-    for file in tools:
-        source = file.read_text(encoding="utf-8")
-        assert len(source.splitlines()) < 300
-        for node in ast.walk(ast.parse(source)):
-            if isinstance(node, ast.Import | ast.ImportFrom):
-                imported |= (
-                    {node.module or ""} if isinstance(node, ast.ImportFrom) else {one.name for one in node.names}
-                )
-    assert {name for name in imported if name.split(".")[0] in ("chatferry", "tests", "importlib")} == set()
-    assert {name for name in imported if name.startswith("tools")} == {f"tools.{file.stem}" for file in tools[1:]}
+def chats_are_moving(project: Running) -> bool:
+    if not (project.local / "project.json").exists():
+        return False
+    return bool(project.database().runs.count_documents({"family": "chats", "state": "running"}))
