@@ -26,6 +26,7 @@ _STACK_LOOK_S = 2.0
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.3, 5.0
 _CALM_S = 20.0
 _MOST_DEATHS = 8
+_MOST_FAILED_STARTS = 3
 _GRACE_S = 20.0
 _FATAL = 2
 
@@ -113,6 +114,7 @@ class Supervisor:
     failed: str | None = None
     _stop: bool = False
     _stack_looked: float = 0.0
+    _failed_starts: int = 0
     _told: str = ""
 
     def run(self) -> None:
@@ -152,7 +154,7 @@ class Supervisor:
             self.failed = f"{child.service.name} cannot be kept running: {child.last_line()}"
 
     def _look_at_stack(self, now: float) -> None:
-        """A part that died is started again on its data."""
+        """A part that died is started again on its data; one that dies while it starts, a few times more."""
         if self.plan.stack_root is None or now - self._stack_looked < _STACK_LOOK_S:
             return
         self._stack_looked = now
@@ -160,11 +162,16 @@ class Supervisor:
         dead = stack.gone()
         for name in dead:
             self.stack_restarts[name] = self.stack_restarts.get(name, 0) + 1
-        if dead:
-            try:
-                stack.up()
-            except StackError as failure:
+        if not dead and not self._failed_starts:
+            return
+        try:
+            stack.up()
+        except StackError as failure:
+            self._failed_starts += 1
+            if self._failed_starts >= _MOST_FAILED_STARTS:
                 self.failed = str(failure)
+        else:
+            self._failed_starts = 0
 
     def state(self) -> dict[str, Any]:
         """What `status --json` shows under `processes`."""
