@@ -2,12 +2,36 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
+
+import pytest
 
 from chatferry.common import service
 from chatferry.common.adapters.mongo import open_client
+from chatferry.common.errors import OutageError
 
 
 def test_a_part_counts_as_back_only_after_longer_than_it_takes_to_find_out_that_it_is_away() -> None:
     looks_for_ms = inspect.signature(open_client).parameters["timeout_ms"].default
     assert looks_for_ms / 1000 + 1 < service._CALM_S
+
+
+async def test_parts_that_were_away_one_after_the_other_are_all_back_in_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(service, "_CALM_S", 0.05)
+    monkeypatch.setattr(service, "_FIRST_WAIT_S", 0.001)
+    context, away = service.Context(), ["mongodb", "kafka"]
+
+    async def work(_: service.Context) -> None:
+        if away:
+            raise OutageError(away.pop(0), "it is away")
+        await context.stopping.wait()
+
+    working = asyncio.create_task(service._keep_working(work, context))
+    async with asyncio.timeout(5):
+        while away or context.health.outages:  # noqa: ASYNC110 - health tells nobody
+            await asyncio.sleep(0.005)
+        context.stopping.set()
+        await working

@@ -151,19 +151,19 @@ def _listen(host: str, port: int) -> socket.socket:
 async def _keep_working(work: Work, context: Context) -> None:
     forget_values_of(asyncio.get_running_loop())
     wait = _FIRST_WAIT_S
-    calm: asyncio.TimerHandle | None = None
+    calm: dict[str, asyncio.TimerHandle] = {}
     while not context.stopping.is_set():
         try:
             await work(context)
         except OutageError as away:
             log.warning("outage", part=away.part)
-            if calm is not None:
-                calm.cancel()
+            if away.part in calm:
+                calm[away.part].cancel()
             context.health.outage(away.part, away.sentence)
             context.metrics.outage.labels(away.part).set(1)
             await context.clock.sleep(wait)
             wait = min(wait * 2, _LONGEST_WAIT_S)
-            calm = asyncio.get_running_loop().call_later(_CALM_S, _back, context, away.part)
+            calm[away.part] = asyncio.get_running_loop().call_later(_CALM_S, _back, context, away.part)
         else:
             return
 

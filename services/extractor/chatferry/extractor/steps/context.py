@@ -81,22 +81,23 @@ async def outlast(drive: Drive, step: Callable[[], Awaitable[T]]) -> T:
     """
     wait = _FIRST_WAIT_S
     missed: set[str] = set()
-    while True:
-        try:
-            done = await step()
-        except OutageError as away:
-            missed.add(away.part)
-            log.warning("outage", part=away.part)
-            drive.health.outage(away.part, away.sentence)
-            drive.metrics.outage.labels(away.part).set(1)
-            drive.heed()
-            await drive.clock.sleep(away.retry_after_s or wait)
-            wait = min(wait * 2, _LONGEST_WAIT_S)
-        else:
-            for part in missed:
-                drive.health.outage(part, None)
-                drive.metrics.outage.labels(part).set(0)
-            return done
+    try:
+        while True:
+            try:
+                return await step()
+            except OutageError as away:
+                missed.add(away.part)
+                log.warning("outage", part=away.part)
+                drive.health.outage(away.part, away.sentence)
+                drive.metrics.outage.labels(away.part).set(1)
+                drive.heed()
+                await drive.clock.sleep(away.retry_after_s or wait)
+                wait = min(wait * 2, _LONGEST_WAIT_S)
+    finally:
+        # Cancelled or superseded, this step waits for nobody any more: who goes on finds out anew.
+        for part in missed:
+            drive.health.outage(part, None)
+            drive.metrics.outage.labels(part).set(0)
 
 
 def first_of(failures: BaseExceptionGroup[BaseException]) -> BaseException:
