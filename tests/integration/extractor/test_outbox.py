@@ -58,7 +58,7 @@ async def test_outages_of_the_database_stop_nothing_for_good(world: World) -> No
             strangers=Flaky(parts.strangers, "mongodb", ("want", "wanted", "settle")),
             publishing=replace(
                 parts.publishing,
-                outbox=Flaky(parts.publishing.outbox, "mongodb", ("due", "due_roots", "answered")),
+                outbox=Flaky(parts.publishing.outbox, "mongodb", ("due", "due_roots", "due_parents", "answered")),
                 unsent=Flaky(parts.publishing.unsent, "mongodb", ("unsent", "sent")),
                 letters=Flaky(parts.publishing.letters, "mongodb", ("uncopied_dead_letters", "copied")),
             ),

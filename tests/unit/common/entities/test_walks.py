@@ -126,3 +126,11 @@ def test_a_refused_page_leaves_an_offset_walk_where_it_was() -> None:
     harvest = walk.absorb([Answer(refusal=Refusal("INTERNAL_SERVER_ERROR", transient=True))])
     assert harvest.refusal is not None
     assert walk.plan(1, "a") == [before]
+
+
+def test_rows_of_a_list_that_are_no_objects_or_have_no_name_stop_nothing() -> None:
+    walk = OffsetWalk("im.recent.list", {})
+    walk.plan(1, "a")
+    odd = [None, 5, [], "x", {"id": {"a": 1}}, {"id": None}, {"chat_id": 3}, {"id": "chat3", "chat_id": 3}]
+    (page,) = walk.absorb([Answer({"items": odd, "hasMore": False})]).pages
+    assert page.rows == [{"id": "chat3", "chat_id": 3}]

@@ -125,8 +125,10 @@ class OffsetWalk:
     def _take(self, result: Mapping[str, Any], harvest: Harvest) -> bool:
         """True when a pass is over."""
         rows = rows_of(result.get("items"))
-        fresh = [row for row in rows if map_of(row).get("id") not in self.seen]
-        self.seen.update(map_of(row).get("id") for row in fresh)
+        fresh = [
+            row for row in map(map_of, rows) if isinstance(row.get("id"), int | str) and row["id"] not in self.seen
+        ]
+        self.seen.update(row["id"] for row in fresh)
         harvest.pages.append(Page(lo=0, hi=0, rows=fresh))
         self._new += len(fresh)
         self.offset += self.limit

@@ -11,11 +11,12 @@ from chatferry.common.contracts.canonical import canonical_json
 from chatferry.common.documents import INVENTORY
 from chatferry.common.entities import ENTITIES, Entity
 from chatferry.common.errors import LeaseLostError
+from chatferry.extractor.adapters.acceptance import ACCEPTED
 from chatferry.extractor.adapters.inventory import ENDED
-from chatferry.extractor.ports import Chunk, Due
+from chatferry.extractor.ports import Chunk, Due, DueParents
 
 # What may go out: closed walks, and those that failed where an operator took what there is.
-_WHOLE: dict[str, Any] = {"$or": [{"state": "closed"}, {"state": {"$in": list(ENDED)}, "accepted": {"$ne": None}}]}
+_WHOLE: dict[str, Any] = {"$or": [{"state": "closed"}, {"state": {"$in": list(ENDED)}, **ACCEPTED}]}
 _CHUNK_BYTES = 8 * 1024 * 1024
 _ROOTS_AT_ONCE = 64
 _PAYLOAD = {"payload": 1, "version": 1, "seq": 1, "parent": 1, "due": 1}
@@ -32,15 +33,28 @@ class MongoOutbox:
         query: dict[str, Any] = {"due": True}
         if parents is not None:
             query["parent"] = {"$in": list(parents)}
-        elif entity.parent is not None:
-            query["parent"] = {"$nin": await self._still_walking(entity.parent)}
         return await self._find(entity, query, limit)
 
-    async def _still_walking(self, parent: str) -> list[int]:
-        """Roots that are not read to the end: their oldest records are still to come, and go first."""
-        unread = {"kind": "root", "entity": parent, "$nor": [_WHOLE]}
+    async def due_parents(self, entity: Entity, after: int) -> DueParents | None:
+        parents: list[int] = []
         with mongo_outage():
-            return [row["seq"] async for row in self._database[INVENTORY].find(unread, {"seq": 1})]
+            while len(parents) < _ROOTS_AT_ONCE and (following := await self._next_due(entity, after)) is not None:
+                parents.append(after := following)
+            if not parents:
+                return None
+            walking = await self._still_walking(str(entity.parent), parents)
+        return DueParents([one for one in parents if one not in walking], parents[-1])
+
+    async def _next_due(self, entity: Entity, after: int) -> int | None:
+        above = {"due": True, "parent": {"$gt": after}}
+        found = await self._database[entity.name].find_one(above, {"_id": 0, "parent": 1}, sort=_IN_ORDER)
+        return None if found is None else int(found["parent"])
+
+    async def _still_walking(self, parent: str, roots: Sequence[int]) -> set[int]:
+        """Roots that are not read to the end: their oldest records are still to come, and go first."""
+        keys = [ENTITIES[parent].key(seq) for seq in roots]
+        unread = {"_id": {"$in": keys}, "$nor": [_WHOLE]}
+        return {row["seq"] async for row in self._database[INVENTORY].find(unread, {"seq": 1})}
 
     async def due_roots(self, entity: Entity, ids: Sequence[int]) -> list[Due]:
         return await self._find(entity, {"due": True, "parent": None, "seq": {"$in": list(ids)}}, len(ids))

@@ -19,6 +19,7 @@ from chatferry.common.documents import (
 )
 from chatferry.common.entities import FAMILIES, Entity, Family
 from chatferry.common.ledger import account
+from chatferry.extractor.adapters.acceptance import ACCEPTED
 from chatferry.extractor.ports import Waiting
 
 _BY_IMPORTER = {"service": "importer", "line": {"$ne": None}}
@@ -60,7 +61,12 @@ class MongoProgress:
         if entity.parent is None:
             return 0
         dead = self._database[entity.parent].find({"status": IMPORT_ERR}, {"seq": 1})
-        failed = {"kind": "root", "entity": entity.parent, "state": {"$in": ["failed", "unreadable"]}, "accepted": None}
+        failed = {
+            "kind": "root",
+            "entity": entity.parent,
+            "state": {"$in": ["failed", "unreadable"]},
+            "$nor": [ACCEPTED],
+        }
         parents = {doc["seq"] async for doc in dead}
         parents |= {row["seq"] async for row in self._database[INVENTORY].find(failed, {"seq": 1})}
         ahead = {"entity": entity.name, "state": {"$in": ["dead", "replaying"]}, "error_class": "exhausted"}

@@ -112,7 +112,7 @@ class MongoRecords:
             for key, content, reject in contents
         ]
         result = await self._of(entity).bulk_write(updates, ordered=False)
-        await self._supersede([key for key, _, reject in contents if not reject])
+        await self._supersede([key for key, _, _ in contents], version)
         return result.modified_count
 
     async def bury(self, entity: Entity, parent: int, began: int, version: int) -> None:
@@ -130,10 +130,10 @@ class MongoRecords:
                     contents.append((doc["_id"], {**content, **kept, "status": NEW, "due": True}, False))
                 await self._write(entity, contents, version)
 
-    async def _supersede(self, keys: Sequence[str]) -> None:
-        """Newer content is on its way: dead letters of the older one need no replay."""
+    async def _supersede(self, keys: Sequence[str], version: int) -> None:
+        """There is newer content, or a newer reject: dead letters of the older one need no replay."""
         await self._database[DEAD_LETTERS].update_many(
-            {"key": {"$in": list(keys)}, "state": "dead"},
+            {"key": {"$in": list(keys)}, "state": "dead", "version": {"$lt": version}},
             {"$set": {"state": "superseded", "reason": "newer content was read", "at": self._clock.now()}},
         )
 

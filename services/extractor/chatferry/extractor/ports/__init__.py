@@ -12,7 +12,7 @@ from chatferry.extractor.ports.inventory import (
     StrangerStore,
     WalkUpdate,
 )
-from chatferry.extractor.ports.publishing import Backlog, Broker, Chunk, Due, Letters, Outbox, Unsent
+from chatferry.extractor.ports.publishing import Backlog, Broker, Chunk, Due, DueParents, Letters, Outbox, Unsent
 from chatferry.extractor.ports.reading import Portal
 from chatferry.extractor.ports.records import Records, Saved
 from chatferry.extractor.ports.runs import (
@@ -33,6 +33,7 @@ __all__ = [
     "Broker",
     "Chunk",
     "Due",
+    "DueParents",
     "Events",
     "FamilyStates",
     "Inventory",

@@ -43,11 +43,22 @@ class Unsent(Protocol):
         """The broker has answered for them. LeaseLostError when a newer epoch owns a row."""
 
 
+@dataclass(frozen=True, slots=True)
+class DueParents:
+    """Roots with due children: those that were read to the end, so that their children may go out, and the last."""
+
+    ended: list[int]
+    last: int
+
+
 class Outbox(Protocol):
     """What is due, known from the store alone (data.md §3)."""
 
     async def due(self, entity: Entity, parents: Sequence[int] | None, limit: int) -> list[Due]:
         """The lowest due records in order of parent and id; of these parents, or of all."""
+
+    async def due_parents(self, entity: Entity, after: int) -> DueParents | None:
+        """The next roots above `after` that have due children; None when there is none."""
 
     async def due_roots(self, entity: Entity, ids: Sequence[int]) -> list[Due]:
         """Due records of a root entity among these ids."""

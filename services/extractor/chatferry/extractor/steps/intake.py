@@ -65,7 +65,8 @@ class RootIntake:
     async def walks(self) -> AsyncIterator[Active]:
         """The walks of this run that have not ended, each where an earlier process left it."""
         async for row in self._inventory.open_rows(self._family, self._drive.run, self._drive.lease.epoch):
-            yield self._begin(row)
+            active = self._begin(row)
+            yield active if not _is_over(row["walk"]) else await self._again(self._roots[active.name])
 
     def _begin(self, row: Row) -> Active:
         views = [View(view["webhook"], view["ref"]) for view in row["views"]]
@@ -240,6 +241,9 @@ class RootIntake:
             del self._roots[root.key]
             await self._publisher.closed(root.seq)
             return None
+        return await self._again(root)
+
+    async def _again(self, root: Root) -> Active:
         root.walks += 1
         return await self._anew(root)
 
@@ -276,6 +280,11 @@ class RootIntake:
             "absent": stored - listed - root.rejected,
         }
         return WalkUpdate(root.key, fields, [])
+
+
+def _is_over(walk: Row) -> bool:
+    """A walk that was to be made once more, when its process was killed: it has nothing left to ask for."""
+    return bool(walk.get("complete") and walk.get("closed_low") and walk.get("closed_high"))
 
 
 def _last_reader(views: Sequence[View], reader: int | None, seq: int) -> int:

@@ -87,10 +87,22 @@ class Publisher:
         """Everything that is due, whoever left it: parents first, and what Get put into the dead letters."""
         users = ENTITIES["users"]
         for entity in dict.fromkeys((users, *self._family.entities)):
-            if entity.parent is not None:
+            if entity.parent is None:
+                await self._drain(entity, None)
+            else:
                 await self._drain_new(entity, None)
-            await self._drain(entity, None)
+                await self._sweep_children(entity)
         await self._all(self._copy_dead_letters)
+
+    async def _sweep_children(self, entity: Entity) -> None:
+        after = 0
+        while not self._drive.halt.is_set():
+            page = await outlast(self._drive, lambda: self._outbox.due_parents(entity, after))  # noqa: B023
+            if page is None:
+                return
+            if page.ended:
+                await self._drain(entity, page.ended)
+            after = page.last
 
     async def _all(self, chunk: Callable[[], Awaitable[Any]]) -> None:
         """Chunk after chunk, until nothing is due or the run is to end: what is due then stays due."""
