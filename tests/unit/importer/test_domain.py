@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -63,6 +65,30 @@ def test_reading_never_raises_anything_but_undecodable(value: bytes | None, key:
     with pytest.raises(UndecodableError) as broken:
         read_record(raw, MESSAGES, "p")
     assert broken.value.code.count(".") == 1
+
+
+@pytest.mark.parametrize("number", [2**53 + 1, 2**63, -(2**63), 10**4_200], ids=["2^53", "2^63", "-2^63", "long"])
+def test_ids_that_no_database_holds_are_undecodable(number: int) -> None:
+    written = "9" * 4_201 if number == 10**4_200 else str(number)
+    good = Machine().publish("chat_messages", message(1, 2))
+    assert good.value is not None
+    for field, key in (("id", b"2"), ("chat_id", written.encode())):
+        named = f"source:chat:msg:{written if field == 'id' else 1}".encode()
+        headers = [(name, named if name == "ce_subject" else value) for name, value in good.headers]
+        old = f'"{field}":{1 if field == "id" else 2},'.encode()
+        assert old in good.value
+        raw = Machine().append("chat_messages", 2, good.value.replace(old, f'"{field}":{written},'.encode()), headers)
+        with pytest.raises(UndecodableError) as broken:
+            read_record(replace(raw, key=key), MESSAGES, "p")
+        assert broken.value.code == "body.invalid"
+
+
+def test_a_version_of_thousands_of_digits_is_undecodable() -> None:
+    good = Machine().publish("chat_messages", message(1, 2))
+    headers = [(name, b"9" * 5_000 if name == "ce_recordversion" else value) for name, value in good.headers]
+    with pytest.raises(UndecodableError) as broken:
+        read_record(replace(good, headers=tuple(headers)), MESSAGES, "p")
+    assert broken.value.code == "envelope.broken"
 
 
 @pytest.mark.parametrize(

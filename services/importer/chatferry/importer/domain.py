@@ -19,6 +19,8 @@ from chatferry.common.errors import PermanentError
 from chatferry.common.streaming.records import RawRecord
 
 UNDECODABLE, UNKNOWN, PERMANENT, EXHAUSTED = "undecodable", "unknown", "permanent", "exhausted"
+# No portal numbers so far, no database stores much larger ones, and Python prints none of thousands of digits.
+_LARGEST_ID = 2**53
 _CODE_LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_")
 
 
@@ -80,6 +82,8 @@ def read_record(raw: RawRecord, entity: Entity, project: str, *, parked: bool = 
     except ValidationError as invalid:
         raise _invalid(invalid) from None
     parent = payload.id if entity.parent_of is None else entity.parent_of(payload.__dict__)
+    if max(abs(payload.id), abs(parent)) > _LARGEST_ID:
+        raise UndecodableError("body.invalid", "the body is not a record of this entity: an id beyond 2^53")
     if entity.key(payload.id) != envelope.key:
         raise UndecodableError("key.mismatch", "header ce_subject is not the key of the record in the body")
     if raw.key != b"%d" % parent:

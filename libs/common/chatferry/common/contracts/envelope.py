@@ -8,6 +8,7 @@ from datetime import datetime
 
 Headers = tuple[tuple[str, bytes], ...]
 
+_MOST_DIGITS = 16
 JSON_TYPE = b"application/json"
 REPLAY_OF = "replay-of"
 DEAD_LETTER_HEADERS = (
@@ -72,7 +73,8 @@ def read_envelope(headers: Iterable[tuple[str, bytes | None]]) -> Envelope:
     """Raises BrokenEnvelopeError when a header is missing, null, not UTF-8 or not a version."""
     raw: Mapping[str, bytes | None] = dict(headers)
     version = _text(raw, "ce_recordversion")
-    if not version.isascii() or not version.isdigit() or not 0 < int(version) <= 2**53:
+    # The length first: Python refuses to make a number of thousands of digits.
+    if len(version) > _MOST_DIGITS or not (version.isascii() and version.isdigit()) or not 0 < int(version) <= 2**53:
         raise BrokenEnvelopeError("header ce_recordversion is no version")
     if raw.get("content-type") != JSON_TYPE:
         raise BrokenEnvelopeError("header content-type is not application/json")
