@@ -21,8 +21,8 @@ async def halted(database: Database) -> dict[str, str]:
 
 async def resume(database: Database, family: str | None) -> list[str]:
     """Let the family, or all that were stopped, be delivered again; returns which were."""
-    stopped = await halted(database)
-    named = list(stopped) if family is None else [name for name in stopped if name == family_named(family).name]
+    wanted = list(FAMILIES) if family is None else [family_named(family).name]
+    named = [name for name in await halted(database) if name in wanted]
     with mongo_outage():
         await database[ENTITY_STATES].update_many({"_id": {"$in": named}}, {"$unset": {"halted": ""}})
     return named

@@ -88,24 +88,22 @@ class MongoLetters:
             replayed = await self._rows.count_documents(ended)
             superseded = await self._rows.count_documents({**ended, "state": "superseded"})
             again: dict[str, int] = {}
-            async for row in self._rows.aggregate([{"$match": ended}, *_WHAT_DIED_AGAIN]):
+            async for row in self._rows.aggregate(_died_again(self._name)):
                 again[str(row["_id"])] = int(row["n"])
         return Outcome(int(replayed) - sum(again.values()), int(superseded), again)
 
 
-_WHAT_DIED_AGAIN: list[dict[str, Any]] = [
-    {
-        "$lookup": {
-            "from": DEAD_LETTERS,
-            "localField": "_id",
-            "foreignField": "replay_of",
-            "pipeline": [{"$match": {"state": {"$ne": "superseded"}}}, {"$limit": 1}, {"$project": {"code": 1}}],
-            "as": "again",
-        }
-    },
-    {"$unwind": "$again"},
-    {"$group": {"_id": "$again.code", "n": {"$sum": 1}}},
-]
+def _died_again(replay: str) -> list[dict[str, Any]]:
+    """From the side of the deaths: they are the few. One that was sent twice may have died twice."""
+    mine = [{"$match": {"replay": replay, "state": "replayed"}}, {"$project": {"_id": 1}}]
+    of = {"from": DEAD_LETTERS, "localField": "_id", "foreignField": "_id", "pipeline": mine, "as": "mine"}
+    return [
+        {"$match": {"replay_of": {"$gt": ""}, "state": {"$ne": "superseded"}}},
+        {"$group": {"_id": "$replay_of", "code": {"$first": "$code"}}},
+        {"$lookup": of},
+        {"$match": {"mine": {"$ne": []}}},
+        {"$group": {"_id": "$code", "n": {"$sum": 1}}},
+    ]
 
 
 class MongoRecords:
@@ -145,8 +143,10 @@ class MongoRecords:
         versions: dict[int | None, list[str | None]] = defaultdict(list)
         for letter in letters:
             versions[letter.version].append(letter.key)
+        # Without its attempts: a record that had one goes to the target alone.
+        anew = {"$set": {"status": NEW}, "$unset": {"attempts": ""}}
         updates = [
-            UpdateMany({"_id": {"$in": keys}, "version": version, "status": IMPORT_ERR}, {"$set": {"status": NEW}})
+            UpdateMany({"_id": {"$in": keys}, "version": version, "status": IMPORT_ERR}, anew)
             for version, keys in versions.items()
         ]
         if updates:

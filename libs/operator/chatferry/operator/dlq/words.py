@@ -51,7 +51,10 @@ def _not_sent(done: Replayed) -> Iterator[str]:
 
 def of_discard(done: Discarded) -> Iterator[str]:
     """Line by line."""
-    yield f"{done.letters:,} dead letters are discarded" if done.letters else "there is nothing to discard"
+    if done.letters:
+        yield "1 dead letter is discarded" if done.letters == 1 else f"{done.letters:,} dead letters are discarded"
+    else:
+        yield "there is nothing to discard"
     if done.children:
         yield f"{done.children:,} records that waited for them are skipped with them, by the importers"
     if done.unsettled:
