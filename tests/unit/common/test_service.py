@@ -35,3 +35,22 @@ async def test_parts_that_were_away_one_after_the_other_are_all_back_in_the_end(
             await asyncio.sleep(0.005)
         context.stopping.set()
         await working
+
+
+async def test_a_part_that_answered_is_back_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "_FIRST_WAIT_S", 0.001)
+    context, away = service.Context(), ["mongodb", "mongodb"]
+    seen: list[set[str]] = []
+
+    async def work(_: service.Context) -> None:
+        seen.append(set(context.health.outages))
+        if away:
+            raise OutageError(away.pop(), "it is away")
+        context.reached("mongodb", "kafka")
+        seen.append(set(context.health.outages))
+        context.stopping.set()
+
+    async with asyncio.timeout(5):
+        await service._keep_working(work, context)
+    assert seen == [set(), {"mongodb"}, {"mongodb"}, set()]
+    assert context.metrics.registry.get_sample_value("outage", {"part": "mongodb"}) == 0

@@ -31,8 +31,8 @@ from chatferry.common.telemetry.traces import configure_traces
 log = get_logger(__name__)
 EXIT_FATAL = 2
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 5.0
-# Longer than a client looks for a part before it says that it is away: until then silence proves nothing.
-_CALM_S = 8.0
+# For work that does not say whom it has reached: several times as long as a client looks for a part that is away.
+_CALM_S = 30.0
 
 
 @dataclass(slots=True)
@@ -43,6 +43,13 @@ class Context:
     health: Health = field(default_factory=Health)
     metrics: Metrics = field(default_factory=Metrics)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def reached(self, *parts: str) -> None:
+        """The work has just had an answer from these: an outage that ended it before is over."""
+        for part in parts:
+            if part in self.health.outages:
+                self.health.outage(part, None)
+                self.metrics.outage.labels(part).set(0)
 
 
 Work = Callable[[Context], Awaitable[None]]
@@ -163,15 +170,9 @@ async def _keep_working(work: Work, context: Context) -> None:
             context.metrics.outage.labels(away.part).set(1)
             await context.clock.sleep(wait)
             wait = min(wait * 2, _LONGEST_WAIT_S)
-            calm[away.part] = asyncio.get_running_loop().call_later(_CALM_S, _back, context, away.part)
+            calm[away.part] = asyncio.get_running_loop().call_later(_CALM_S, context.reached, away.part)
         else:
             return
-
-
-def _back(context: Context, part: str) -> None:
-    """The work has run for a while without missing that part."""
-    context.health.outage(part, None)
-    context.metrics.outage.labels(part).set(0)
 
 
 def _end(done: asyncio.Task[None], server: uvicorn.Server, failed: list[Failure]) -> None:

@@ -73,6 +73,7 @@ def work(settings: ExtractorSettings) -> Work:
             driver = Driver(shop, context)
             await create_indexes(outside.database)
             async with wake_on(settings, "commands", "extractor", driver.wake):
+                context.reached("kafka")
                 await driver.work()
 
     return drive

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from chatferry.common.entities import FAMILIES
 from chatferry.common.entities.reading import Understanding
-from chatferry.common.errors import LeaseLostError
+from chatferry.common.errors import LeaseLostError, OutageError
 from chatferry.common.portal.bucket import RedisRateBucket
 from chatferry.common.portal.client import PortalClient
 from chatferry.common.portal.preflight import portal_checks
@@ -53,6 +53,7 @@ class Driver:
         """Until the process is asked to stop. OutageError when a part it needs is away."""
         while not self._context.stopping.is_set():
             run = await self._shop.runs.next()
+            self._context.reached("mongodb")
             if run is None or not await self._drive(run):
                 await self._rest()
 
@@ -97,7 +98,12 @@ class Driver:
             if self._context.stopping.is_set():
                 story.cancel()
                 return
-            await self._shop.leases.renew(lease)
+            try:
+                await self._shop.leases.renew(lease)
+            except OutageError as away:
+                # Said at once: letting go of the lease takes its time too.
+                self._context.health.outage(away.part, away.sentence)
+                raise
 
     async def _story(self, run: RunDocument, lease: Lease) -> None:
         family = FAMILIES[run["family"]]
@@ -105,6 +111,8 @@ class Driver:
         client = self._shop.portal(self._shop.bucket.limited_to(options.get("max_rate")))
         stop = bool(run.get("stop"))
         view = await portal_checks(client, family) if run["state"] == "requested" and not stop else None
+        if view is not None:
+            self._context.reached("portal", "redis")
         parts = self._shop.parts(client)
         told = Understanding(view.offset if view else run.get("portal_offset", "+00:00"))
         if view is not None:

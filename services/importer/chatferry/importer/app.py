@@ -71,6 +71,7 @@ def work(settings: ImporterSettings) -> Work:
             events = KafkaEvents((settings.topic("results"), results), (settings.topic("dlq"), letters), context.clock)
             topics = {settings.topic(name): entity for name, entity in ENTITIES.items()}
             await _check_topics(results, topics)
+            context.reached("mongodb", "kafka")
             polite = ConsiderateTarget(target, MongoSilence(database), context.clock)
             worker = build_worker(settings.project, topics, Outside(database, polite, events), rules, context)
             check = TargetCheck(polite, MongoRunsAsked(database, context.clock))

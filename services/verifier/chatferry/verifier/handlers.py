@@ -49,6 +49,7 @@ class Watch:
         try:
             while not stopping.is_set():
                 await self._look()
+                self.desk.health.outage("mongodb", None)
                 if announcing.done() and not stopping.is_set():
                     announcing.result()
                 with suppress(TimeoutError):
