@@ -5,8 +5,8 @@
 records     read = done + skipped + dead + waiting, for each entity and chat. Read is the ids of closed walks: pages of
             `page_log` leave no hole, do not overlap, and hold as many stored records as they had. Statuses say what
             imported versions say, what is dead has its dead letter, payloads give their hashes. `status` says the same.
-deliveries  each offset below the committed one is a (key, version) that is imported or superseded, or has a row in
-            `parked` or `dead_letters`. A record that waits is due, parked or on its topic.
+deliveries  each offset below the committed one is a (key, version) that is imported, superseded or skipped, or has a
+            row in `parked` or `dead_letters`. A record that waits is due, parked or on its topic.
 target      all that the protocol lists: each key once, version and hash as the record's, the hash computed anew.
 portal      --portal-data (the folder that it was made of) or --portal-control (a simulator's control address): ids,
             texts to the byte, authors, times, replies, files, members, deletions.
@@ -233,7 +233,7 @@ def table(title: str, rows: dict[str, Sides], columns: tuple[str, ...]) -> None:
     print("".join([f"{title:<16}", *(f"{name:>12}" for name in columns)]))
     for name, sides in rows.items():
         skipped = sum(count for side, count in sides.items() if side.startswith("skipped "))
-        counts = {**sides, "skipped": skipped}
+        counts = {**sides, "skipped": skipped + sides["skipped"]}
         print("".join([f"{name:<16}", *(f"{counts.get(column, 0):>12,}" for column in columns)]))
 
 
@@ -259,7 +259,11 @@ def main() -> int:
         print(f"could not look: {type(no).__name__}", file=sys.stderr)  # an address may hold a secret
         return 2
     table("records", check.accounts, ("read", "done", "skipped", "dead", "waiting", "target", "portal"))
-    table("deliveries", offsets.topics, ("imported", "parked", "dead", "compacted", "nowhere", "to come"))
+    table(
+        "deliveries",
+        offsets.topics,
+        ("imported", "superseded", "skipped", "parked", "dead", "nowhere", "compacted", "to come"),
+    )
     print(*sorted(check.found)[:SHOWN], sep="\n", end="\n" if check.found else "")
     asked = "" if portal else "; the portal was not asked (--portal-data)"
     print(f"{len(check.found)} do not agree{asked}" if check.found else f"all of it agrees{asked}")

@@ -104,17 +104,16 @@ class Offsets:
         dead = {row["_id"]: row["state"] for row in self._db.dead_letters.find(places, {"state": 1})}
         letters = self._db.dead_letters.find({"key": {"$in": keys}}, {"key": 1, "version": 1})
         again = {(row["key"], row["version"]) for row in letters}
-        records_there = self._db[entity].find({"_id": {"$in": keys}}, {"imported_version": 1})
-        there = {row["_id"]: row.get("imported_version") or 0 for row in records_there}
+        fields = {"version": 1, "imported_version": 1, "status": 1}
+        there = {row["_id"]: row for row in self._db[entity].find({"_id": {"$in": keys}}, fields)}
         for place, (key, version) in read.items():
-            imported, waits = there.get(key, 0) >= version > 0, place in parked
-            ended = place in dead or (key, version) in again
-            side = "parked" if waits else "imported" if imported else "dead" if ended else "nowhere"
-            self.topics[entity][side] += 1
-            if side == "nowhere":
-                self._say(place, f"{key} version {version} is committed, and neither imported, parked nor dead")
-            if waits and self._still and (imported or dead.get(place) == "dead"):
+            side, letter = _end(there.get(key), version), place in dead or (key, version) in again
+            side = "dead" if letter and side != "imported" else side
+            self.topics[entity]["parked" if place in parked else side] += 1
+            if place in parked and self._still and (side == "imported" or dead.get(place) == "dead"):
                 self._say(place, f"{key} version {version} is parked, and has ended too")
+            elif place not in parked and side == "nowhere":
+                self._say(place, f"{key} version {version} is committed, and neither imported, parked nor dead")
 
     def _lost(self, entity: str, waits: dict[str, int]) -> None:
         """Records that nothing will ever bring, unless they have moved since."""
@@ -122,6 +121,17 @@ class Offsets:
             waiting = self._db[entity].find_one({"_id": key, "version": version, **_WAITS})
             if waiting and not self._db.parked.find_one({"entity": entity, "key": key}):
                 self._say(key, "waits, and is neither due, parked nor on its topic")
+
+
+def _end(doc: Row | None, version: int) -> str:
+    """What the record says of a delivery. Newer content is a delivery of its own."""
+    if doc is None or not version:
+        return "nowhere"
+    if (doc.get("imported_version") or 0) >= version:
+        return "imported"
+    if doc["version"] > version:
+        return "superseded"
+    return "skipped" if doc["version"] == version and doc["status"] == "SKIPPED" else "nowhere"
 
 
 def _told(record: Any) -> tuple[str, int]:
