@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chatferry.common.entities.reading import Answer, Command, Refusal, Walk
-from chatferry.common.entities.walks import KeysetWalk, OffsetWalk
+from chatferry.common.entities.walks import KeysetWalk, Names, OffsetWalk
 
 IDS = st.lists(st.integers(1, 2000), unique=True, max_size=230).map(sorted)
 
@@ -131,6 +132,34 @@ def test_a_refused_page_leaves_an_offset_walk_where_it_was() -> None:
 def test_rows_of_a_list_that_are_no_objects_or_have_no_name_stop_nothing() -> None:
     walk = OffsetWalk("im.recent.list", {})
     walk.plan(1, "a")
-    odd = [None, 5, [], "x", {"id": {"a": 1}}, {"id": None}, {"chat_id": 3}, {"id": "chat3", "chat_id": 3}]
+    odd: list[Any] = [None, 5, [], "x", {"id": {"a": 1}}, {"id": None}, {"chat_id": 3}, {"id": "chat3", "chat_id": 3}]
     (page,) = walk.absorb([Answer({"items": odd, "hasMore": False})]).pages
     assert page.rows == [{"id": "chat3", "chat_id": 3}]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    names=st.lists(
+        st.one_of(
+            st.integers(0, 2000),
+            st.integers(-(2**60), 2**60),
+            st.integers(0, 2000).map(lambda number: f"chat{number}"),
+            st.sampled_from(["", "chat", "sg7", "chat007", "007", "²", "7", "0", "chat-7"]),
+        )
+    )
+)
+def test_names_that_were_seen_are_known_by_what_they_say(names: list[int | str]) -> None:
+    seen, plain = Names(), set[str]()
+    for name in names:
+        assert seen.add(name) == (str(name) not in plain)
+        plain.add(str(name))
+
+
+def test_a_hundred_thousand_names_take_little() -> None:
+    seen = Names()
+    tracemalloc.start()
+    for number in range(0, 1_000_000, 10):
+        seen.add(f"chat{number}")
+    size, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert size < 1_500_000

@@ -10,6 +10,7 @@ from chatferry.common.entities.reading import PAGE, Answer, Command, Harvest, Pa
 
 # Pages of 200 with all their parts are heavy: the whole batch has 60 s (reference: bitrix24.md §3).
 _PAGES_AT_ONCE = 10
+_BLOCK = 512
 
 
 @dataclass(slots=True)
@@ -78,6 +79,28 @@ class KeysetWalk:
 
 
 @dataclass(slots=True)
+class Names:
+    """Names of rows, `547` or `chat1489`, of a long list: numbers that lie close together take a bit each."""
+
+    _blocks: dict[tuple[str, int], int] = field(default_factory=dict)
+    _others: set[str] = field(default_factory=set)
+
+    def add(self, name: int | str) -> bool:
+        """Whether it was new."""
+        text = str(name)
+        word = text.rstrip("0123456789")
+        number = text[len(word) :]
+        if not number or (len(number) > 1 and number[0] == "0"):
+            new = text not in self._others
+            self._others.add(text)
+            return new
+        block, position = divmod(int(number), _BLOCK)
+        before = self._blocks.get((word, block), 0)
+        self._blocks[word, block] = before | 1 << position
+        return not before >> position & 1
+
+
+@dataclass(slots=True)
 class OffsetWalk:
     """`OFFSET` and `LIMIT` until `hasMore` is false; rows repeat across pages and move while they are read.
 
@@ -91,7 +114,7 @@ class OffsetWalk:
     most_passes: int = 3
     offset: int = 0
     passes: int = 0
-    seen: set[Any] = field(default_factory=set)
+    seen: Names = field(default_factory=Names)
     _new: int = 0
     _longest: int = 0
 
@@ -125,10 +148,8 @@ class OffsetWalk:
     def _take(self, result: Mapping[str, Any], harvest: Harvest) -> bool:
         """True when a pass is over."""
         rows = rows_of(result.get("items"))
-        fresh = [
-            row for row in map(map_of, rows) if isinstance(row.get("id"), int | str) and row["id"] not in self.seen
-        ]
-        self.seen.update(row["id"] for row in fresh)
+        named = [row for row in map(map_of, rows) if isinstance(row.get("id"), int | str)]
+        fresh = [row for row in named if self.seen.add(row["id"])]
         harvest.pages.append(Page(lo=0, hi=0, rows=fresh))
         self._new += len(fresh)
         self.offset += self.limit
