@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import pytest
 from tests.contract.importer.stores import Stores
 from tests.unit.importer.machine import Machine, message
 
@@ -68,6 +69,17 @@ async def test_a_late_error_never_marks_what_is_imported(stores: Stores) -> None
     await stores.records.mark_done(MESSAGES, [Done(record, "created", "t1")])
     await stores.records.mark_failed(MESSAGES, "IMPORT_ERR", [(record.key, 5, 1, "target.NO")])
     assert (await stores.document(record.key))["status"] == "IMPORT_OK"
+
+
+@pytest.mark.parametrize(
+    ("came_to", "late"), [("IMPORT_ERR", "ERROR_RETRY"), ("SKIPPED", "ERROR_RETRY"), ("SKIPPED", "IMPORT_ERR")]
+)
+async def test_a_late_importer_brings_nothing_back_that_has_ended(stores: Stores, came_to: str, late: str) -> None:
+    [record] = _records(1)
+    await stores.add(record.key, 5)
+    await stores.records.mark_failed(MESSAGES, came_to, [(record.key, 5, 3, "target.NO")])
+    await stores.records.mark_failed(MESSAGES, late, [(record.key, 5, 2, "target.NO")])
+    assert (await stores.document(record.key))["status"] == came_to
 
 
 async def test_a_skipped_record_has_a_reason_and_no_error(stores: Stores) -> None:

@@ -14,7 +14,7 @@ from chatferry.common.contracts.target import ItemResult
 from chatferry.common.documents import IMPORT_OK, NEW, SKIPPED
 from chatferry.common.entities import Entity
 from chatferry.common.streaming.records import Partition, StoredRecord
-from chatferry.importer.domain import EXHAUSTED, FamilyState, ImportRecord, Line, Standing, place_of
+from chatferry.importer.domain import EXHAUSTED, FamilyState, ImportRecord, Line, Standing, outlasting, place_of
 from chatferry.importer.ports import CallFailedError, Dead, Done, ParkedRow, Room, StoredLine, Trouble
 
 
@@ -92,7 +92,9 @@ class FakeRecords:
         self._store.faults.before(f"status {status}")
         for key, version, attempts, code in failed:
             document = self._store.documents.get(key)
-            if document and document["version"] == version and document.get("imported_version", 0) < version:
+            if not document or document["status"] in outlasting(status):
+                continue
+            if document["version"] == version and document.get("imported_version", 0) < version:
                 failed_as = {"attempts": attempts, "last_error": code}
                 document.update(status=status, **({"skip_reason": code} if status == SKIPPED else failed_as))
         self._store.faults.done()

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.importer.fakes import FakeParked, Faults
-from tests.unit.importer.machine import TOPICS, Machine, chat, message
+from tests.unit.importer.fakes import Faults
+from tests.unit.importer.machine import Machine, chat, message
 
 from chatferry.common.errors import OutageError
-from chatferry.importer.domain import EXHAUSTED, read_record
+from chatferry.importer.domain import EXHAUSTED
 from chatferry.importer.ports import Trouble
 from chatferry.importer.sending import SendRules
 
@@ -188,51 +188,6 @@ async def test_new_content_begins_its_attempts_anew_and_an_older_version_is_supe
     document = machine.store.documents["source:chat:msg:101"]
     assert (document["status"], document["imported_version"]) == ("IMPORT_OK", 2)
     assert machine.store.dead == {}
-
-
-async def test_older_content_that_fails_for_ever_ends_and_lets_the_newer_content_through() -> None:
-    machine = Machine()
-    _chat(machine, 1, 1)
-    machine.target.errors = {"source:chat:msg:101": (4, True)}
-    machine.store.add("source:chat:msg:101", 2)
-    await machine.run(30)
-    [row] = machine.store.dead.values()
-    assert (row["dead"].attempts, row["state"]) == (3, "superseded")
-    assert machine.store.parked == {}
-    machine.publish("chat_messages", message(101, 1, "edited"), version=2)
-    await machine.go_on(10)
-    assert machine.store.documents["source:chat:msg:101"]["imported_version"] == 2
-
-
-async def test_a_record_that_somebody_else_has_parked_meanwhile_is_not_overtaken() -> None:
-    machine = Machine()
-    machine.publish("chats", chat(1))
-    await machine.run(3)
-    first = machine.publish("chat_messages", message(101, 1))
-    machine.publish("chat_messages", message(201, 1))
-    machine.target.away = Trouble.SHAKY
-    await machine.go_on(1)
-    late = read_record(first, TOPICS[first.topic], "p")
-    await FakeParked(machine.store).park([(late, "parent", None)])
-    machine.target.away = None
-    await machine.go_on(5)
-    assert machine.applied(1) == [101, 201]
-    assert machine.store.parked == {}
-
-
-async def test_a_lone_message_is_not_blamed_where_the_target_takes_not_even_its_chat_again() -> None:
-    machine = Machine()
-    machine.publish("chats", chat(1))
-    await machine.run(3)
-    machine.target.errors = {"source:chat:1": (99, True), "source:chat:msg:101": (99, True)}
-    machine.publish("chat_messages", message(101, 1))
-    await machine.go_on(20)
-    assert machine.store.dead == {}
-    assert machine.store.documents["source:chat:msg:101"]["status"] == "NEW"
-    assert {away.part for away in machine.outages} == {"target"}
-    machine.target.errors = {}
-    await machine.go_on(5)
-    assert machine.applied(1) == [101]
 
 
 _EVENT = st.tuples(st.sampled_from(["message", "message", "message", "chat", "edit"]), st.integers(1, 4))

@@ -99,7 +99,7 @@ class Caller:
         good = self._taken_before(entity)
         if not all(temporary):
             return True
-        return len(tried) == 1 if good is None else await self._takes(good)
+        return len({record.key for record, _, _ in tried}) == 1 if good is None else await self._takes(good)
 
     def weigh_poisoned(self, *, again: bool) -> bool:
         """True when a record that failed alone, call and all, has had an attempt; False: the target fails on most."""

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from chatferry.common.contracts.canonical import hash_of_canonical
 from chatferry.common.contracts.envelope import REPLAY_OF, BrokenEnvelopeError, Envelope, read_envelope
 from chatferry.common.contracts.target import BEHIND, PARENT_MISSING, ItemResult
-from chatferry.common.documents import IMPORT_ERR, SKIPPED
+from chatferry.common.documents import ERROR_RETRY, IMPORT_ERR, SKIPPED
 from chatferry.common.entities import Entity
 from chatferry.common.errors import PermanentError
 from chatferry.common.streaming.records import RawRecord
@@ -123,6 +123,11 @@ class Standing:
     imported_version: int
     attempts: int
     erred: bool
+
+
+def outlasting(status: str) -> list[str]:
+    """What the same version may have come to meanwhile and keeps, when an importer that is late says this status."""
+    return {ERROR_RETRY: [IMPORT_ERR, SKIPPED], IMPORT_ERR: [SKIPPED]}.get(status, [])
 
 
 class Verdict(Enum):

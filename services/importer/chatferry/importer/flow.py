@@ -125,7 +125,10 @@ class Importer:
             return records
         places = [place_of(record) for record in again]
         parked = await self._views.parked.known(places)
-        known = parked | await self._views.dead.known(places)
+        dead = await self._views.dead.known(places)
+        # A row that was written late has nothing beside it yet: no copy, no result, no status.
+        self._cut_off = self._cut_off or bool(dead)
+        known = parked | dead
         # Somebody else may have parked it since the lines were read: the rest of its line waits behind it.
         self._keep_waiting(_line_of(record) for record in again if place_of(record) in parked)
         settler.add([Finished(record, parked=False) for record in again if place_of(record) in known])

@@ -125,6 +125,7 @@ class Records(Protocol):
     async def mark_failed(self, entity: Entity, status: str, failed: Sequence[tuple[str, int, int, str]]) -> None:
         """(key, version, attempts, code) each: `status`, unless the document is done or has newer content.
 
+        Nor does a retry outlast a death, nor either of them an operator's discard: whoever says so then is late.
         The code is kept as the last error, of SKIPPED as the reason.
         """
 

@@ -74,7 +74,7 @@ class Surroundings:
 class Round:
     """Records of one entity on their way to the target, and what their documents said before.
 
-    `ahead`: places of replays that a whole line waits for.
+    `ahead`: places of replays that a whole line waits for. `failed`: keys that have had an attempt since.
     """
 
     entity: Entity
@@ -82,6 +82,7 @@ class Round:
     settler: Settler
     stopped: bool = False
     ahead: set[str] = field(default_factory=set)
+    failed: set[str] = field(default_factory=set)
 
     @cached_property
     def again(self) -> frozenset[str]:
@@ -165,7 +166,8 @@ class Sender:
         endings: list[Ending] = []
         for record, result, one in answers:
             if one is Told.DONE:
-                endings.append(Done(record, result.status, result.id, round_.standings[record.key].erred))
+                erred = round_.standings[record.key].erred or record.key in round_.failed
+                endings.append(Done(record, result.status, result.id, erred))
             elif one is Told.REFUSED:
                 endings.append(self._attempt(round_, record, own_code(result.code), temporary=False))
             elif one is Told.TEMPORARY and believed:
@@ -180,6 +182,7 @@ class Sender:
             raise self._caller.outage_behind(round_.entity)
 
     def _attempt(self, round_: Round, record: ImportRecord, code: str, *, temporary: bool) -> Ending:
+        round_.failed.add(record.key)
         attempts = self._attempts_before(record, round_.standings[record.key]) + 1
         delay = retry_delay(attempts, self._rules.retry_delays_s, self._around.chance()) if temporary else None
         if delay is None:

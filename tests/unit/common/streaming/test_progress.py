@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatferry.common.streaming.progress import Progress
+from chatferry.common.streaming.progress import Offsets, Progress
 from chatferry.common.streaming.records import Partition, StoredRecord
 
 
@@ -32,3 +32,25 @@ def test_finishing_twice_changes_nothing() -> None:
     progress.finish([_record(0, 7)])
     progress.finish([_record(0, 7)])
     assert progress.committable() == {Partition("t", 0): 9}
+
+
+HERE, THERE = Partition("t", 0), Partition("t", 1)
+
+
+def test_a_commit_never_takes_the_group_back() -> None:
+    offsets = Offsets()
+    offsets.reached({HERE: 5, THERE: 0})
+    assert offsets.to_commit({HERE: 3, THERE: 2}, {HERE, THERE}) == {THERE: 2}
+    offsets.reached({THERE: 2})
+    assert offsets.to_commit({HERE: 5, THERE: 1}, {HERE, THERE}) == {}
+
+
+def test_what_could_not_be_committed_is_committed_later_unless_the_partition_is_gone() -> None:
+    offsets = Offsets()
+    assert offsets.to_commit({HERE: 3, THERE: 4}, {HERE, THERE}) == {HERE: 3, THERE: 4}
+    assert offsets.to_commit({HERE: 2}, {HERE}) == {HERE: 3}
+    offsets.reached({HERE: 3})
+    assert offsets.to_commit({}, {HERE, THERE}) == {}
+    assert offsets.to_commit({HERE: 6}, {HERE}) == {HERE: 6}
+    offsets.refused()
+    assert offsets.to_commit({}, {HERE}) == {}

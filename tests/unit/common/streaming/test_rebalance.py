@@ -71,3 +71,19 @@ async def test_the_worker_is_told_of_a_rebalance_that_comes_while_it_is_told_of_
     await delivering
     assert member.worker.told == [{HERE, THERE}, {HERE}]
     assert [one.partition for one in member.worker.seen] == [0]
+
+
+async def test_a_batch_that_ends_under_a_newer_assignment_moves_and_commits_nothing() -> None:
+    member = Member()
+    delivering = await member.begin()
+    member.worker.telling.set()
+    member.worker.hang.clear()
+    async with asyncio.timeout(5):
+        while not member.consumer._told:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+    await member.consumer.revoked([HERE, THERE])
+    member.consumer.assigned([HERE, THERE])
+    member.worker.hang.set()
+    await delivering
+    assert [one.offset for one in member.worker.seen] == [0, 0]
+    assert member.broker.consumer.commits == []

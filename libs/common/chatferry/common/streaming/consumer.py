@@ -23,7 +23,7 @@ from chatferry.common.clock import Clock
 from chatferry.common.errors import OutageError
 from chatferry.common.health import Health
 from chatferry.common.streaming.polling import Polling
-from chatferry.common.streaming.progress import Progress
+from chatferry.common.streaming.progress import Offsets, Progress
 from chatferry.common.streaming.records import Partition, RawRecord
 from chatferry.common.streaming.worker import ConsumerSettings, RecordWorker
 from chatferry.common.telemetry.logs import get_logger
@@ -58,7 +58,6 @@ class RecordConsumer:
         self._settings, self._worker, self._clock, self._health = settings, worker, clock, health
         self._working = asyncio.Lock()
         self._failed = asyncio.Event()
-        self._generation = 0
         self._stopping = False
         self._owned: set[Partition] = set()
         self._told = True
@@ -67,7 +66,7 @@ class RecordConsumer:
         self._running = False
         longest_work_s = settings.max_poll_interval_ms / 1_000
         self._polling = Polling(clock, _FAILURES, most_bytes=settings.max_bytes, longest_work_s=longest_work_s)
-        self._uncommitted: dict[Partition, int] = {}
+        self._offsets = Offsets()
         self._failure: BaseException | None = None
         self._idle_task: asyncio.Task[None] | None = None
         self._subscriber = broker.subscriber(
@@ -143,7 +142,7 @@ class RecordConsumer:
             mine = self._of_owned(records)
             if not mine or self._stopping or self._failure is not None:
                 return
-            progress = Progress(mine)
+            progress, assignment = Progress(mine), self._offsets
             try:
                 if not self._away:
                     await self._tell_owned()
@@ -156,8 +155,10 @@ class RecordConsumer:
                 self._fail(failure)
                 raise
             finally:
-                self._go_back(progress.unfinished())
-                await self._commit(progress.committable())
+                # Under a newer assignment Kafka begins at what the group has committed, and knows better.
+                if assignment is self._offsets:
+                    self._go_back(progress.unfinished())
+                    await self._commit(progress.committable())
 
     def _of_owned(self, records: Sequence[RawRecord]) -> list[RawRecord]:
         return [record for record in records if (record.topic, record.partition) in self._owned]
@@ -236,19 +237,20 @@ class RecordConsumer:
                 self._consumer.seek(TopicPartition(*partition), offset)
 
     async def _commit(self, offsets: Mapping[Partition, int]) -> None:
-        self._uncommitted.update(offsets)
-        wanted = {TopicPartition(*p): offset for p, offset in self._uncommitted.items() if p in self._owned}
-        self._uncommitted.clear()
+        assignment = self._offsets
+        wanted = assignment.to_commit(offsets, self._owned)
         if not wanted or self._consumer is None:
             return
         try:
-            await self._consumer.commit(wanted)
+            await self._consumer.commit({TopicPartition(*p): offset for p, offset in wanted.items()})
         except (CommitFailedError, IllegalStateError):
             # The partitions have another owner; it meets these records again and finds them finished.
             log.info("commit.refused", group=self._settings.group)
+            assignment.refused()
         except KafkaError as failure:
-            self._uncommitted.update({Partition(p.topic, p.partition): offset for p, offset in wanted.items()})
             log.warning("commit.failed", group=self._settings.group, error=type(failure).__name__)
+        else:
+            assignment.reached(wanted)
 
     async def revoked(self, partitions: Iterable[Partition]) -> None:
         """Finish what is in hand within the deadline, then let go."""
@@ -265,21 +267,21 @@ class RecordConsumer:
         self._polling.assigned(now=True)
         self._owned = set(partitions)
         self._told = False
-        self._generation += 1
-        self._uncommitted.clear()
+        self._offsets = Offsets()
         self._apply_pauses()
 
     async def _tell_owned(self) -> None:
         # Not from the listener: aiokafka knows the committed offsets only after it has returned.
         while not self._told and self._consumer is not None:
-            owned, generation = sorted(self._owned), self._generation
+            owned, assignment = sorted(self._owned), self._offsets
             try:
                 offsets = {p: await self._consumer.committed(TopicPartition(*p)) or 0 for p in owned}
             except KafkaError as failure:
                 raise OutageError("kafka", "Kafka does not say where this group stands; asked again") from failure
+            assignment.reached(offsets)
             await self._worker.rebalanced(offsets)
             # A rebalance in between may have given the same partitions back with other offsets.
-            self._told = generation == self._generation
+            self._told = assignment is self._offsets
 
     def _dead(self) -> str | None:
         if self._failure is not None:

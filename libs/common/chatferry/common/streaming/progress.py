@@ -1,8 +1,8 @@
-"""Which offsets of a batch are finished, and how far each partition may be committed."""
+"""Which offsets of a batch are finished, how far each partition may be committed, and what is to be committed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 from chatferry.common.streaming.records import Partition, RawRecord
 
@@ -35,3 +35,33 @@ class Progress:
     def unfinished(self) -> dict[Partition, int]:
         """Per partition with unfinished records, the offset to go back to."""
         return {partition: min(open_) for partition, open_ in self._open.items() if open_}
+
+
+class Offsets:
+    """What one assignment has to commit. It never takes the group back behind what is committed.
+
+    A batch may outlive the assignment that it was polled under: the group may have come further by then, and nobody
+    would commit that again before the next record.
+    """
+
+    __slots__ = ("_reached", "_wanted")
+
+    def __init__(self) -> None:
+        self._reached: dict[Partition, int] = {}
+        self._wanted: dict[Partition, int] = {}
+
+    def to_commit(self, offsets: Mapping[Partition, int], owned: Collection[Partition]) -> dict[Partition, int]:
+        """What of these, and of those before that were not committed, takes the group further."""
+        for partition, offset in offsets.items():
+            self._wanted[partition] = max(offset, self._wanted.get(partition, 0))
+        reached = self._reached
+        self._wanted = {p: o for p, o in self._wanted.items() if p in owned and o > reached.get(p, 0)}
+        return dict(self._wanted)
+
+    def reached(self, committed: Mapping[Partition, int]) -> None:
+        """The group stands here."""
+        self._reached.update(committed)
+
+    def refused(self) -> None:
+        """Somebody else owns these partitions now."""
+        self._wanted.clear()
