@@ -18,7 +18,8 @@ import psutil
 
 from chatferry.operator.demo import bootstrap, limits_of
 from chatferry.operator.folder import Folder, Project, read_json
-from chatferry.operator.launch import Launch, SimulatedPortal, launch, stop
+from chatferry.operator.launch import Launch, SimulatedPortal, launch
+from chatferry.operator.processes import stop
 from chatferry.operator.runs import UNDER_WAY, Options, Store
 from chatferry.stack import LocalStack
 

@@ -26,7 +26,8 @@ from tests.integration.whole.running import Control
 
 from chatferry.operator.demo import bootstrap, limits_of
 from chatferry.operator.folder import Folder, Project
-from chatferry.operator.launch import SERVICES, Launch, SimulatedPortal, launch, stop
+from chatferry.operator.launch import SERVICES, Launch, SimulatedPortal, launch
+from chatferry.operator.processes import stop
 from chatferry.operator.runs import UNDER_WAY, Options, Store
 from chatferry.stack import LocalStack
 from chatferry.stack.addresses import VARIABLES
@@ -169,29 +170,32 @@ class Chaos:
     def story(self) -> str:
         """For a failure: runs, health, the last of what each said."""
         runs = self.seen(lambda: list(self.database.runs.find({}, {"preflight": 0})), "not to be seen")
-        lines = [f"runs: {runs}", *[f"{name}: {self.wrong(name)}" for name in SERVICES]]
+        lines = [f"runs: {runs}", f"pages: {self.pages()}, imported: {self.imported()}", *self._health()]
         for file in self.folder.logs.iterdir():
             said = [line for line in file.read_text(errors="replace").splitlines() if _NOISE.search(line) is None]
             lines += [f"--- {file.name}", *said[-8:]]
         return "\n".join(lines)
 
+    def _health(self) -> list[str]:
+        return [f"{name}: {self.wrong(name)}" for name in SERVICES]
+
 
 @contextmanager
 def chaos_project(root: Path, site: Site) -> Iterator[Chaos]:
     """Everything started and ready; ended, and its data removed, afterwards."""
-    with _no_given_parts():
+    with no_given_parts():
         folder = Folder(root)
         lock = folder.take("a chaos test")
-        stack = LocalStack(root, announce=_quiet)
+        stack = LocalStack(root, announce=quiet)
         stack.down()
-        _forget(root)
+        forget(root)
         try:
             addresses = stack.up()
             name = f"chaos-{site.name}"
             asyncio.run(bootstrap(addresses, name))
             portal = SimulatedPortal(site.data, site.seed, site.users, site.chats, site.messages, site.bucket)
             wanted = Launch(name, addresses, portal, {**limits_of(site.bucket), **site.settings}, root)
-            project = launch(folder, wanted, lock, _quiet)
+            project = launch(folder, wanted, lock, quiet)
             lock.close()
             with MongoClient[Json](addresses.mongodb, serverSelectionTimeoutMS=2_000, tz_aware=True) as mongo:
                 processes = Processes(folder, root)
@@ -200,11 +204,11 @@ def chaos_project(root: Path, site: Site) -> Iterator[Chaos]:
             Processes(folder, root).thaw()
             if not stop(folder):
                 stack.down()
-            _forget(root)
+            forget(root)
 
 
 @contextmanager
-def _no_given_parts() -> Iterator[None]:
+def no_given_parts() -> Iterator[None]:
     """Parts that the environment names belong to somebody: here they would be killed."""
     given = {name: os.environ.pop(name) for name in VARIABLES.values() if name in os.environ}
     try:
@@ -213,10 +217,12 @@ def _no_given_parts() -> Iterator[None]:
         os.environ.update(given)
 
 
-def _forget(root: Path) -> None:
+def forget(root: Path) -> None:
+    """Remove the data of a stack that is down."""
     for part in _PARTS:
         shutil.rmtree(root / "stack" / part, ignore_errors=True)
 
 
-def _quiet(_: str) -> None:
+def quiet(_: str) -> None:
+    """Say nothing of what is started."""
     return

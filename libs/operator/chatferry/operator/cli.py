@@ -26,8 +26,9 @@ from chatferry.operator.demo import DemoOptions, bootstrap, run_demo
 from chatferry.operator.dlq.cli import app as dlq_app
 from chatferry.operator.doctor import examine
 from chatferry.operator.folder import Folder
-from chatferry.operator.launch import Launch, given_portal, launch, stop
+from chatferry.operator.launch import Launch, given_portal, launch
 from chatferry.operator.migration import Migration
+from chatferry.operator.processes import stop
 from chatferry.operator.runs import UNDER_WAY, Options, Store
 from chatferry.operator.status import Wanted, show, snapshot
 from chatferry.operator.stopping import ask_to_stop, wait_for_end
@@ -91,9 +92,17 @@ def up() -> None:
     project = os.environ.get("CHATFERRY_PROJECT", "local")
     portal = given_portal(folder, os.environ)
     lock = folder.take("`chatferry up`")
-    addresses = LocalStack(folder.root, announce=console.print).up()
-    asyncio.run(bootstrap(addresses, project))
-    launch(folder, Launch(project, addresses, portal, {}, folder.root), lock, console.print)
+    if stop(folder):
+        console.print("ended what a supervisor that died had left running")
+    stack = LocalStack(folder.root, announce=console.print)
+    try:
+        addresses = stack.up()
+        asyncio.run(bootstrap(addresses, project))
+        launch(folder, Launch(project, addresses, portal, {}, folder.root), lock, console.print)
+    except BaseException:
+        stop(folder)
+        stack.down()
+        raise
     console.print("everything is up: `chatferry migrate chats`, `chatferry status`, `chatferry down`")
 
 

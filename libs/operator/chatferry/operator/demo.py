@@ -16,8 +16,9 @@ from chatferry.common.adapters.mongo import open_client, open_database
 from chatferry.common.bootstrap import bootstrap_project, read_topics
 from chatferry.common.errors import ConfigurationError
 from chatferry.operator.folder import Folder, Project
-from chatferry.operator.launch import Launch, SimulatedPortal, launch, stop
+from chatferry.operator.launch import Launch, SimulatedPortal, launch
 from chatferry.operator.migration import Migration
+from chatferry.operator.processes import stop
 from chatferry.operator.runs import Options, Store
 from chatferry.stack import Addresses, LocalStack
 from chatferry.stack.addresses import addresses_from_environment

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import secrets
-import signal
 import socket
 import subprocess
 import sys
@@ -16,12 +14,12 @@ from typing import IO
 from urllib.parse import urlsplit
 
 import httpx
-import psutil
 
 from chatferry.common.errors import ConfigurationError, FatalError
 from chatferry.common.portal.webhook import parse_webhooks
 from chatferry.common.settings import secret_lines
 from chatferry.operator.folder import Folder, Project, read_json
+from chatferry.operator.processes import stop
 from chatferry.operator.supervisor import Plan, Service
 from chatferry.stack import Addresses
 
@@ -62,7 +60,8 @@ class Launch:
 
 
 def launch(folder: Folder, wanted: Launch, lock: IO[str], announce: Announce) -> Project:
-    """Start everything under a supervisor and wait until each service is ready. Raises FatalError with the reason."""
+    """Start everything under a supervisor and wait until each service is ready. Raises FatalError with the
+    reason, after ending what it started."""
     for old in folder.addresses.iterdir():
         old.unlink()
     simulated = _simulated(folder, wanted.portal) if isinstance(wanted.portal, SimulatedPortal) else None
@@ -84,7 +83,11 @@ def launch(folder: Folder, wanted: Launch, lock: IO[str], announce: Announce) ->
     if simulated is not None:
         services.insert(0, simulated.service)
     supervisor = _supervise(folder, wanted, services, lock)
-    _wait_until_ready(folder, supervisor, simulated, announce)
+    try:
+        _wait_until_ready(folder, supervisor, simulated, announce)
+    except BaseException:
+        stop(folder)
+        raise
     portal_host = parse_webhooks(secret_lines(None, webhooks_file, "PORTAL_WEBHOOKS"))[0].host
     project = Project(
         name=wanted.project,
@@ -206,28 +209,6 @@ def _free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return int(free.getsockname()[1])
-
-
-def stop(folder: Folder) -> bool:
-    """End the supervisor of this folder and with it all that it keeps. False when there is none."""
-    pid = read_json(folder.processes).get("supervisor")
-    if not isinstance(pid, int) or not psutil.pid_exists(pid):
-        return False
-    process = psutil.Process(pid)
-    if "chatferry.operator.supervisor" not in process.cmdline():
-        return False
-    os.kill(pid, signal.SIGTERM)
-    _wait_for_end(process)
-    return True
-
-
-def _wait_for_end(process: psutil.Process) -> None:
-    """Dead children of ours are taken away meanwhile: the supervisor waits until the stack's servers are gone."""
-    deadline = time.monotonic() + _READY_S
-    while process.is_running():
-        if time.monotonic() > deadline:
-            raise FatalError("stop.late", f"the supervisor (pid {process.pid}) has not ended after {_READY_S:.0f} s")
-        psutil.wait_procs([process, *psutil.Process().children()], timeout=_LOOK_S)
 
 
 def given_portal(folder: Folder, env: Mapping[str, str]) -> GivenPortal:

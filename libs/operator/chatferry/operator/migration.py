@@ -13,7 +13,8 @@ from rich.console import Console
 from chatferry.common.documents import ENTITY_STATES
 from chatferry.common.entities import FAMILIES
 from chatferry.common.report import gap_line, report_html, report_json
-from chatferry.operator.folder import Folder, read_json, write_atomically
+from chatferry.operator.folder import Folder, write_atomically
+from chatferry.operator.processes import supervision
 from chatferry.operator.progress import Follower
 from chatferry.operator.runs import Options, Store, family_named
 
@@ -46,7 +47,7 @@ class Migration:
         return self._conclude(document, report, options)
 
     def _failure(self) -> str | None:
-        failed = read_json(self._folder.processes).get("failed")
+        failed = supervision(self._folder).get("failed")
         return str(failed) if failed else None
 
     def _write(self, family: str, report: dict[str, Any]) -> None:

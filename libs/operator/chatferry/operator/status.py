@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from chatferry.common.adapters.mongo import mongo_outage
@@ -15,8 +16,9 @@ from chatferry.common.documents import INVENTORY
 from chatferry.common.entities import FAMILIES
 from chatferry.common.errors import FatalError, OutageError
 from chatferry.common.ledger import account, accounts_per_parent
-from chatferry.operator.folder import Folder, Project, read_json
+from chatferry.operator.folder import Folder, Project
 from chatferry.operator.launch import SERVICES, shown
+from chatferry.operator.processes import supervision
 from chatferry.operator.runs import Store
 
 _PARENTS_SHOWN = 8
@@ -33,7 +35,7 @@ class Wanted:
 
 async def snapshot(folder: Folder, project: Project, store: Store, wanted: Wanted = Wanted()) -> dict[str, Any]:
     """The object that `status --json` prints."""
-    state = read_json(folder.processes)
+    state = supervision(folder)
     return {
         "project": project.name,
         "kafka": project.kafka,
@@ -127,6 +129,8 @@ def show(state: dict[str, Any], console: Console) -> None:
         style = "red" if wrong or process["pid"] is None else "green"
         processes.add_row(process["name"], str(process["pid"]), str(process["restarts"]), f"[{style}]{health}[/]")
     console.print(processes)
+    if state["failed"]:
+        console.print(f"[bold red]failed[/]: {escape(state['failed'])}", highlight=False, soft_wrap=True)
     _show_ledger(state, console)
     runs = Table("run", "state", "phase", "reason", box=None, pad_edge=False)
     for run in state["runs"][:8]:

@@ -1,7 +1,8 @@
 """Keeps the services and the local stack running: `python -m chatferry.operator.supervisor PLAN.json`.
 
 A process that dies is started again, a little later each time; one that keeps dying, or says that a person has to
-act (exit code 2), ends the supervision with its last line. What it does stands in `processes.json`.
+act (exit code 2), is given up with its last line, which ends every run that is followed. What it does stands in
+`processes.json`.
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ from pathlib import Path
 from typing import IO, Any
 
 from chatferry.operator.folder import Folder, write_atomically
-from chatferry.stack import LocalStack, StackError
+from chatferry.operator.processes import MARKER
+from chatferry.operator.stack_keeper import StackKeeper
 
 _LOOK_S = 0.2
-_STACK_LOOK_S = 2.0
+_TAIL_BYTES = 4096
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.3, 5.0
 _CALM_S = 20.0
 _MOST_DEATHS = 8
-_MOST_FAILED_STARTS = 3
 _GRACE_S = 20.0
 _FATAL = 2
 
@@ -79,12 +80,12 @@ class Child:
     start_at: float = 0.0
     lines: IO[bytes] | None = None
 
-    def start(self) -> None:
-        """Run it, in a session of its own."""
+    def start(self, local: str) -> None:
+        """Run it for this folder, in a session of its own."""
         self.lines = self.lines or Path(self.service.log).open("ab")  # noqa: SIM115 - open for as long as the child is
         self.process = subprocess.Popen(
             self.service.argv,
-            env={**os.environ, **self.service.env},
+            env={**os.environ, **self.service.env, MARKER: local},
             stdin=subprocess.DEVNULL,
             stdout=self.lines,
             stderr=subprocess.STDOUT,
@@ -99,34 +100,38 @@ class Child:
 
     def last_line(self) -> str:
         """What it said last."""
-        tail = Path(self.service.log).read_bytes()[-4096:].decode("utf-8", "replace").strip().splitlines()
+        with Path(self.service.log).open("rb") as log:
+            log.seek(max(0, log.seek(0, os.SEEK_END) - _TAIL_BYTES))
+            tail = log.read().decode("utf-8", "replace").strip().splitlines()
         return tail[-1] if tail else "it said nothing"
 
 
 @dataclass(slots=True)
 class Supervisor:
-    """`failed` is the sentence that ended the supervision."""
+    """`failed`: why something cannot be kept running; what else runs goes on, what dies from then on stays dead."""
 
     plan: Plan
     folder: Folder
     children: list[Child] = field(default_factory=list)
-    stack_restarts: dict[str, int] = field(default_factory=dict)
+    stack: StackKeeper | None = None
     failed: str | None = None
     _stop: bool = False
-    _stack_looked: float = 0.0
-    _failed_starts: int = 0
     _told: str = ""
 
     def run(self) -> None:
-        """Until SIGTERM or SIGINT, or until a service cannot be kept running."""
+        """Until SIGTERM or SIGINT."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         self.children = [Child(service) for service in self.plan.services]
+        self.stack = StackKeeper(Path(self.plan.stack_root)) if self.plan.stack_root else None
         try:
             while not self._stop:
                 self._look()
                 self._tell()
                 time.sleep(_LOOK_S)
+        except Exception as broken:
+            self.failed = f"the supervisor itself has failed ({type(broken).__name__}); see its log"
+            raise
         finally:
             self._end()
 
@@ -135,13 +140,15 @@ class Supervisor:
 
     def _look(self) -> None:
         now = time.monotonic()
-        self._look_at_stack(now)
+        if self.stack is not None:
+            self.stack.look(now)
+            self.failed = self.failed or self.stack.failed
         for child in self.children:
             if child.process is not None and child.process.poll() is not None:
                 self._died(child, now)
             elif child.process is None and child.may_start(now) and self.failed is None:
                 child.restarts += child.lines is not None
-                child.start()
+                child.start(self.plan.local)
             elif now - child.started > _CALM_S:
                 child.deaths = 0
 
@@ -153,40 +160,15 @@ class Supervisor:
         if code == _FATAL or child.deaths >= _MOST_DEATHS:
             self.failed = f"{child.service.name} cannot be kept running: {child.last_line()}"
 
-    def _look_at_stack(self, now: float) -> None:
-        """A part that died is started again on its data; one that dies while it starts, a few times more."""
-        if self.plan.stack_root is None or now - self._stack_looked < _STACK_LOOK_S:
-            return
-        self._stack_looked = now
-        stack = LocalStack(Path(self.plan.stack_root), announce=_quiet)
-        dead = stack.gone()
-        for name in dead:
-            self.stack_restarts[name] = self.stack_restarts.get(name, 0) + 1
-        if not dead and not self._failed_starts:
-            return
-        try:
-            stack.up()
-        except StackError as failure:
-            self._failed_starts += 1
-            if self._failed_starts >= _MOST_FAILED_STARTS:
-                self.failed = str(failure)
-        else:
-            self._failed_starts = 0
-
     def state(self) -> dict[str, Any]:
         """What `status --json` shows under `processes`."""
-        processes = [
-            {
-                "name": child.service.name,
-                "pid": child.process.pid if child.process else None,
-                "restarts": child.restarts,
-            }
-            for child in self.children
-        ]
+        parts, restarts = (self.stack.pids, self.stack.restarts) if self.stack is not None else ({}, {})
+        services = [(one.service.name, one.process.pid if one.process else None, one.restarts) for one in self.children]
+        every = [*services, *((name, pid, restarts.get(name, 0)) for name, pid in parts.items())]
         return {
             "supervisor": os.getpid(),
-            "processes": processes,
-            "stack_restarts": self.stack_restarts,
+            "processes": [{"name": name, "pid": pid, "restarts": times} for name, pid, times in every],
+            "stack_restarts": restarts,
             "failed": self.failed,
         }
 
@@ -209,13 +191,14 @@ class Supervisor:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-        if self.plan.stack_root is not None:
-            LocalStack(Path(self.plan.stack_root), announce=_quiet).down()
-        self.folder.processes.unlink(missing_ok=True)
-
-
-def _quiet(_: str) -> None:
-    return
+        if self.stack is not None:
+            self.stack.end()
+        if self.failed is None:
+            self.folder.processes.unlink(missing_ok=True)
+            return
+        for child in self.children:
+            child.process = None
+        self._tell()
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -110,6 +110,12 @@ class LocalStack:
             if state.process is not None and find(state.process, self._place(name).marker) is None
         ]
 
+    def pids(self) -> dict[PartName, int | None]:
+        """Processes of the parts that are run here, None for one that does not live. As cheap as `gone`."""
+        ours = [name for name in PART_NAMES if self._given.of(name) is None]
+        living = {name: find(self._state.read(name).process, self._place(name).marker) for name in ours}
+        return {name: process.pid if process else None for name, process in living.items()}
+
     # --- starting
 
     def _up(self, names: tuple[PartName, ...], timeout_s: float) -> None:

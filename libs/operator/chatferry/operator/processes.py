@@ -1,0 +1,90 @@
+"""What a supervisor left or keeps running in a folder: told truthfully, and ended, also when it was killed itself."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+import psutil
+
+from chatferry.common.errors import FatalError
+from chatferry.operator.folder import Folder, read_json
+
+MARKER = "CHATFERRY_SUPERVISED"
+"""In the environment of every process that a supervisor starts: the folder it belongs to."""
+_ENDS_S = 120.0
+_GRACE_S = 20.0
+_LOOK_S = 0.1
+
+
+def supervision(folder: Folder) -> dict[str, Any]:
+    """What the supervisor wrote, corrected by what is: without one nothing is started again. Empty: there was none."""
+    state = read_json(folder.processes)
+    if not state or _supervisor(state) is not None:
+        return state
+    processes = [{**one, "pid": one["pid"] if _lives(one["pid"]) else None} for one in state.get("processes", [])]
+    gone = "the supervisor has died, nothing is started again; run `chatferry down`, then start anew"
+    return {**state, "supervisor": None, "processes": processes, "failed": state.get("failed") or gone}
+
+
+def stop(folder: Folder) -> bool:
+    """End the supervisor of this folder and all that it started. False when nothing ran. Raises FatalError."""
+    supervisor = _supervisor(read_json(folder.processes))
+    if supervisor is not None:
+        with suppress(psutil.NoSuchProcess):
+            supervisor.send_signal(signal.SIGTERM)
+        _wait_for_end(supervisor)
+    left = leftovers(folder)
+    _end(left)
+    folder.processes.unlink(missing_ok=True)
+    return supervisor is not None or bool(left)
+
+
+def leftovers(folder: Folder) -> list[psutil.Process]:
+    """Processes that a supervisor of this folder started, whoever is their parent now."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            if process.pid != os.getpid() and process.environ().get(MARKER) == str(folder.root):
+                found.append(process)
+    return found
+
+
+def _supervisor(state: dict[str, Any]) -> psutil.Process | None:
+    pid = state.get("supervisor")
+    if not isinstance(pid, int):
+        return None
+    with suppress(psutil.NoSuchProcess, psutil.AccessDenied):  # a zombie is no such process
+        process = psutil.Process(pid)
+        return process if "chatferry.operator.supervisor" in process.cmdline() else None
+    return None
+
+
+def _lives(pid: int | None) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return pid is not None and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+def _wait_for_end(process: psutil.Process) -> None:
+    """Dead children of ours are taken away meanwhile: the supervisor waits until the stack's servers are gone."""
+    deadline = time.monotonic() + _ENDS_S
+    while process.is_running():
+        if time.monotonic() > deadline:
+            raise FatalError("stop.late", f"the supervisor (pid {process.pid}) has not ended after {_ENDS_S:.0f} s")
+        psutil.wait_procs([process, *psutil.Process().children()], timeout=_LOOK_S)
+
+
+def _end(processes: Sequence[psutil.Process]) -> None:
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.terminate()
+    _, stubborn = psutil.wait_procs(processes, timeout=_GRACE_S)
+    for process in stubborn:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(stubborn, timeout=_GRACE_S)
