@@ -1,8 +1,9 @@
 import re
+from pathlib import Path
 
 import pytest
 
-from chatferry.stack.kafka import properties
+from chatferry.stack.kafka import cluster_id, properties
 from chatferry.stack.kafka_jars import ENDPOINT, locked_jars
 
 
@@ -29,3 +30,9 @@ def test_the_lock_holds_the_kafka_that_is_asked_for() -> None:
 )
 def test_a_properties_file_is_pure_ascii(value: str, line: str) -> None:
     assert properties({"k": value}) == line
+
+
+def test_the_id_of_a_cluster_is_no_option_of_the_program_that_is_given_it() -> None:
+    ids = {cluster_id(Path(f"/somewhere/{number}")) for number in range(500)}
+    assert all(re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]{21}", one) for one in ids)
+    assert len(ids) == 500

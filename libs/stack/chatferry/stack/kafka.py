@@ -150,7 +150,7 @@ class Kafka:
     def _format(self, java: list[str], config: Path, folder: Path) -> None:
         """Write the cluster's identity; safe to repeat after a kill in the middle."""
         formatting = subprocess.run(
-            [*java, *_FORMAT, "--cluster-id", _cluster_id(folder), "--config", str(config)],
+            [*java, *_FORMAT, "--cluster-id", cluster_id(folder), "--config", str(config)],
             capture_output=True,
             stdin=subprocess.DEVNULL,
             text=True,
@@ -185,6 +185,7 @@ def _places(data: Path, ports: Ports) -> dict[str, str]:
     }
 
 
-def _cluster_id(folder: Path) -> str:
-    """The same for the same folder, so that a repeated format changes nothing."""
-    return base64.urlsafe_b64encode(uuid.uuid5(uuid.NAMESPACE_URL, folder.as_uri()).bytes).decode().rstrip("=")
+def cluster_id(folder: Path) -> str:
+    """The same for the same folder, so that a repeated format changes nothing; never what looks like an option."""
+    drawn = base64.urlsafe_b64encode(uuid.uuid5(uuid.NAMESPACE_URL, folder.as_uri()).bytes).decode().rstrip("=")
+    return "A" + drawn[1:] if drawn.startswith("-") else drawn
