@@ -1,1 +1,1 @@
-"""Dead letters: looked at, sent again, given up (docs/adr: discarded parents; the limit)."""
+"""Dead letters: looked at, sent again, given up (docs/adr/0008)."""
