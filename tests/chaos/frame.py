@@ -99,9 +99,9 @@ class Chaos:
 
     @property
     def control(self) -> Control:
-        """The portal's control interface."""
-        ready = json.loads((self.folder.logs / "portal.log").read_text(encoding="utf-8").splitlines()[0])
-        return Control(ready["control"])
+        """The portal's control interface; of its last start."""
+        said = (self.folder.logs / "portal.log").read_text(encoding="utf-8").splitlines()
+        return Control(json.loads(next(line for line in reversed(said) if line.startswith('{"http"')))["control"])
 
     def ask(self, family: str, options: Options | None = None) -> str:
         """Ask for a run; its id."""

@@ -102,9 +102,8 @@ def _take_away(chaos: Chaos, parts: Sequence[Part], away_s: float) -> float:
         before = chaos.pages(), chaos.imported()
     wanted = [look for look in (Chaos.pages, Chaos.imported) if any(part.stops in (look, None) for part in parts)]
     floors = dict(zip((Chaos.pages, Chaos.imported), before, strict=True))
-    return chaos.until(
-        lambda: all(look(chaos) > floors[look] for look in wanted), f"work after {names} is back", _RESUMES_WITHIN_S
-    )
+    what = f"work after {names} is back, with more than {before[0]} pages and {before[1]} messages"
+    return chaos.until(lambda: all(look(chaos) > floors[look] for look in wanted), what, _RESUMES_WITHIN_S)
 
 
 def _all_but_mongodb(parts: Sequence[Part]) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from tests.chaos import kill_anywhere, outages, terminations
+from tests.chaos import kill_anywhere, order_retries, outages, terminations
 from tests.chaos.frame import Passed
 
 S = TypeVar("S")
@@ -22,5 +22,6 @@ def _sized(work: Callable[[Path, int, S], Passed], short: S, full: S) -> Disturb
 SUITE: dict[str, Disturb] = {
     kill_anywhere.NAME: _sized(kill_anywhere.disturb, kill_anywhere.SHORT, kill_anywhere.LONG),
     outages.NAME: _sized(outages.disturb, outages.SHORT, outages.LONG),
+    order_retries.NAME: _sized(order_retries.disturb, order_retries.SHORT, order_retries.LONG),
     terminations.NAME: _sized(terminations.disturb, terminations.SHORT, terminations.LONG),
 }
