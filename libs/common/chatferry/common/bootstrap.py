@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import stamina
 import yaml
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, for_code
@@ -16,6 +17,11 @@ from chatferry.common.documents import ENTITY_STATES, create_indexes
 from chatferry.common.errors import ConfigurationError, OutageError
 
 _EXISTS = 36
+_KNOWN_WITHIN_S = 30
+
+
+class _UnknownYetError(Exception):
+    """A topic that is made, and that the broker cannot serve yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +80,24 @@ async def create_topics(bootstrap: str, project: str, topics: list[TopicSpec]) -
         for name, code, *_ in answer.topic_errors:
             if code not in (0, _EXISTS):
                 raise ConfigurationError(f"topic {name} cannot be created: {for_code(code).__name__}")
+        # The controller's word that a topic is made runs ahead of the broker's metadata.
+        async for attempt in stamina.retry_context(
+            on=_UnknownYetError, attempts=None, timeout=_KNOWN_WITHIN_S, wait_max=0.5
+        ):
+            with attempt:
+                await _check_known(admin, [topic.name for topic in wanted])
     except KafkaError as away:
         raise OutageError("kafka", "Kafka cannot be reached; start it or correct CHATFERRY_KAFKA") from away
+    except _UnknownYetError as missing:
+        raise OutageError("kafka", f"Kafka has made topic {missing} and does not serve it yet; try again") from None
     finally:
         await admin.close()
+
+
+async def _check_known(admin: AIOKafkaAdminClient, names: list[str]) -> None:
+    for topic in await admin.describe_topics(names):
+        if topic["error_code"] or any(partition["error_code"] for partition in topic["partitions"]):
+            raise _UnknownYetError(topic["topic"])
 
 
 async def bootstrap_project(kafka: str, database: Database, project: str, topics: list[TopicSpec]) -> None:
