@@ -185,6 +185,8 @@ async def test_another_wish_or_another_run_in_between_begins_anew(world: World, 
     await drive_until_stopped(world, store, other, 2)
     third = await store.ask("chats", ONLY_GET)
     assert third not in (run, other)
+    await drive_until_stopped(world, store, third, 2)
+    assert await store.ask("chats", replace(ONLY_GET, anew=True)) not in (run, other, third)
 
 
 async def test_there_is_nothing_to_stop_where_nothing_is_under_way(world: World, store: Store) -> None:

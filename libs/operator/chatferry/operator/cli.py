@@ -138,7 +138,9 @@ def verify(family: Annotated[Literal["users", "chats"], typer.Argument(help="Wha
     """Compare all that was moved with the target again, from the beginning."""
 
     async def work(folder: Folder, store: Store) -> bool:
-        return await Migration(folder, store, _console()).migrate(family, Options(("verify",)), with_needs=False)
+        return await Migration(folder, store, _console()).migrate(
+            family, Options(("verify",), anew=True), with_needs=False
+        )
 
     if not _with_store(work):
         raise typer.Exit(1)
@@ -189,7 +191,7 @@ def republish(entity: Annotated[str, typer.Argument(help="users, chats or chat_m
         migration = Migration(folder, store, _console())
         count = await migration.republish(entity)
         _console().print(f"{count} records of {entity} are due; sending them")
-        return await migration.migrate(ENTITIES[entity].family, Options(("get", "set")), with_needs=False)
+        return await migration.migrate(ENTITIES[entity].family, Options(("get", "set"), anew=True), with_needs=False)
 
     if not _with_store(work):
         raise typer.Exit(1)

@@ -29,6 +29,8 @@ class Options:
     phases: Sequence[Phase] = PHASES
     test_limit: int | None = None
     max_rate: float | None = None
+    anew: bool = False
+    """Not what is left of a stopped run: all of it, from the beginning."""
 
 
 class Store:
@@ -58,7 +60,7 @@ class Store:
                 " wait for it (`chatferry status --watch`)",
             )
         now = datetime.now(UTC)
-        stopped = await self._stopped(family, options)
+        stopped = None if options.anew else await self._stopped(family, options)
         if stopped is not None:
             await self._let_deliver(family, options)
             await self._resume(stopped, options)
