@@ -6,7 +6,7 @@ MEMBERS := libs/common libs/stack libs/simulators libs/operator services/extract
 READY := .venv/.ready
 BIN := .venv/bin
 
-.PHONY: help setup demo test chaos check bench format lock generate demo-docker clean
+.PHONY: help setup demo test chaos check bench format lock generate demo-docker test-docker clean
 
 help: ## what can be typed
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -26,6 +26,9 @@ demo: $(READY) ## move a portal's users, chats and messages over a real Kafka, a
 
 demo-docker: ## the same in containers, with the public images and ours (needs Docker, nothing else)
 	@tools/demo-docker
+
+test-docker: $(READY) ## the integration tests, kills and outages on containers (needs Docker)
+	@tools/containers-check
 
 test: $(READY) ## every test
 	@$(BIN)/python -m pytest
@@ -54,5 +57,7 @@ lock: ## resolve requirements.lock anew (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-annotate --quiet \
 	  $(foreach m,common extractor importer verifier chat operator stack simulators,--no-emit-package chatferry-$(m)) pyproject.toml -o requirements.lock
 
-clean: ## remove what setup and runs created
+clean: ## stop what runs here, then remove what setup and runs created
+	@if test -x $(BIN)/chatferry && test -d .local; then CHATFERRY_LOCAL=.local $(BIN)/chatferry down; fi
+	@if test -x $(BIN)/python && test -d .local/test-stack; then $(BIN)/python -m chatferry.stack down --root .local/test-stack; fi
 	rm -rf .venv .local

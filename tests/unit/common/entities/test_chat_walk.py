@@ -21,7 +21,7 @@ def a_walk(**settings: Any) -> ChatWalk:
     return ChatWalk(7, "chat7", **settings)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(ids=IDS, page=st.integers(1, 12), unread=st.integers(0, 120), short=st.booleans(), seed=st.integers(0, 99))
 def test_a_walk_lists_exactly_the_ids_up_to_the_watermark_in_intervals_that_meet(
     ids: list[int], page: int, unread: int, short: bool, seed: int
@@ -46,7 +46,7 @@ def test_a_walk_lists_exactly_the_ids_up_to_the_watermark_in_intervals_that_meet
     assert len(walked.roots) == 1
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(ids=IDS, page=st.integers(1, 12), seed=st.integers(0, 99))
 def test_ids_erased_in_mid_walk_are_listed_at_most_once_and_intervals_still_meet(
     ids: list[int], page: int, seed: int
@@ -68,7 +68,7 @@ def test_ids_erased_in_mid_walk_are_listed_at_most_once_and_intervals_still_meet
     assert covers(walked.pages, (walk.watermark or 0) + 1)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(ids=IDS, page=st.integers(1, 12), failing=st.floats(0, 0.6), seed=st.integers(0, 99))
 def test_refused_commands_leave_the_walk_where_it_was(ids: list[int], page: int, failing: float, seed: int) -> None:
     random = Random(seed)
@@ -101,7 +101,7 @@ def test_a_walk_goes_on_in_another_process_from_its_state(ids: list[int], page: 
     assert covers(pages, ids[-1] + 1)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(ids=IDS, page=st.integers(1, 12), rooms=st.integers(1, 6))
 def test_the_planning_method_lists_the_same(ids: list[int], page: int, rooms: int) -> None:
     walk = a_walk(page_size=page, method=PLANNED)
@@ -110,7 +110,7 @@ def test_the_planning_method_lists_the_same(ids: list[int], page: int, rooms: in
     assert covers(walked.pages, (ids[-1] if ids else 0) + 1)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(ids=IDS.filter(lambda ids: len(ids) > 3), page=st.integers(1, 12), seed=st.integers(0, 99))
 def test_the_planning_method_ends_although_its_offsets_shift(ids: list[int], page: int, seed: int) -> None:
     """What it missed is a gap, and the walk is made again by the real method."""

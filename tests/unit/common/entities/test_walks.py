@@ -42,7 +42,7 @@ def all_rows(walk: Walk, portal: Callable[[Sequence[Command]], list[Answer]], ro
     raise AssertionError("the walk does not end")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(ids=IDS, room=st.integers(1, 8))
 def test_a_keyset_walk_lists_every_id_once(ids: list[int], room: int) -> None:
     walk = KeysetWalk("user.get", {})
@@ -51,7 +51,7 @@ def test_a_keyset_walk_lists_every_id_once(ids: list[int], room: int) -> None:
     assert walk.state() == {"low": ids[-1] if ids else 0, "claimed": len(ids), "listed": len(ids)}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(ids=IDS, room=st.integers(1, 8), seed=st.integers(0, 99))
 def test_a_keyset_walk_survives_users_that_come_and_go(ids: list[int], room: int, seed: int) -> None:
     random, there = Random(seed), list(ids)
@@ -93,7 +93,7 @@ def recent(listing: Sequence[int], commands: Sequence[Command]) -> list[Answer]:
     return answers
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(ids=IDS, limit=st.integers(1, 60), room=st.integers(1, 8))
 def test_an_offset_walk_finds_every_row_although_rows_repeat(ids: list[int], limit: int, room: int) -> None:
     listing = [number for number in ids for _ in range(1 + (number % 5 == 0))]
@@ -137,7 +137,7 @@ def test_rows_of_a_list_that_are_no_objects_or_have_no_name_stop_nothing() -> No
     assert page.rows == [{"id": "chat3", "chat_id": 3}]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     names=st.lists(
         st.one_of(

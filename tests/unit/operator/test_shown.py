@@ -1,0 +1,78 @@
+"""What a person sees: rates and time left, the table of `status`, no secret."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from chatferry.operator.launch import shown
+from chatferry.operator.progress import Rate, _duration
+from chatferry.operator.status import show
+
+STATE: dict[str, Any] = {
+    "project": "local",
+    "kafka": "127.0.0.1:9092",
+    "mongodb": {"url": "mongodb://127.0.0.1:27017/?replicaSet=rs0", "database": "chatferry_local"},
+    "redis": {"url": "redis://127.0.0.1:6379/0"},
+    "portal": {"url": "https://p.test"},
+    "target": {"url": "http://127.0.0.1:8080", "rest_url_file": "target.url"},
+    "processes": [
+        {"name": "chat", "pid": 11, "restarts": 0},
+        {"name": "importer", "pid": None, "restarts": 7},
+        {"name": "kafka", "pid": 13, "restarts": 2},
+    ],
+    "failed": "importer cannot be kept running: [bad] setting",
+    "health": {"chat": {"mongodb": "mongodb does not answer"}, "importer": {"service": "it does not run"}},
+    "ledger": {},
+    "ledger_per_parent": {},
+    "runs": [],
+}
+
+
+def printed(state: dict[str, Any]) -> str:
+    stream = io.StringIO()
+    show(state, Console(file=stream, width=200))
+    return stream.getvalue()
+
+
+def test_status_shows_each_process_its_restarts_and_what_is_wrong_with_it() -> None:
+    rows = {line.split()[0]: line for line in printed(STATE).splitlines() if line.strip()}
+    assert "11" in rows["chat"]
+    assert "mongodb does not answer" in rows["chat"]
+    assert " 7 " in rows["importer"]
+    assert "it does not run" in rows["importer"]
+    assert "ready" in rows["kafka"]
+
+
+def test_status_shows_why_something_was_given_up_word_for_word() -> None:
+    assert "failed: importer cannot be kept running: [bad] setting" in printed(STATE)
+    assert "failed" not in printed({**STATE, "failed": None})
+
+
+@pytest.mark.parametrize(
+    ("url", "safe"),
+    [
+        ("https://user:secret@p.test/rest/1/secret", "https://p.test"),
+        ("http://127.0.0.1:8080/rest/1/secret?x=secret", "http://127.0.0.1:8080"),
+    ],
+)
+def test_a_url_is_shown_without_credentials_and_path(url: str, safe: str) -> None:
+    assert shown(url) == safe
+
+
+def test_a_rate_is_that_of_the_last_seconds_and_none_before_two_looks() -> None:
+    rate = Rate()
+    assert rate.of(0.0, 100) == 0.0
+    assert rate.of(10.0, 600) == 50.0
+    assert rate.of(60.0, 600) == 0.0, "nothing came for longer than the window"
+    assert rate.of(61.0, 610) == 10.0
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(0.4, "0 s"), (59, "59 s"), (61, "1 min 1 s"), (3_600, "1 h 0 min"), (90_061, "25 h 1 min")]
+)
+def test_time_left_is_told_in_two_units_at_most(seconds: float, words: str) -> None:
+    assert _duration(seconds) == words
