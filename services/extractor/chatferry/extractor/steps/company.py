@@ -44,10 +44,10 @@ class Company:
             await clock.sleep(max(TELL_EVERY_S, spent / _MOST_SHARE))
 
     async def _tell_once(self) -> None:
-        run, now = self.drive.run, self.drive.clock.now()
+        run = self.drive.run
         await self.count()
-        phase, state = self.stage()
         counts = await self.tally.counts(self.family, run)
+        (phase, state), now = self.stage(), self.drive.clock.now()
         # Before it is sent: whoever takes the run over does not send the next one too soon.
         await self.runs.update(run, self.drive.lease.epoch, {"progress_at": now})
         event = RunProgress(run=run, family=self.family.name, phase=phase, state=state, at=now, counts=counts)
