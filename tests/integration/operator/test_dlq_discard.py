@@ -154,6 +154,7 @@ async def test_the_list_counts_by_class_code_entity_and_chat(desk: Desk) -> None
     for columns in (80, 130):
         table = (await desk.dlq("list", columns=columns)).out
         assert max(map(len, table.splitlines())) <= columns
+        assert len(table.splitlines()) == 7, "one line for each group"
         for words in ("target.TOO_LONG", "undecodable", "chat_messages", "6 dead"):
             assert words in table
 

@@ -152,6 +152,8 @@ async def test_what_dies_again_is_said_and_stays_a_dead_letter(desk: Desk) -> No
         await desk.until_copied(2)
         del world.target.refuse_items[msg(5004)]
         said = await desk.dlq("replay", "--all")
+        shown = await desk.dlq("show", msg(5003))
+    assert [line.split()[-1] for line in shown.out.splitlines() if line.startswith("state")] == ["dead"]
     assert said.code == 1
     assert "1 arrived at the target" in said.out
     assert "1 died again with target.NO" in said.out

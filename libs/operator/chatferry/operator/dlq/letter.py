@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from rich.console import Console
@@ -19,11 +20,12 @@ _FIELDS = ("entity", "key", "version", "state", "error_class", "code", "message"
 
 
 async def find(database: Database, name: str) -> dict[str, Any]:
-    """By its id, or the newest one of a record's key. Raises FatalError."""
+    """By its id, or of a record's key the one that lives, else the newest. Raises FatalError."""
+    rows = database[DEAD_LETTERS]
     with mongo_outage():
-        row = await database[DEAD_LETTERS].find_one({"_id": name}, {"raw": 0})
-        if row is None:
-            row = await database[DEAD_LETTERS].find_one({"key": name}, {"raw": 0}, sort=[("at", -1)])
+        row = await rows.find_one({"_id": name}, {"raw": 0})
+        for states in ({"$in": ["dead", "replaying"]}, {"$exists": True}):
+            row = row or await rows.find_one({"key": name, "state": states}, {"raw": 0}, sort=[("at", -1)])
     if row is None:
         raise FatalError("dlq.unknown", f"there is no dead letter {name!r}: `chatferry dlq list --each` names them")
     return dict(row)
@@ -44,7 +46,8 @@ def show(row: Mapping[str, Any], content: Content | None, console: Console, *, r
     facts.add_column(overflow="fold")
     facts.add_row("id", Text(str(row["_id"])))
     for name in _FIELDS:
-        facts.add_row(name.replace("_", " "), Text(str(row.get(name))))
+        if name != "reason" or row.get(name) != row.get("message"):
+            facts.add_row(name.replace("_", " "), Text(_told(row.get(name))))
     console.print(facts)
     if content is None:
         console.print("\nits bytes are neither on `dlq` nor in the database any more", highlight=False)
@@ -61,3 +64,9 @@ def show(row: Mapping[str, Any], content: Content | None, console: Console, *, r
     console.print(Text(body(content.value, reveal=reveal)), soft_wrap=True)
     if not reveal:
         console.print("\nwhat people wrote is hidden: --reveal shows it", style="dim")
+
+
+def _told(value: Any) -> str:
+    if isinstance(value, datetime):
+        return value.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return "-" if value is None else str(value)

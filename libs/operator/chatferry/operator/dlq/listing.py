@@ -76,16 +76,17 @@ def show_groups(found: Mapping[str, Any], console: Console, most: int) -> None:
     groups: Sequence[Mapping[str, Any]] = found["groups"]
     narrow = console.width < _NARROW
     table = Table(box=None, pad_edge=False)
-    for name in ("dead", "replaying"):
-        table.add_column(name if not narrow else name[:6], justify="right")
+    counted = ["dead", "replaying"] if any(group["replaying"] for group in groups[:most]) else ["dead"]
+    for name in counted:
+        table.add_column(name, justify="right", no_wrap=True)
     for name in ("class", "code", "entity"):
         table.add_column(name, overflow="fold")
-    table.add_column("chat", justify="right")
-    table.add_column("oldest (UTC)")
+    table.add_column("chat", justify="right", no_wrap=True)
+    table.add_column("oldest (UTC)", no_wrap=True)
     if not narrow:
         table.add_column("one of them", overflow="fold")
     for group in groups[:most]:
-        table.add_row(*_cells(group, narrow=narrow))
+        table.add_row(*_cells(group, counted, narrow=narrow))
     if groups:
         console.print(table)
     if len(groups) > most:
@@ -105,8 +106,8 @@ def show_each(letters: Sequence[Mapping[str, Any]], console: Console, most: int)
         console.print(f"the {most} oldest: --limit shows more", highlight=False)
 
 
-def _cells(group: Mapping[str, Any], *, narrow: bool) -> list[str]:
-    counts = [f"{group[name]:,}" if group[name] else "-" for name in ("dead", "replaying")]
+def _cells(group: Mapping[str, Any], counted: Sequence[str], *, narrow: bool) -> list[str]:
+    counts = [f"{group[name]:,}" if group[name] else "-" for name in counted]
     oldest = str(group["oldest"]).replace("T", " ")[:16]
     chat = "-" if group["chat"] is None else str(group["chat"])
     cells = [*counts, str(group["error_class"]), str(group["code"]), str(group["entity"]), chat, oldest]

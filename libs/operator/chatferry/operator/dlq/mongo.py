@@ -30,7 +30,7 @@ class MongoLetters:
         chosen = selection.match()
         dead = {"state": "dead", **chosen}
         on_the_way = {"state": "replaying", **_FROM_IMPORTER, **chosen}
-        mine = {"replay": self._name, "at": self._now}
+        mine = {"replay": self._name}
         with mongo_outage():
             rejects = await self._rows.count_documents({**dead, "service": {"$ne": "importer"}})
             unsettled = await self._rows.count_documents({**dead, **_FROM_IMPORTER, "copied": False})
