@@ -138,4 +138,4 @@ def _told(record: Any) -> tuple[str, int]:
     """Key and version in the headers; `("?", 0)` where they are none."""
     headers = dict(record.headers)
     key, digits = (headers.get(name) or b"" for name in ("ce_subject", "ce_recordversion"))
-    return key.decode(errors="replace") or "?", int(digits) if digits.isdigit() else 0
+    return key.decode(errors="replace") or "?", int(digits) if digits.isdigit() and len(digits) < 17 else 0

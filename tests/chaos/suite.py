@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from tests.chaos import kill_anywhere, order_retries, outages, terminations
+from tests.chaos import kill_anywhere, order_retries, outages, rebalance_storm, slow_target, terminations
 from tests.chaos.frame import Passed
 
 S = TypeVar("S")
@@ -23,5 +23,7 @@ SUITE: dict[str, Disturb] = {
     kill_anywhere.NAME: _sized(kill_anywhere.disturb, kill_anywhere.SHORT, kill_anywhere.LONG),
     outages.NAME: _sized(outages.disturb, outages.SHORT, outages.LONG),
     order_retries.NAME: _sized(order_retries.disturb, order_retries.SHORT, order_retries.LONG),
+    rebalance_storm.NAME: _sized(rebalance_storm.disturb, rebalance_storm.SHORT, rebalance_storm.LONG),
+    slow_target.NAME: _sized(slow_target.disturb, slow_target.SHORT, slow_target.LONG),
     terminations.NAME: _sized(terminations.disturb, terminations.SHORT, terminations.LONG),
 }
