@@ -72,6 +72,20 @@ async def test_a_dead_letter_whose_row_was_written_late_gets_its_copy_and_its_st
     assert machine.store.documents[late.key]["status"] == "IMPORT_ERR"
 
 
+async def test_a_dead_letter_that_a_zombie_opened_after_the_import_is_copied_and_withdrawn() -> None:
+    machine = Machine()
+    machine.publish("chats", chat(1))
+    raw = machine.publish("chat_messages", message(101, 1))
+    await machine.run(5)
+    late = read_record(raw, TOPICS[raw.topic], "p")
+    await FakeDeadLetters(machine.store).open([Dead(raw, late.entity, late, PERMANENT, "target.NO", "refused", 1)])
+    await machine.importer.reload_lines()
+    await machine.go_on(1)
+    row = machine.store.dead[place_of(raw)]
+    assert (row["copied"], row["state"]) == (True, "superseded")
+    assert machine.store.documents[late.key]["status"] == "IMPORT_OK"
+
+
 async def test_a_record_that_is_refused_and_then_taken_in_one_round_leaves_no_dead_letter_behind() -> None:
     machine = Machine(SendRules(lanes=1, batch_items={"chat_messages": 1}))
     _chat(machine, 1, 1)

@@ -81,7 +81,11 @@ class Importer:
         await self._recover()
 
     async def reload_lines(self) -> dict[Partition, int]:
-        """Read anew which lines wait (a zombie may have parked late); the highest parked offset per partition."""
+        """Read anew which lines wait (a zombie may have parked late); the highest parked offset per partition.
+
+        It may also have opened a dead letter late, and died before the copy: the next step looks for those.
+        """
+        self._cut_off = True
         stored = await self._views.parked.lines(self._owned)
         self._lines.replace(
             {row.line: row.not_before for row in stored if row.not_before}, [row.line for row in stored]
