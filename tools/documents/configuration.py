@@ -25,6 +25,7 @@ SERVICES: dict[str, type[BaseServiceSettings]] = {
 # Read by the command, not by a service: no settings object has them.
 COMMAND: dict[str, str] = {
     "CHATFERRY_LOCAL": "Folder of data, logs, secrets, reports and of what runs; `.local` where none is named.",
+    "CHATFERRY_SUPERVISED": "Set by the supervisor alone, in what it starts: the folder that a process belongs to.",
     "CHATFERRY_TOPICS_FILE": "List of topics that the bootstrap creates; `deploy/topics.yaml` of the checkout.",
     "CHATFERRY_KAFKA": "Bootstrap address of a Kafka of yours; without it the command starts one.",
     "CHATFERRY_MONGODB": "URL of a replica set of yours; without it the command starts one.",
