@@ -7,11 +7,13 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import cast
 
+import pytest
 from aiokafka.errors import CorruptRecordException, KafkaConnectionError
 from faststream.kafka import KafkaBroker
 from tests.unit.common.streaming.streaming_fakes import FakeBroker, FakeWorker, ManualClock, record
 
 from chatferry.common.health import Health
+from chatferry.common.streaming import polling
 from chatferry.common.streaming.consumer import ConsumerSettings, RecordConsumer
 from chatferry.common.streaming.records import Partition
 
@@ -95,6 +97,25 @@ async def test_kafka_that_is_away_is_seen_though_nothing_is_to_be_done() -> None
         # Starting again would not bring it back.
         member.clock.seconds += 500
         assert member.alive() is None
+
+
+async def test_a_commit_that_kafka_does_not_answer_is_an_outage_and_is_made_up_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(polling, "_ANSWER_S", 0.05)
+    async with _running() as member:
+        kafka = member.broker.consumer
+        answered = kafka.commit
+        kafka.silent = KafkaConnectionError()
+        monkeypatch.setattr(kafka, "commit", lambda _offsets: asyncio.Event().wait())
+        kafka.log.append(record(0))
+        await member.poll()
+        assert "kafka" in member.health.ready()
+        assert kafka.paused == {Partition("t", 0)}
+        monkeypatch.setattr(kafka, "commit", answered)
+        kafka.silent = None
+        await member.until(lambda: not member.health.outages)
+        await member.until(lambda: kafka.commits == [{Partition("t", 0): 1}])
 
 
 async def test_an_ended_consume_task_is_seen() -> None:

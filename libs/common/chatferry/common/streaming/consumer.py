@@ -64,8 +64,8 @@ class RecordConsumer:
         self._held: frozenset[str] = frozenset()
         self._away: dict[str, OutageError] = {}
         self._running = False
-        longest_work_s = settings.max_poll_interval_ms / 1_000
-        self._polling = Polling(clock, _FAILURES, most_bytes=settings.max_bytes, longest_work_s=longest_work_s)
+        longest_s = settings.max_poll_interval_ms / 1_000
+        self._polling = Polling(clock, _FAILURES, most_bytes=settings.max_bytes, longest_work_s=longest_s)
         self._offsets = Offsets()
         self._failure: BaseException | None = None
         self._idle_task: asyncio.Task[None] | None = None
@@ -92,8 +92,7 @@ class RecordConsumer:
 
     def hold(self, topics: Collection[str]) -> None:
         """From now on read none of these topics, and read all others. Repeating it is free."""
-        held = frozenset(topics)
-        if held != self._held:
+        if (held := frozenset(topics)) != self._held:
             self._held = held
             self._apply_pauses()
 
@@ -237,20 +236,21 @@ class RecordConsumer:
                 self._consumer.seek(TopicPartition(*partition), offset)
 
     async def _commit(self, offsets: Mapping[Partition, int]) -> None:
-        assignment = self._offsets
-        wanted = assignment.to_commit(offsets, self._owned)
+        wanted = self._offsets.to_commit(offsets, self._owned)
         if not wanted or self._consumer is None:
             return
         try:
-            await self._consumer.commit({TopicPartition(*p): offset for p, offset in wanted.items()})
+            await self._polling.commit({TopicPartition(*p): offset for p, offset in wanted.items()})
         except (CommitFailedError, IllegalStateError):
             # The partitions have another owner; it meets these records again and finds them finished.
             log.info("commit.refused", group=self._settings.group)
-            assignment.refused()
+            self._offsets.refused()
         except KafkaError as failure:
             log.warning("commit.failed", group=self._settings.group, error=type(failure).__name__)
+        except OutageError as away:
+            self._went_away(away)
         else:
-            assignment.reached(wanted)
+            self._offsets.reached(wanted)
 
     async def revoked(self, partitions: Iterable[Partition]) -> None:
         """Finish what is in hand within the deadline, then let go."""

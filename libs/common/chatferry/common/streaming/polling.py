@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,6 +15,7 @@ from chatferry.common.streaming.records import Partition, RawRecord
 _SLICE = 50
 _SILENT_S, _UNASSIGNED_S = 30.0, 120.0
 _ASK_EVERY_S, _ANSWER_S = 10.0, 5.0
+_AWAY = "Kafka does not answer; work goes on when it does"
 
 
 class Polling:
@@ -92,7 +93,18 @@ class Polling:
             async with asyncio.timeout(_ANSWER_S):
                 await self._consumer.end_offsets([min(owned)])
         except self._unanswered as failure:
-            raise OutageError("kafka", "Kafka does not answer; work goes on when it does") from failure
+            raise OutageError("kafka", _AWAY) from failure
+
+    async def commit(self, offsets: Mapping[Any, int]) -> None:
+        """Raises OutageError after a while: aiokafka alone tries until its coordinator is back, and nobody hears of it.
+
+        What is finished may then be committed later all the same.
+        """
+        try:
+            async with asyncio.timeout(_ANSWER_S):
+                await self._consumer.commit(offsets)
+        except TimeoutError as late:
+            raise OutageError("kafka", _AWAY) from late
 
     def wrong(self) -> str | None:
         """What keeps the loop from reading, though Kafka is there; None when nothing does."""
