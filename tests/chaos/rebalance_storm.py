@@ -1,0 +1,105 @@
+"""Importers that join and leave, one after the other, while others work: each leaves as asked or is killed."""
+
+from __future__ import annotations
+
+import signal
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.chaos.frame import Chaos, Passed, Site, chaos_project, slowed
+from tests.chaos.groups import generations
+from tests.chaos.processes import Replicas
+from tests.chaos.proof import prove
+
+from chatferry.operator.runs import Options
+
+NAME = "rebalance-storm"
+_KILLED = 0.25
+_MOST_STILL_S, _END_S, _JOINS_S = 60.0, 300.0, 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """`moves`: joins and leaves together, `apart_s` apart (from 0 to twice that)."""
+
+    messages: int
+    chats: int
+    page: int
+    max_rate: float
+    moves: int
+    apart_s: float
+    most: int
+
+
+SHORT = Scale(messages=1_500, chats=24, page=20, max_rate=1.5, moves=6, apart_s=2.5, most=2)
+LONG = Scale(messages=40_000, chats=300, page=50, max_rate=2.0, moves=30, apart_s=6.0, most=3)
+
+
+@dataclass(slots=True)
+class Storm:
+    """Joins and leaves; and how long nothing arrived at the target."""
+
+    chaos: Chaos
+    replicas: Replicas
+    joins: int = 0
+    leaves: int = 0
+    killed: int = 0
+    longest_still_s: float = 0.0
+    _imported: int = field(default=-1)
+    _grown_at: float = field(default_factory=time.monotonic)
+
+    def move(self, most: int) -> None:
+        """One joins where there is room, else one leaves."""
+        living = list(self.replicas.living)
+        if not living or (len(living) < most and self.chaos.random.random() < 0.6):
+            number = self.replicas.join()
+            self.chaos.until(self.replicas.address(number).exists, f"importer {number} starts", _JOINS_S)
+            self.joins += 1
+            return
+        number = self.chaos.random.choice(living)
+        hard = self.chaos.random.random() < _KILLED
+        code = self.replicas.leave(number, signal.SIGKILL if hard else signal.SIGTERM)
+        assert hard or code == 0, f"importer {number} ended with {code}"
+        self.killed += hard
+        self.leaves += 1
+
+    def watch(self, seconds: float) -> None:
+        """Look at the target meanwhile."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if (now := self.chaos.imported()) > self._imported:
+                self._imported, self._grown_at = now, time.monotonic()
+            self.longest_still_s = max(self.longest_still_s, time.monotonic() - self._grown_at)
+            assert self.longest_still_s < _MOST_STILL_S, f"nothing is imported any more\n{self.chaos.story()}"
+            time.sleep(0.2)
+
+
+def disturb(root: Path, seed: int, scale: Scale) -> Passed:
+    """Raises AssertionError with what was lost, doubled, or stood still."""
+    site = Site("storm", seed, scale.chats, scale.messages, settings=slowed(scale.page))
+    with chaos_project(root, site) as chaos, Replicas(chaos.folder, "importer") as replicas:
+        assert chaos.migrate("users")["state"] == "verified"
+        run = chaos.ask("chats", Options(max_rate=scale.max_rate))
+        chaos.until(lambda: chaos.imported() > 0, "the first messages arrive", 60)
+        storm, began = Storm(chaos, replicas), time.monotonic()
+        while storm.joins + storm.leaves < scale.moves:
+            assert chaos.run(run).get("phase") == "get", "the reading was over before the storm"
+            storm.move(scale.most)
+            storm.watch(chaos.random.uniform(0, 2 * scale.apart_s))
+        seconds = time.monotonic() - began
+        for number in list(replicas.living):
+            assert replicas.leave(number) == 0
+        messages = prove(chaos, chaos.finish(run, _END_S))
+        rebalances = generations(chaos.project.kafka, f"{chaos.project.name}.importer")
+    assert len(rebalances) > scale.moves / 2, f"hardly a rebalance: {sorted(rebalances)}"
+    figures = {
+        "joins": storm.joins,
+        "leaves": storm.leaves,
+        "killed": storm.killed,
+        "messages": messages,
+        "seconds": f"{seconds:.0f}",
+        "generations": len(rebalances),
+        "longest-still": f"{storm.longest_still_s:.1f}s",
+    }
+    return Passed(NAME, seed, figures)

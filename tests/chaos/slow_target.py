@@ -1,0 +1,86 @@
+"""A target ten times as slow that also asks for fewer calls: memory stays, nobody leaves the group, nobody hurries."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.chaos.frame import Chaos, Passed, Site, chaos_project
+from tests.chaos.groups import generations
+from tests.chaos.proof import prove
+from tests.chaos.slow_proxy import Slowness, SlowTarget
+
+NAME = "slow-target"
+_GROWTH_MIB, _END_S = 50.0, 300.0
+_SERVICES = ("importer", "extractor", "verifier")
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """`slow_s`: how long it is slow."""
+
+    messages: int
+    chats: int
+    slow_s: float
+    slowness: Slowness
+
+
+SHORT = Scale(4_000, 40, 20.0, Slowness(times=10, least_s=0.3, batches_per_s=1.0, retry_after_s=2))
+LONG = Scale(60_000, 300, 180.0, Slowness(times=10, least_s=0.3, batches_per_s=1.5, retry_after_s=2))
+
+
+def disturb(root: Path, seed: int, scale: Scale) -> Passed:
+    """Raises AssertionError with the promise that was broken."""
+    with SlowTarget(root) as slow:
+        site = Site("slow", seed, scale.chats, scale.messages, settings=slow.settings)
+        with chaos_project(root, site) as chaos:
+            assert chaos.migrate("users")["state"] == "verified"
+            run = chaos.ask("chats")
+            chaos.until(lambda: chaos.imported() > 0, "the first messages arrive", 60)
+            group = f"{chaos.project.name}.importer"
+            before, memory = generations(chaos.project.kafka, group), _memory(chaos)
+            imported, slow.slowness = chaos.imported(), scale.slowness
+            highest = _watch(chaos, scale.slow_s)
+            moved = chaos.imported() - imported
+            assert chaos.under_way(run), "the run was over before the target was slow for long enough"
+            slow.slowness = None
+            messages = prove(chaos, chaos.finish(run, _END_S))
+            after = generations(chaos.project.kafka, group)
+            assert chaos.database.chat_messages.count_documents({"attempts": {"$gt": 0}}) == 0, "a record was blamed"
+    growth = {name: highest[name] - memory[name] for name in _SERVICES}
+    assert after == before, f"rebalances: {before} became {after}"
+    assert max(growth.values()) <= _GROWTH_MIB, f"memory grew: {growth}"
+    assert slow.seen.refused > 0, "nobody was asked to wait"
+    assert slow.seen.early == 0, f"{slow.seen.early} batches came earlier than they were asked to"
+    assert moved > 0, "a slow target was treated as none at all"
+    figures = {
+        "slow": f"{scale.slow_s:.0f}s",
+        "messages": messages,
+        "meanwhile": moved,
+        "batches": slow.seen.taken,
+        "refused": slow.seen.refused,
+        "early": slow.seen.early,
+        "rebalances": len(after) - len(before),
+        **{f"growth-{name}": f"{size:.0f}MiB" for name, size in growth.items()},
+    }
+    return Passed(NAME, seed, figures)
+
+
+def _watch(chaos: Chaos, seconds: float) -> dict[str, float]:
+    """The highest memory of each meanwhile."""
+    end, highest = time.monotonic() + seconds, _memory(chaos)
+    while time.monotonic() < end:
+        time.sleep(0.5)
+        highest = {name: max(size, highest[name]) for name, size in _memory(chaos).items()}
+    return highest
+
+
+def _memory(chaos: Chaos) -> dict[str, float]:
+    """Resident memory in MiB; each of them has to live."""
+    sizes = {}
+    for name in _SERVICES:
+        process = chaos.processes.find(name)
+        assert process is not None, f"{name} does not run"
+        sizes[name] = process.memory_info().rss / 2**20
+    return sizes
