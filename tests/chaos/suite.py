@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from tests.chaos import kill_anywhere, order_retries, outages, rebalance_storm, slow_target, terminations
+from tests.chaos import kill_anywhere, order_retries, outages, poison, rebalance_storm, slow_target, terminations
 from tests.chaos.frame import Passed
 
 S = TypeVar("S")
@@ -25,5 +25,6 @@ SUITE: dict[str, Disturb] = {
     order_retries.NAME: _sized(order_retries.disturb, order_retries.SHORT, order_retries.LONG),
     rebalance_storm.NAME: _sized(rebalance_storm.disturb, rebalance_storm.SHORT, rebalance_storm.LONG),
     slow_target.NAME: _sized(slow_target.disturb, slow_target.SHORT, slow_target.LONG),
+    poison.NAME: _sized(poison.disturb, poison.SHORT, poison.LONG),
     terminations.NAME: _sized(terminations.disturb, terminations.SHORT, terminations.LONG),
 }
