@@ -25,7 +25,9 @@ class ExtractorSettings(ServiceSettings):
     portal_bucket_per_second: float = Field(
         default=2.0, gt=0, description="Requests per second that drain (5: Enterprise)."
     )
-    portal_bucket_reserve: int = Field(default=2, ge=0, description="Requests of the capacity that are never used.")
+    portal_bucket_reserve: int = Field(
+        default=2, ge=0, description="Requests of the capacity that are never used; at least the concurrency less one."
+    )
     portal_operating_seconds: float = Field(
         default=480.0, gt=0, description="Operating time per method in ten minutes."
     )
@@ -45,10 +47,15 @@ class ExtractorSettings(ServiceSettings):
         return parse_webhooks(secret_lines(self.portal_webhooks, self.portal_webhooks_file, "PORTAL_WEBHOOKS"))
 
     def limits(self) -> Limits:
-        """The portal's plan."""
+        """The portal's plan.
+
+        A request that is late meets a bucket which was drained for it already: one for each but one that may be under
+        way is kept in reserve.
+        """
+        reserve = max(self.portal_bucket_reserve, self.portal_concurrency - 1)
         return Limits(
             capacity=self.portal_bucket_capacity,
             per_second=self.portal_bucket_per_second,
-            reserve=min(self.portal_bucket_reserve, self.portal_bucket_capacity - 1),
+            reserve=min(reserve, self.portal_bucket_capacity - 1),
             operating_s=self.portal_operating_seconds,
         )
