@@ -83,11 +83,7 @@ def launch(folder: Folder, wanted: Launch, lock: IO[str], announce: Announce) ->
     if simulated is not None:
         services.insert(0, simulated.service)
     supervisor = _supervise(folder, wanted, services, lock)
-    try:
-        _wait_until_ready(folder, supervisor, simulated, announce)
-    except BaseException:
-        stop(folder)
-        raise
+    _wait_until_ready(folder, supervisor, simulated, announce)
     portal_host = parse_webhooks(secret_lines(None, webhooks_file, "PORTAL_WEBHOOKS"))[0].host
     project = Project(
         name=wanted.project,
@@ -159,12 +155,17 @@ def _supervise(folder: Folder, wanted: Launch, services: list[Service], lock: IO
 def _wait_until_ready(
     folder: Folder, supervisor: subprocess.Popen[bytes], simulated: _Simulated | None, announce: Announce
 ) -> None:
-    if simulated is not None:
-        _wait(folder, supervisor, "portal", lambda: _collect_webhooks(simulated))
-        announce("portal: answers")
-    for name in SERVICES:
-        _wait(folder, supervisor, name, lambda name=name: _not_ready(folder, name))  # type: ignore[misc]
-        announce(f"{name}: ready")
+    """Ends everything when it does not come to that."""
+    try:
+        if simulated is not None:
+            _wait(folder, supervisor, "portal", lambda: _collect_webhooks(simulated))
+            announce("portal: answers")
+        for name in SERVICES:
+            _wait(folder, supervisor, name, lambda name=name: _not_ready(folder, name))  # type: ignore[misc]
+            announce(f"{name}: ready")
+    except BaseException:
+        stop(folder)
+        raise
 
 
 def _wait(folder: Folder, supervisor: subprocess.Popen[bytes], name: str, wrong: Callable[[], str | None]) -> None:

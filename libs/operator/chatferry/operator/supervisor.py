@@ -129,10 +129,9 @@ class Supervisor:
                 self._look()
                 self._tell()
                 time.sleep(_LOOK_S)
-        except Exception as broken:
-            self.failed = f"the supervisor itself has failed ({type(broken).__name__}); see its log"
-            raise
         finally:
+            if not self._stop:
+                self.failed = "the supervisor itself has failed; see its log"
             self._end()
 
     def _on_signal(self, *_: object) -> None:
@@ -191,6 +190,9 @@ class Supervisor:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+        for child in self.children:
+            if child.lines is not None:
+                child.lines.close()
         if self.stack is not None:
             self.stack.end()
         if self.failed is None:
