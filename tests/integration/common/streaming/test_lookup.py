@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
@@ -45,6 +47,25 @@ async def test_records_are_found_by_their_place_over_small_and_large_gaps(
         }
         [record] = (await lookup.read({where: [5]})).values()
         assert (record.key, tuple(record.headers)) == (b"1", (("h", None), ("h", b"x")))
+
+
+async def test_many_places_are_read_without_waiting_for_records_that_do_not_come(
+    stack: Addresses, topics: tuple[str, str]
+) -> None:
+    partitions = {partition_for(b"%d" % key, 4): b"%d" % key for key in range(40)}
+    producer = RecordProducer(stack.kafka, client_id="tests")
+    try:
+        await producer.send([Outgoing(topics[0], key, b"x", ()) for key in partitions.values()])
+    finally:
+        await producer.close()
+    wanted = {Partition(topics[0], number): [0] for number in partitions}
+    async with _lookup(stack.kafka) as lookup:
+        began = time.monotonic()
+        for _ in range(5):
+            assert len(await lookup.read(wanted)) == 4
+            assert len([record async for batch in lookup.scan(topics[0]) for record in batch]) == 4
+        # A long poll at the end of each partition would make it half a minute.
+        assert time.monotonic() - began < 15
 
 
 async def test_a_scan_sees_every_record_once_in_the_order_of_its_partition(

@@ -18,6 +18,9 @@ _SENTENCE = "Kafka does not answer for what is read from it; ask again when it d
 _WORTH_A_SEEK = 2_000
 _AT_ONCE = 500
 _SILENT_S = 20.0
+# A broker answers a connection's requests in turn: whatever is asked while a fetch at the end of a partition waits for
+# records that do not come is answered after it.
+_LONGEST_FETCH_MS = 20
 
 
 class RecordLookup:
@@ -25,7 +28,11 @@ class RecordLookup:
 
     def __init__(self, bootstrap: str, clock: Clock, *, client_id: str) -> None:
         self._consumer = AIOKafkaConsumer(
-            bootstrap_servers=bootstrap, client_id=client_id, enable_auto_commit=False, auto_offset_reset="none"
+            bootstrap_servers=bootstrap,
+            client_id=client_id,
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            fetch_max_wait_ms=_LONGEST_FETCH_MS,
         )
         self._bootstrap, self._clock = bootstrap, clock
 
@@ -52,6 +59,8 @@ class RecordLookup:
                     found.update(await self._of(partition, sorted(offsets)))
         except KafkaError as away:
             raise OutageError("kafka", _SENTENCE) from away
+        finally:
+            self._rest()
         return found
 
     async def scan(self, topic: str) -> AsyncIterator[list[RawRecord]]:
@@ -68,6 +77,12 @@ class RecordLookup:
                         yield batch
         except KafkaError as away:
             raise OutageError("kafka", _SENTENCE) from away
+        finally:
+            self._rest()
+
+    def _rest(self) -> None:
+        """Fetch nothing until something is asked for."""
+        self._consumer.unsubscribe()
 
     async def _partitions(self, topic: str) -> list[int]:
         # A consumer knows the partitions of no topic that it is not subscribed to.
