@@ -1,4 +1,4 @@
-"""The importers on a log in memory and a clock of their own: thousands of schedules, in each of which every promise holds.
+"""The importers on a log in memory and a clock of their own: schedule after schedule, in which every promise holds.
 
 The long form: `python -m tests.simulation --schedules 100000 --seed N`.
 """
@@ -28,10 +28,10 @@ _METRICS = Metrics()
 
 
 def test_every_promise_holds_in_schedules_that_are_always_the_same() -> None:
-    figures = run_seeds(range(1_200))
-    assert figures.schedules == 1_200
+    figures = run_seeds(range(1_000))
+    assert figures.schedules == 1_000
     # They are worth something only if much goes wrong in them.
-    assert figures.faults > 1_500
+    assert figures.faults > 1_200
     assert figures.rebalances > 2_000
     assert figures.dead > 500
 

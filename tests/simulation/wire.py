@@ -142,12 +142,15 @@ class Wire:
         effects = request.effects
         if part_of_it:
             effects = effects[: self.chance.randint(0, len(effects))]
-        with self.loop.on(request.host):
-            try:
-                for effect in effects:
-                    request.result = effect()
-            except Refusal as refused:
-                request.result = refused.error
+        loop = self.loop
+        before, loop.current = loop.current, request.host
+        try:
+            for effect in effects:
+                request.result = effect()
+        except Refusal as refused:
+            request.result = refused.error
+        finally:
+            loop.current = before
         self._say(request, "")
 
     def _strike(self, request: Request, fault: Fault) -> None:
@@ -194,11 +197,13 @@ class Wire:
         answer, host = request.answer, request.host
         if answer is None or not host.alive or answer.done():
             return
-        with self.loop.on(host):
-            if isinstance(request.result, Exception):
-                answer.set_exception(request.result)
-            else:
-                answer.set_result(request.result)
+        loop = self.loop
+        before, loop.current = loop.current, host
+        if isinstance(request.result, Exception):
+            answer.set_exception(request.result)
+        else:
+            answer.set_result(request.result)
+        loop.current = before
 
     def _say(self, request: Request, more: str) -> None:
         if self.happenings.say is not None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from tests.simulation.stores import SimulatedRecords, Store
+from tests.simulation.waiting import SimulatedDeadLetters, SimulatedParked
 from tests.unit.importer.fakes import FakeDeadLetters, FakeParked, FakeRecords, FakeStore
 
 from chatferry.common.adapters.mongo import Database
@@ -16,10 +18,10 @@ from chatferry.importer.adapters.mongo_waiting import MongoDeadLetters, MongoPar
 class Stores:
     """Real ones or fakes."""
 
-    records: FakeRecords | MongoRecords
-    parked: FakeParked | MongoParked
-    dead: FakeDeadLetters | MongoDeadLetters
-    fake: FakeStore | None = None
+    records: FakeRecords | SimulatedRecords | MongoRecords
+    parked: FakeParked | SimulatedParked | MongoParked
+    dead: FakeDeadLetters | SimulatedDeadLetters | MongoDeadLetters
+    fake: FakeStore | Store | None = None
     database: Database | None = None
 
     async def add(self, key: str, version: int) -> None:
