@@ -39,6 +39,7 @@ class Member:
 
     async def begin(self) -> asyncio.Task[None]:
         self.broker.subscribed.consumer = self.broker.consumer
+        self.consumer._polling.take_over(self.broker.consumer)
         self.consumer.assigned([HERE, THERE])
 
         async def hand_over() -> None:
@@ -71,6 +72,19 @@ async def test_the_worker_is_told_of_a_rebalance_that_comes_while_it_is_told_of_
     await delivering
     assert member.worker.told == [{HERE, THERE}, {HERE}]
     assert [one.partition for one in member.worker.seen] == [0]
+
+
+async def test_what_others_have_finished_since_the_poll_is_not_delivered_again() -> None:
+    member = Member()
+    member.worker.telling.set()
+
+    async def committed(partition: object) -> int:
+        return 1 if partition == HERE else 0
+
+    member.broker.consumer.committed = committed  # type: ignore[method-assign]
+    await (await member.begin())
+    assert [(one.partition, one.offset) for one in member.worker.seen] == [(1, 0)]
+    assert member.broker.consumer.commits == [{THERE: 1}]
 
 
 async def test_a_batch_that_ends_under_a_newer_assignment_moves_and_commits_nothing() -> None:

@@ -58,12 +58,11 @@ class RecordConsumer:
         self._settings, self._worker, self._clock, self._health = settings, worker, clock, health
         self._working = asyncio.Lock()
         self._failed = asyncio.Event()
-        self._stopping = False
+        self._stopping = self._running = False
         self._owned: set[Partition] = set()
         self._told = True
         self._held: frozenset[str] = frozenset()
         self._away: dict[str, OutageError] = {}
-        self._running = False
         longest_s = settings.max_poll_interval_ms / 1_000
         self._polling = Polling(clock, _FAILURES, most_bytes=settings.max_bytes, longest_work_s=longest_s)
         self._offsets = Offsets()
@@ -145,9 +144,10 @@ class RecordConsumer:
             try:
                 if not self._away:
                     await self._tell_owned()
-                    # While it was told, a rebalance may have taken some of them away.
-                    if owned := self._of_owned(mine):
-                        await self._worker.deliver(owned, progress)
+                    # Since the poll, a rebalance may have taken some away, or brought them back finished.
+                    mine = self._offsets.beyond(self._of_owned(mine))
+                    progress = Progress(mine)
+                    await self._worker.deliver(mine, progress)
             except OutageError as away:
                 self._went_away(away)
             except BaseException as failure:

@@ -58,6 +58,11 @@ class Offsets:
         self._wanted = {p: o for p, o in self._wanted.items() if p in owned and o > reached.get(p, 0)}
         return dict(self._wanted)
 
+    def beyond(self, records: Iterable[RawRecord]) -> list[RawRecord]:
+        """Those of the records that the group has not finished."""
+        reached = self._reached
+        return [record for record in records if record.offset >= reached.get((record.topic, record.partition), 0)]  # type: ignore[call-overload]
+
     def reached(self, committed: Mapping[Partition, int]) -> None:
         """The group stands here."""
         self._reached.update(committed)
