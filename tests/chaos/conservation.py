@@ -1,0 +1,212 @@
+"""Conservation: what has no business on the topics ends as dead letters, byte for byte; all that is real arrives."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from tests.chaos.frame import Chaos, Passed, Site, chaos_project, slowed
+from tests.chaos.fuzz import KINDS, Fuzzed, Fuzzer, Maker
+from tests.chaos.in_turn import header, read_topic
+from tests.chaos.letters import by_state, prove_at_last
+from tests.chaos.proof import assert_ledger_agrees, command
+from tools.ledger_offsets import Offsets
+
+from chatferry.operator.runs import Options
+
+NAME = "conservation"
+ENTITIES = ("users", "chats", "chat_messages")
+_END_S = 300.0
+_ADDED = ("topic", "partition", "offset", "timestamp", "attempts", "error-class", "code", "message")
+# More may die here than a healthy family ever has.
+_NO_LIMIT = {"CHATFERRY_DEAD_SHARE_MAX": "1", "CHATFERRY_DEAD_CONSECUTIVE_MAX": "1000000"}
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """`fuzzed`: records that are nobody's, in bursts; after each `checkpoint` bursts the ledger is asked."""
+
+    messages: int
+    chats: int
+    page: int
+    max_rate: float
+    fuzzed: int
+    burst: int
+    checkpoint: int
+    large: int
+
+
+SHORT = Scale(messages=600, chats=15, page=20, max_rate=2.0, fuzzed=1_000, burst=50, checkpoint=7, large=4)
+LONG = Scale(messages=30_000, chats=300, page=50, max_rate=2.0, fuzzed=30_000, burst=150, checkpoint=20, large=60)
+
+
+@dataclass(slots=True)
+class Fuzzing:
+    """`sent`: by place, what was put there."""
+
+    chaos: Chaos
+    scale: Scale
+    sent: dict[str, Fuzzed] = field(default_factory=dict)
+    checkpoints: int = 0
+
+    async def until_the_end(self, run: str) -> None:
+        """Bursts while the run goes on, with a checkpoint now and then; Kafka and the run are watched in between."""
+        chaos, scale = self.chaos, self.scale
+        async with Fuzzer(chaos.project.kafka, chaos.project.name) as fuzzer:
+            large = scale.large
+            for burst in range(1, 1 + scale.fuzzed // scale.burst):
+                maker = Maker(chaos.random, chaos.project.name, self._lines())
+                drawn = [maker.draw(chaos.random.choice(ENTITIES)) for _ in range(scale.burst)]
+                if large:
+                    large -= 1
+                    entity = ENTITIES[large % len(ENTITIES)]
+                    drawn.append(maker.pressed(entity) if large % 2 else maker.largest(entity))
+                self.sent |= await fuzzer.send(drawn)
+                if burst % scale.checkpoint == 0:
+                    await asyncio.to_thread(self.checkpoint)
+            assert large == 0, "there were too few bursts for the large ones"
+            assert chaos.under_way(run), "the run was over before the last burst"
+
+    def _lines(self) -> dict[str, list[int]]:
+        """Ids that real records have by now."""
+        database = self.chaos.database
+        lines = {name: list(database[name].distinct("seq")) for name in ("users", "chats")}
+        return {**lines, "chat_messages": lines["chats"]}
+
+    def checkpoint(self) -> None:
+        """Below the committed offsets everything is done, parked or dead, and all that is fuzzed is dead."""
+        chaos = self.chaos
+        committed = asyncio.run(_committed(chaos))
+        wrong: list[str] = []
+        where = {"kafka": chaos.project.kafka, "project": chaos.project.name}
+        offsets = Offsets(chaos.database, where, still=False, say=lambda place, what: wrong.append(f"{place}: {what}"))
+        asyncio.run(offsets.read())
+        assert wrong == []
+        below = [place for place in self.sent if _offset(place) < committed.get(place.rpartition("/")[0], 0)]
+        dead = {row["_id"] for row in chaos.database.dead_letters.find({"_id": {"$in": below}}, {"_id": 1})}
+        assert set(below) == dead, f"committed, and no dead letters: {sorted(set(below) - dead)[:5]}"
+        self.checkpoints += 1
+
+
+def disturb(root: Path, seed: int, scale: Scale) -> Passed:
+    """Raises AssertionError with what was lost, doubled, or differs in a byte."""
+    settings = {**slowed(scale.page), **_NO_LIMIT}
+    site = Site("fuzz", seed, scale.chats, scale.messages, users=40, settings=settings)
+    with chaos_project(root, site) as chaos:
+        began = time.monotonic()
+        assert chaos.migrate("users")["state"] == "verified"
+        run = chaos.ask("chats", Options(max_rate=scale.max_rate))
+        chaos.until(lambda: chaos.imported() > 0, "the first messages arrive", 60)
+        fuzzing = Fuzzing(chaos, scale)
+        asyncio.run(fuzzing.until_the_end(run))
+        assert chaos.finish(run, _END_S)["state"] != "verified", "verified with dead letters"
+        chaos.until(lambda: _all_read(chaos), "all that was sent is read", 60)
+        fuzzing.checkpoint()
+        kept = _assert_letters(chaos, fuzzing.sent)
+        between = _between(chaos, fuzzing.sent)
+        assert_ledger_agrees(chaos)
+        command(chaos, "dlq", "discard", "--all", "--reason", "nobody's records", "--by", "chaos")
+        assert by_state(chaos) == {"discarded": len(fuzzing.sent)}
+        messages = prove_at_last(chaos, _END_S)
+        seconds = time.monotonic() - began
+    assert {one.kind for one in fuzzing.sent.values()} >= {*KINDS, "largest", "pressed"}
+    figures = {
+        "fuzzed": len(fuzzing.sent),
+        "kinds": len(KINDS) + 2,
+        "real-between-them": between,
+        "kept-in-their-row": kept,
+        "messages": messages,
+        "checkpoints": fuzzing.checkpoints,
+        "seconds": f"{seconds:.0f}",
+    }
+    return Passed(NAME, seed, figures)
+
+
+def _assert_letters(chaos: Chaos, sent: Mapping[str, Fuzzed]) -> int:
+    """One dead letter for each, with its class and the bytes as they were; how many have them in their row alone."""
+    rows = {row["_id"]: row for row in chaos.database.dead_letters.find()}
+    assert rows.keys() == sent.keys(), f"{len(rows)} dead letters for {len(sent)} fuzzed records"
+    ends = {place: one.ends for place, one in sent.items() if one.ends != rows[place]["error_class"]}
+    assert ends == {}, f"expected otherwise: {[(p, sent[p].kind, rows[p]['error_class']) for p in ends][:10]}"
+    copies = Counter[str]()
+    for record in read_topic(chaos.project.kafka, f"{chaos.project.name}.dlq"):
+        place = "/".join(header(record, f"dlq-{name}").decode() for name in _ADDED[:3])
+        copies[place] += 1
+        _assert_copy(record, sent[place], rows[place])
+    assert set(copies.values()) <= {1}, f"copied twice: {[place for place, n in copies.items() if n > 1][:5]}"
+    for place in sent.keys() - copies.keys():
+        one, raw = sent[place], rows[place]["raw"]
+        headers = tuple((name, value) for name, value in raw["headers"])
+        assert one.pressed, f"{one.kind} {place} is not on `dlq`"
+        assert (raw["key"], raw["value"], headers) == (one.key, one.value, one.headers), place
+    return len(sent) - len(copies)
+
+
+def _assert_copy(record: Any, one: Fuzzed, row: Mapping[str, Any]) -> None:
+    place = row["_id"]
+    assert (record.key, record.value) == (one.key, one.value), f"{one.kind} {place}"
+    own, added = record.headers[: -len(_ADDED)], record.headers[-len(_ADDED) :]
+    assert tuple(own) == one.headers, f"{one.kind} {place}"
+    told = {name.removeprefix("dlq-"): (value or b"").decode() for name, value in added}
+    names = {"error-class": "error_class"}
+    assert tuple(told) == _ADDED, place
+    assert told == {name: str(row[names.get(name, name)]) for name in _ADDED}, place
+
+
+def _between(chaos: Chaos, sent: Mapping[str, Fuzzed]) -> int:
+    """Real records that have fuzzed ones before and behind them in their partition."""
+    count = 0
+    for entity in ENTITIES:
+        topic = f"{chaos.project.name}.{entity}"
+        offsets: dict[str, list[int]] = {}
+        for place in sent:
+            offsets.setdefault(place.rpartition("/")[0], []).append(_offset(place))
+        for record in read_topic(chaos.project.kafka, topic):
+            mine = offsets.get(f"{topic}/{record.partition}", [])
+            count += bool(mine) and min(mine) < record.offset < max(mine) and record.offset not in mine
+    assert count > 0, "no real record was among them"
+    return count
+
+
+def _all_read(chaos: Chaos) -> bool:
+    return asyncio.run(_left(chaos)) == 0
+
+
+async def _committed(chaos: Chaos) -> dict[str, int]:
+    """Committed offsets of the importers by topic/partition."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=chaos.project.kafka)
+    await admin.start()
+    try:
+        group = await admin.list_consumer_group_offsets(f"{chaos.project.name}.importer")
+    finally:
+        await admin.close()
+    return {f"{part.topic}/{part.partition}": told.offset for part, told in group.items()}
+
+
+async def _left(chaos: Chaos) -> int:
+    """Records that no importer has finished with."""
+    committed = await _committed(chaos)
+    consumer = AIOKafkaConsumer(bootstrap_servers=chaos.project.kafka, enable_auto_commit=False)
+    await consumer.start()
+    try:
+        parts = [TopicPartition(*_split(where)) for where in committed]
+        ends = await consumer.end_offsets(parts)
+    finally:
+        await consumer.stop()
+    return sum(end - committed[f"{part.topic}/{part.partition}"] for part, end in ends.items())
+
+
+def _split(where: str) -> tuple[str, int]:
+    topic, _, number = where.partition("/")
+    return topic, int(number)
+
+
+def _offset(place: str) -> int:
+    return int(place.rpartition("/")[2])
