@@ -8,7 +8,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,7 @@ def _override(mongodb_port: int) -> Json:
 class ComposeStack:
     """A running compose project. `environment`: of every docker command; `mongo`: the project's MongoDB."""
 
-    environment: Mapping[str, str]
+    environment: Mapping[str, str] = field(repr=False)  # the session's own, which may hold secrets
     mongo: MongoClient[Json]
 
     @property
@@ -120,7 +120,7 @@ class ComposeStack:
         """Recomputed by a program that shares no code with us, portal included, inside the project's network."""
         script = (
             "chatferry status --json > /tmp/status && python /tools/check_ledger.py --status /tmp/status"
-            f" --portal-control http://portal:{_PORTAL_CONTROL}"
+            f" --portal-control http://portal:{_PORTAL_CONTROL}/control"
         )
         options = ("--rm", "--no-deps", "--no-TTY", "--volume", f"{ROOT / 'tools'}:/tools:ro", "--entrypoint", "sh")
         self.docker("compose", "run", *options, "operator", "-c", script)
