@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
+
 from tests.unit.importer.fakes import FakeDeadLetters, FakeParked
 from tests.unit.importer.machine import TOPICS, Machine, chat, message
 
-from chatferry.importer.domain import PERMANENT, place_of, read_record
+from chatferry.common.contracts.target import ItemResult
+from chatferry.common.entities import Entity
+from chatferry.importer.domain import PERMANENT, ImportRecord, place_of, read_record
 from chatferry.importer.ports import Dead, Trouble
 from chatferry.importer.sending import SendRules
 
@@ -91,6 +96,15 @@ async def test_a_record_that_is_refused_and_then_taken_in_one_round_leaves_no_de
     _chat(machine, 1, 1)
     machine.publish("chat_messages", message(101, 1))
     machine.target.errors = {"source:chat:msg:101": (1, False)}
+    send = machine.target.send
+
+    async def slow(entity: Entity, records: Sequence[ImportRecord]) -> list[ItemResult]:
+        for _ in range(50):
+            # Meanwhile the death before is written down.
+            await asyncio.sleep(0)
+        return await send(entity, records)
+
+    machine.target.send = slow  # type: ignore[method-assign]
     await machine.run(5)
     assert machine.store.documents["source:chat:msg:101"]["status"] == "IMPORT_OK"
     assert [row["state"] for row in machine.store.dead.values()] == ["superseded"]
