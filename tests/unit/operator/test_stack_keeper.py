@@ -97,3 +97,15 @@ def test_deaths_with_calm_between_them_are_no_reason_to_give_up(stack: FakeStack
         look(keeper, stack, 40)
     assert keeper.failed is None
     assert keeper.restarts == {"kafka": 20}
+
+
+def test_deaths_of_other_parts_do_not_count_against_one_that_is_calm_in_between(
+    stack: FakeStack, tmp_path: Path
+) -> None:
+    keeper = StackKeeper(tmp_path)
+    for _ in range(8):
+        for name in ("kafka", "mongodb", "redis"):
+            stack.dead = [name]
+            look(keeper, stack, 16)
+    assert keeper.failed is None
+    assert keeper.restarts == {"kafka": 8, "mongodb": 8, "redis": 8}

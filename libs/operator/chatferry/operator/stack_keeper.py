@@ -28,7 +28,7 @@ class StackKeeper:
     _failed_starts: int = 0
     _look_at: float = 0.0
     _start_at: float = 0.0
-    _died_at: float = 0.0
+    _died_at: dict[str, float] = field(default_factory=dict)
 
     def look(self, now: float) -> None:
         """See who died, start them when it is time. `now`: monotonic seconds. Takes as long as the parts need."""
@@ -41,8 +41,8 @@ class StackKeeper:
             self._died(stack, name, now)
         if (self._dead or self._failed_starts) and now >= self._start_at and self.failed is None:
             self._start(stack, now)
-        elif not self._dead and now - self._died_at > _CALM_S:
-            self._deaths.clear()
+        for name in [one for one, at in self._died_at.items() if now - at > _CALM_S and one not in self._dead]:
+            del self._deaths[name], self._died_at[name]
         self.pids = {str(name): pid for name, pid in stack.pids().items()}
 
     def end(self) -> None:
@@ -53,7 +53,7 @@ class StackKeeper:
         self._dead.add(name)
         self._deaths[name] = self._deaths.get(name, 0) + 1
         again = self._deaths[name] - 1
-        self._died_at = now
+        self._died_at[name] = now
         self._start_at = now + (_pause_s(again) if again else 0.0)
         if self._deaths[name] >= _MOST_DEATHS:
             why = next((part.detail for part in stack.status() if part.name == name), "it has died")
