@@ -55,6 +55,18 @@ async def test_null_keys_and_values_go_through_as_they_are(stack: Addresses, top
     assert {(r.key, r.value) for r in await _read(stack, topics[0])} == {(None, b"v"), (b"k", None)}
 
 
+async def test_what_fits_by_estimate_is_never_refused_as_larger_than_a_batch(
+    stack: Addresses, topics: tuple[str, str]
+) -> None:
+    producer = RecordProducer(stack.kafka, client_id="tests", batch_bytes=10_000)
+    headers = (("a", b"x" * 50), ("b", None))
+    sizes = [size for size in range(9_700, 10_001) if producer.fits(Outgoing(topics[0], b"k", b"v" * size, headers))]
+    assert sizes
+    assert max(sizes) < 10_000
+    await producer.send([Outgoing(topics[0], b"k", b"v" * max(sizes), headers)])
+    await producer.close()
+
+
 async def test_a_record_larger_than_a_batch_is_refused_by_name_of_the_topic(
     stack: Addresses, topics: tuple[str, str]
 ) -> None:

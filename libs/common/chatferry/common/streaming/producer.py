@@ -11,6 +11,7 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 from aiokafka.partitioner import murmur2
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from chatferry.common.errors import OutageError, PermanentError
 from chatferry.common.streaming.records import Outgoing, Partition
@@ -63,6 +64,12 @@ class RecordProducer:
         except (KafkaError, TimeoutError) as failure:
             await self._drop()
             raise OutageError("kafka", _SENTENCE) from failure
+
+    def fits(self, record: Outgoing) -> bool:
+        """Whether a batch surely has room for it. One that does not is best sent alone, for nothing arrives twice then:
+        what goes with a record that is refused may have arrived."""
+        size = DefaultRecordBatchBuilder.estimate_size_in_bytes(record.key, record.value, list(record.headers))
+        return int(size) <= self._options["max_batch_size"]
 
     async def has_topic(self, topic: str) -> bool:
         """Whether the topic exists. OutageError when Kafka does not answer."""

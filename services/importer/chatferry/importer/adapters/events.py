@@ -34,15 +34,17 @@ class KafkaEvents:
         await self._results.send([self._failed(one, one.record, common) for one in dead if one.record is not None])
 
     async def copy_dead(self, dead: Sequence[Dead]) -> set[str]:
+        letters = {place_of(one.raw): self._letter(one) for one in dead}
+        alone = {place: letter for place, letter in letters.items() if not self._letters.fits(letter)}
         try:
-            await self._letters.send([self._letter(one) for one in dead])
+            await self._letters.send([letter for place, letter in letters.items() if place not in alone])
         except PermanentError:
-            return {place_of(one.raw) for one in dead if not await self._copied_alone(one)}
-        return set()
+            alone = letters
+        return {place for place, letter in alone.items() if not await self._goes_alone(letter)}
 
-    async def _copied_alone(self, dead: Dead) -> bool:
+    async def _goes_alone(self, letter: Outgoing) -> bool:
         try:
-            await self._letters.send([self._letter(dead)])
+            await self._letters.send([letter])
         except PermanentError:
             return False
         return True
