@@ -41,8 +41,8 @@ class StackKeeper:
             self._died(stack, name, now)
         if (self._dead or self._failed_starts) and now >= self._start_at and self.failed is None:
             self._start(stack, now)
-        for name in [one for one, at in self._died_at.items() if now - at > _CALM_S and one not in self._dead]:
-            del self._deaths[name], self._died_at[name]
+        for calm in [one for one, at in self._died_at.items() if now - at > _CALM_S and one not in self._dead]:
+            del self._deaths[calm], self._died_at[calm]
         self.pids = {str(name): pid for name, pid in stack.pids().items()}
 
     def end(self) -> None:

@@ -70,6 +70,27 @@ async def test_a_wrong_secret_and_a_portal_that_is_away_are_answers_and_no_error
     assert "does not answer" in away.detail
 
 
+@pytest.mark.parametrize("label", ["profile", "scope", "time", "m_im_dialog_get"])
+async def test_a_call_that_fails_for_a_moment_says_nothing_about_the_portal(label: str) -> None:
+    well, ill = answers(), answers(**{label: {"error": "INTERNAL_SERVER_ERROR"}})
+    asked: list[Any] = []
+
+    def answer(method: str, body: Any) -> Any:
+        asked.append(body["cmd"])
+        return (ill if len(asked) < 3 else well)(method, body)
+
+    view = await portal_checks(Scripted(answer).client, CHATS)
+    assert [check.ok for check in view.checks] == [True], view.checks
+    assert [list(one) for one in asked[1:]] == [[label], [label]]
+
+
+async def test_a_portal_that_goes_on_failing_is_not_said_to_lack_a_method() -> None:
+    failing = {"error": "INTERNAL_SERVER_ERROR"}
+    (check,) = (await portal_checks(Scripted(answers(m_im_dialog_get=failing)).client, CHATS)).checks
+    assert not check.ok
+    assert "does not say whether it has the method im.dialog.get" in check.detail
+
+
 async def test_a_clock_of_the_portal_without_offset_is_taken_as_utc() -> None:
     view = await portal_checks(Scripted(answers(time="now")).client, CHATS)
     assert view.offset == "+00:00"

@@ -91,6 +91,17 @@ class PortalClient:
             return Answer(body.get("result"), total=_count(body.get("total")), next=_count(body.get("next")))
         raise self._away()
 
+    async def insist(self, webhook: int, commands: Sequence[Command]) -> list[Answer]:
+        """As `batch`; commands that are refused for a moment are asked again, as often as a call that fails."""
+        answers: dict[str, Answer] = {}
+        for wait in self._settings.attempts_s:
+            left = [command for command in commands if _again(answers.get(command.label))]
+            if not left:
+                break
+            await self._pause(wait)
+            answers |= zip((command.label for command in left), await self.batch(webhook, left), strict=True)
+        return [answers[command.label] for command in commands]
+
     async def batch(self, webhook: int, commands: Sequence[Command]) -> list[Answer]:
         """Up to 50 commands in one request; one answer each, in their order.
 
@@ -228,6 +239,10 @@ def _json(content: bytes) -> _Body:
     if not isinstance(body, Mapping):
         raise _NoAnswer
     return _Body(body, len(content))
+
+
+def _again(answer: Answer | None) -> bool:
+    return answer is None or (answer.refusal is not None and answer.refusal.transient)
 
 
 def _count(value: Any) -> int | None:

@@ -54,7 +54,7 @@ async def _ask(client: PortalClient, webhook: int, family: Family) -> Mapping[st
     commands = [Command("profile", "profile", {}), Command("scope", "scope", {}), Command("time", "server.time", {})]
     commands += [Command(f"m_{method}", "method.get", {"name": method.lower()}) for method in methods]
     commands = [Command(_label(command.label), command.method, command.params) for command in commands]
-    return dict(zip((command.label for command in commands), await client.batch(webhook, commands), strict=True))
+    return dict(zip((command.label for command in commands), await client.insist(webhook, commands), strict=True))
 
 
 def _label(name: str) -> str:
@@ -69,7 +69,10 @@ def _problem(who: str, host: str, told: Mapping[str, Answer], family: Family) ->
     if family.scope not in scopes_of(told["scope"]):
         return f"{who} lacks the scope {family.scope}; edit the webhook in the portal and add it"
     for method in family.reading.methods:
-        known = map_of(told[_label(f"m_{method}")].result)
+        answer = told[_label(f"m_{method}")]
+        if answer.refusal is not None and answer.refusal.transient:
+            return f"{host} does not say whether it has the method {method}; ask again later"
+        known = map_of(answer.result)
         if not known.get("isExisting"):
             return f"{host} has no method {method}, which reading {family.name} needs; update the portal"
         if not known.get("isAvailable"):
