@@ -20,8 +20,8 @@ from chatferry.operator.folder import Folder, read_json
 
 PARTS = ("kafka", "mongodb", "redis")
 _GONE_S = 15.0
-# The supervisor gives up after eight deaths without twenty calm seconds in between.
-_MOST_IN_A_ROW, _CALM_S = 6, 25.0
+# The supervisor gives up on a part that dies six times without thirty calm seconds in between, rightly.
+_MOST_IN_A_ROW, _CALM_S = 4, 36.0
 
 
 @dataclass(slots=True)

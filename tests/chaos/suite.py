@@ -6,7 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from tests.chaos import kill_anywhere, order_retries, outages, poison, rebalance_storm, slow_target, terminations
+from tests.chaos import (
+    kill_anywhere,
+    order_retries,
+    outages,
+    planted,
+    poison,
+    rebalance_storm,
+    slow_target,
+    terminations,
+)
 from tests.chaos.frame import Passed
 
 S = TypeVar("S")
@@ -24,6 +33,7 @@ SUITE: dict[str, Disturb] = {
     outages.NAME: _sized(outages.disturb, outages.SHORT, outages.LONG),
     order_retries.NAME: _sized(order_retries.disturb, order_retries.SHORT, order_retries.LONG),
     rebalance_storm.NAME: _sized(rebalance_storm.disturb, rebalance_storm.SHORT, rebalance_storm.LONG),
+    planted.NAME: _sized(planted.disturb, planted.SHORT, planted.LONG),
     slow_target.NAME: _sized(slow_target.disturb, slow_target.SHORT, slow_target.LONG),
     poison.NAME: _sized(poison.disturb, poison.SHORT, poison.LONG),
     terminations.NAME: _sized(terminations.disturb, terminations.SHORT, terminations.LONG),
