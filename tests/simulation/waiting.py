@@ -164,7 +164,7 @@ class SimulatedEvents(Port):
 
         def copy(one: Dead, place: str) -> None:
             copied_at = self._store.dead[place].get("copied_at")
-            # A crash before the row in `parked` is dropped lets outdated content die twice: one more copy, nothing else.
+            # A crash before the row in `parked` is dropped lets outdated content die twice: one more copy.
             parked = place in self._store.parked
             if not parked and copied_at is not None and copied_at < self._learnt.get(partition_of(one.raw), 0):
                 raise BrokenPromiseError(f"dead letter {place} is copied again by an importer that could know of it")
