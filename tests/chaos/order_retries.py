@@ -35,7 +35,7 @@ class Scale:
     end_s: float
 
 
-SHORT = Scale(120, 8, "[0.4, 1.0]", None, 0, 0, end_s=90)
+SHORT = Scale(80, 8, "[0.4, 1.0]", None, 0, 0, end_s=90)
 LONG = Scale(500, 20, "[2.0, 6.0]", 2.0, 3, 1.5, end_s=400)
 
 

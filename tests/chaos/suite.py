@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from tests.chaos import (
+    conservation,
     kill_anywhere,
     order_retries,
     outages,
@@ -35,6 +36,7 @@ SUITE: dict[str, Disturb] = {
     rebalance_storm.NAME: _sized(rebalance_storm.disturb, rebalance_storm.SHORT, rebalance_storm.LONG),
     planted.NAME: _sized(planted.disturb, planted.SHORT, planted.LONG),
     slow_target.NAME: _sized(slow_target.disturb, slow_target.SHORT, slow_target.LONG),
+    conservation.NAME: _sized(conservation.disturb, conservation.SHORT, conservation.LONG),
     poison.NAME: _sized(poison.disturb, poison.SHORT, poison.LONG),
     terminations.NAME: _sized(terminations.disturb, terminations.SHORT, terminations.LONG),
 }
