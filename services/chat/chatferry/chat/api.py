@@ -67,7 +67,15 @@ class TargetApi(FastAPI):
 
 def build_api(answerer: Answerer, unknown: Answer) -> FastAPI:
     """The application of one target: `answerer(name, verb, served)` answers one method, `unknown` all others."""
-    api = TargetApi(title="chatferry target", version="1", docs_url=None, redoc_url=None, redirect_slashes=False)
+    api = TargetApi(
+        title="chatferry target",
+        version="1",
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        # FastAPI's own spans hold the path, and with it the secret.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
+    )
     for family in FAMILIES:
         served = serve(family)
         for verb in VERBS:
