@@ -9,7 +9,7 @@
     what was seen below is forgotten                                54
     messages go without their chat                                  1
     a record in retry holds nobody                                  2
-    an outage behind the target is an attempt                      54
+    an outage behind the target is an attempt                    2393
     a late importer brings back what is dead                      823
     older content counts no attempts                                3
     what is unfinished is not read again                            1
@@ -174,7 +174,7 @@ MUTATIONS: Mapping[str, Callable[[], Patches]] = {
 
 WITHIN = 400
 """Most schedules that a bug may hide for; `RARE` ones are looked for by hand (`find`), as they take a while."""
-RARE = frozenset({"a late importer brings back what is dead"})
+RARE = frozenset({"a late importer brings back what is dead", "an outage behind the target is an attempt"})
 
 
 def find(name: str, most: int) -> int | None:

@@ -114,25 +114,31 @@ class SimulatedRecords(Port):
 
         return await self._read("imported?", look)  # type: ignore[no-any-return]
 
-    async def mark_done(self, entity: Entity, done: Sequence[Done]) -> None:
+    async def mark_done(self, entity: Entity, done: Sequence[Done]) -> set[str]:
         del entity
         told = {(one.record.key, one.record.version): one for one in done}
         if not told:
-            return
+            return set()
         matched: list[str] = []
+
+        def unforeseen(key: str, one: Done) -> bool:
+            document = self._store.documents.get(key)
+            if document is None or document["version"] != one.record.version:
+                return False
+            return document.get("last_error") is not None and not one.erred_before
 
         def mark(key: str, one: Done) -> None:
             document = self._store.documents.get(key)
-            if document is not None and document["version"] == one.record.version:
+            if document is not None and document["version"] == one.record.version and not unforeseen(key, one):
                 matched.append(key)
-                takenmongo_away = {"last_error": None, "attempts": None} if one.erred_before else {}
+                taken_away = {"last_error": None, "attempts": None} if one.erred_before else {}
                 self._store.write(
                     key,
                     status=IMPORT_OK,
                     imported_version=one.record.version,
                     imported_hash=document["payload_hash"],
                     target_id=one.target_id or document.get("target_id"),
-                    **takenmongo_away,
+                    **taken_away,
                 )
 
         def supersede(key: str, version: int) -> None:
@@ -142,8 +148,14 @@ class SimulatedRecords(Port):
 
         named = ", ".join(f"{key}@{version}" for key, version in told)
         await self._write(f"status done {named}", [bound(mark, key, one) for (key, _), one in told.items()])
-        if len(matched) < len(told):
-            await self._write(f"superseded {named}", [bound(supersede, *each) for each in told])
+        if len(matched) == len(told):
+            return set()
+        await self._write(f"superseded {named}", [bound(supersede, *each) for each in told])
+
+        def look() -> set[str]:
+            return {key for (key, _), one in told.items() if unforeseen(key, one)}
+
+        return await self._read("erred?", look)  # type: ignore[no-any-return]
 
     async def mark_failed(self, entity: Entity, status: str, failed: Sequence[tuple[str, int, int, str]]) -> None:
         del entity

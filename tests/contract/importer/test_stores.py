@@ -163,3 +163,18 @@ async def test_a_replay_and_newer_content_end_a_dead_letter(stores: Stores) -> N
         place_of(three.raw): "dead",
         place_of(four.raw): "dead",
     }
+
+
+async def test_an_error_that_the_importer_did_not_know_of_is_told_and_left(stores: Stores) -> None:
+    unaware, aware = _records(1, 2)
+    for record in (unaware, aware):
+        await stores.add(record.key, 5)
+        await stores.records.mark_failed(MESSAGES, "IMPORT_ERR", [(record.key, 5, 3, "target.NO")])
+    late = await stores.records.mark_done(
+        MESSAGES, [Done(unaware, "created", "t1"), Done(aware, "created", "t2", True)]
+    )
+    assert late == {unaware.key}
+    assert (await stores.document(unaware.key))["status"] == "IMPORT_ERR"
+    assert (await stores.document(aware.key))["status"] == "IMPORT_OK"
+    assert await stores.records.mark_done(MESSAGES, [Done(unaware, "created", "t1", True)]) == set()
+    assert (await stores.document(unaware.key))["status"] == "IMPORT_OK"

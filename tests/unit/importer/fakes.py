@@ -71,11 +71,14 @@ class FakeRecords:
     async def imported(self, entity: Entity, keys: Collection[str]) -> set[str]:
         return {key for key in keys if self._store.documents.get(key, {}).get("imported_version", 0) > 0}
 
-    async def mark_done(self, entity: Entity, done: Sequence[Done]) -> None:
+    async def mark_done(self, entity: Entity, done: Sequence[Done]) -> set[str]:
         self._store.faults.before("status done")
+        late: set[str] = set()
         for one in done:
             document = self._store.documents[one.record.key]
-            if document["version"] == one.record.version:
+            if document["version"] == one.record.version and "last_error" in document and not one.erred_before:
+                late.add(one.record.key)
+            elif document["version"] == one.record.version:
                 document.update(
                     status=IMPORT_OK,
                     imported_version=one.record.version,
@@ -87,6 +90,7 @@ class FakeRecords:
             elif document["version"] > one.record.version:
                 document["imported_version"] = max(document.get("imported_version", 0), one.record.version)
         self._store.faults.done()
+        return late
 
     async def mark_failed(self, entity: Entity, status: str, failed: Sequence[tuple[str, int, int, str]]) -> None:
         self._store.faults.before(f"status {status}")

@@ -119,8 +119,11 @@ class Records(Protocol):
     async def imported(self, entity: Entity, keys: Collection[str]) -> set[str]:
         """Which of the keys have an imported version."""
 
-    async def mark_done(self, entity: Entity, done: Sequence[Done]) -> None:
-        """IMPORT_OK with version, hash and target id; a document with newer content only learns what is there."""
+    async def mark_done(self, entity: Entity, done: Sequence[Done]) -> set[str]:
+        """IMPORT_OK with version, hash and target id; a document with newer content only learns what is there.
+
+        Left as they are, and returned by key: those of this version that erred, though `erred_before` does not say so.
+        """
 
     async def mark_failed(self, entity: Entity, status: str, failed: Sequence[tuple[str, int, int, str]]) -> None:
         """(key, version, attempts, code) each: `status`, unless the document is done or has newer content.

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -112,7 +112,12 @@ class Books:
             if entity.parent is None:
                 await self.ids.learn(entity, {d.record.key: d.target_id for d in fresh if d.target_id is not None})
             await self._resolve(group)
-            await self.records.mark_done(entity, fresh)
+            late = await self.records.mark_done(entity, fresh)
+            if late:
+                # Another importer declared them dead while this one waited for the target's answer.
+                fresh = [replace(d, erred_before=d.erred_before or d.record.key in late) for d in fresh]
+                await self._resolve([d for d in fresh if d.record.key in late])
+                await self.records.mark_done(entity, [d for d in fresh if d.record.key in late])
             # Only now can no other importer find the record undone: what it has declared dead before ends here.
             again = {d.record.key: d.record.version + 1 for d in fresh if d.erred_before}
             if again:

@@ -32,16 +32,20 @@ class MongoRecords:
         with mongo_outage():
             return {row["_id"] for row in await self._database[entity.name].find(wanted, {"_id": 1}).to_list(None)}
 
-    async def mark_done(self, entity: Entity, done: Sequence[Done]) -> None:
+    async def mark_done(self, entity: Entity, done: Sequence[Done]) -> set[str]:
         told = {(d.record.key, d.record.version): d for d in done}
         if not told:
-            return
+            return set()
         groups = list(_by_version(told.values()))
         collection = self._database[entity.name]
         with mongo_outage():
             result = await collection.bulk_write([_done(group) for group in groups], ordered=False)
-            if result.matched_count < len(told):
-                await collection.bulk_write([_superseded(group) for group in groups], ordered=False)
+            if result.matched_count == len(told):
+                return set()
+            await collection.bulk_write([_superseded(group) for group in groups], ordered=False)
+            unaware = [key for (key, _), one in told.items() if not one.erred_before]
+            erred = collection.find({"_id": {"$in": unaware}, "last_error": {"$ne": None}}, {"version": 1})
+            return {row["_id"] async for row in erred if (row["_id"], row["version"]) in told}
 
     async def mark_failed(self, entity: Entity, status: str, failed: Sequence[tuple[str, int, int, str]]) -> None:
         groups: dict[tuple[int, int, str], list[str]] = defaultdict(list)
@@ -105,7 +109,9 @@ def _done(group: Sequence[Done]) -> UpdateMany:
     steps: list[Document] = [{"$set": fields}]
     if erred:
         steps.append({"$unset": ["last_error", "attempts"]})
-    return UpdateMany({"_id": {"$in": keys}, "version": version}, steps)
+    # An error that nobody here knows of has more to it than this document: a dead letter that must end first.
+    known = {} if erred else {"last_error": None}
+    return UpdateMany({"_id": {"$in": keys}, "version": version, **known}, steps)
 
 
 def _superseded(group: Sequence[Done]) -> UpdateMany:
