@@ -79,6 +79,9 @@ class Driver:
                 story.add_done_callback(lambda _: keeper.cancel())
         except BaseExceptionGroup as failures:
             failure = first_of(failures)
+            if isinstance(failure, OutageError):
+                # Said at once: letting go of the lease takes its time too.
+                self._context.health.outage(failure.part, failure.sentence)
             # OverflowError: the epoch's read numbers are used up; the next lease has a new epoch.
             if not isinstance(failure, LeaseLostError | OverflowError):
                 raise failure from failures
@@ -98,12 +101,7 @@ class Driver:
             if self._context.stopping.is_set():
                 story.cancel()
                 return
-            try:
-                await self._shop.leases.renew(lease)
-            except OutageError as away:
-                # Said at once: letting go of the lease takes its time too.
-                self._context.health.outage(away.part, away.sentence)
-                raise
+            await self._shop.leases.renew(lease)
 
     async def _story(self, run: RunDocument, lease: Lease) -> None:
         family = FAMILIES[run["family"]]
