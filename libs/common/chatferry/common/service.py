@@ -30,7 +30,7 @@ from chatferry.common.telemetry.traces import configure_traces
 
 log = get_logger(__name__)
 EXIT_FATAL = 2
-_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 5.0
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 3.0
 # For work that does not say whom it has reached: several times as long as a client looks for a part that is away.
 _CALM_S = 30.0
 
