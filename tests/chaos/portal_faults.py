@@ -36,7 +36,7 @@ class Scale:
     blocking: bool
 
 
-SHORT = Scale(messages=300, chats=10, cases=5, blocking=False)
+SHORT = Scale(messages=300, chats=10, cases=3, blocking=False)
 LONG = Scale(messages=2_000, chats=30, cases=None, blocking=True)
 
 
