@@ -34,16 +34,27 @@ def _record(number: int, chat_id: int, text: str = "t", replay_of: str | None = 
 
 
 @given(st.lists(st.tuples(st.integers(1, 5), st.integers(0, 400)), max_size=30), st.integers(1, 7))
-def test_batches_keep_all_records_in_order_and_within_bounds(shapes: list[tuple[int, int]], items: int) -> None:
+def test_batches_keep_all_records_of_a_line_in_order_and_within_bounds(
+    shapes: list[tuple[int, int]], items: int
+) -> None:
     records = [_record(n + 1, chat_id, "x" * size) for n, (chat_id, size) in enumerate(shapes)]
     failed = frozenset(record.key for record in records[::5])
     cut = list(batches(records, Cut(items, 1_000, failed)))
-    assert [record for batch in cut for record in batch] == records
+    cut_up = [record for batch in cut for record in batch]
+    assert len(cut_up) == len(records)
+    for line in {record.line for record in records}:
+        assert [one for one in cut_up if one.line == line] == [one for one in records if one.line == line]
     for batch in cut:
         assert len(batch) <= items
         assert len(batch) == 1 or sum(len(record.body) for record in batch) <= 1_000
         for place, record in enumerate(batch):
             assert record.key not in failed or record.line not in [later.line for later in batch[place + 1 :]]
+
+
+def test_records_that_failed_before_go_together_and_what_follows_them_in_another_batch() -> None:
+    records = [_record(10 * chat + n, chat) for chat in range(1, 51) for n in range(2)]
+    failed = frozenset(record.key for record in records[::2])
+    assert list(batches(records, Cut(100, 1_000_000, failed))) == [records[::2], records[1::2]]
 
 
 @given(st.lists(st.integers(1, 9), max_size=40), st.integers(1, 5))

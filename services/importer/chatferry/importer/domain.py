@@ -174,22 +174,30 @@ class Cut:
 
 
 def batches(records: Sequence[ImportRecord], cut: Cut) -> Iterator[list[ImportRecord]]:
-    """Consecutive records, never more than the cut allows; a record larger than that goes alone."""
-    batch: list[ImportRecord] = []
-    doubtful: set[Line] = set()
-    held = 0
-    for record in records:
-        size = len(record.body)
-        if batch and (len(batch) == cut.items or held + size > cut.size_bytes or record.line in doubtful):
-            yield batch
-            batch, held = [], 0
-            doubtful.clear()
-        batch.append(record)
-        held += size
-        if cut.one_of_a_line() or record.key in cut.failed:
-            doubtful.add(record.line)
-    if batch:
+    """Each line in order, never more than the cut allows; a record larger than that goes alone.
+
+    What must not go with an earlier one of its line goes in a later batch; other lines do not wait for it.
+    """
+    left = records
+    while left:
+        batch: list[ImportRecord] = []
+        later: list[ImportRecord] = []
+        doubtful: set[Line] = set()
+        held = 0
+        for place, record in enumerate(left):
+            size = len(record.body)
+            if batch and (len(batch) == cut.items or held + size > cut.size_bytes):
+                later += left[place:]
+                break
+            if record.line in doubtful:
+                later.append(record)
+                continue
+            batch.append(record)
+            held += size
+            if cut.one_of_a_line() or record.key in cut.failed:
+                doubtful.add(record.line)
         yield batch
+        left = later
 
 
 class Told(Enum):
