@@ -85,6 +85,7 @@ class Maker:
 
 
 def _payload(entity: str, number: int, chat: int) -> dict[str, object]:
+    nulls: tuple[str, ...]
     if entity == "users":
         nulls = ("name", "first_name", "last_name", "email", "active", "bot", "external", "work_position")
         return {"id": number, **dict.fromkeys(nulls), "departments": []}

@@ -77,7 +77,7 @@ def _delivered(chaos: Chaos, faults: Faults) -> float:
         if header(record, "ce_type") == b"record.imported" and b":chat:" in header(record, "ce_subject")
     ]
     assert {key for _, key in results} >= healthy
-    return (max(at for at, key in results if key in healthy) - min(at for at, _ in results)) / 1_000
+    return float(max(at for at, key in results if key in healthy) - min(at for at, _ in results)) / 1_000
 
 
 def _assert_refused(chaos: Chaos, faults: Faults | None) -> int:
