@@ -11,6 +11,16 @@ from chatferry.extractor.adapters.progress import MongoProgress
 pytestmark = pytest.mark.integration
 
 
+async def test_more_keys_wait_than_fit_one_document_of_mongodb(world: World) -> None:
+    long = "x" * 900
+    rows = [
+        {"_id": f"t/0/{n}", "entity": "chat_messages", "key": f"{n // 2}{long}", "topic": "t", "partition": 0}
+        for n in range(40_000)
+    ]
+    await world.database.parked.insert_many(rows, ordered=False)
+    assert (await MongoProgress(world.database).waiting(FAMILIES["chats"])).parked == 20_000
+
+
 @pytest.mark.parametrize("family", ["chats", "users"])
 async def test_a_halted_family_or_one_that_it_needs_is_what_blocks_the_set(world: World, family: str) -> None:
     progress = MongoProgress(world.database)

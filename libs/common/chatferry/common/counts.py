@@ -32,6 +32,12 @@ async def count_all(database: Database, family: Family, run: str) -> list[Count]
         return [await _count(database, family, entity, run) for entity in family.entities]
 
 
+async def count_parked_keys(database: Database, entity: Entity) -> int:
+    """Records that are parked, each once, however many of its versions are. The keys themselves stay with MongoDB."""
+    keys = [{"$match": {"entity": entity.name}}, {"$group": {"_id": "$key"}}, {"$count": "n"}]
+    return sum([int(row["n"]) async for row in database[PARKED].aggregate(keys, allowDiskUse=True)])
+
+
 async def _count(database: Database, family: Family, entity: Entity, run: str) -> Count:
     records = database[entity.name]
     stored = await records.estimated_document_count()

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from chatferry.common.adapters.mongo import Database, mongo_outage
-from chatferry.common.documents import DEAD_LETTERS, ENTITY_STATES, PARKED, RUNS, WAITING
+from chatferry.common.counts import count_parked_keys
+from chatferry.common.documents import DEAD_LETTERS, ENTITY_STATES, RUNS, WAITING
 from chatferry.common.entities import ENTITIES, FAMILIES
 from chatferry.common.errors import FatalError
 from chatferry.operator.dlq.selection import Selection
@@ -69,7 +70,7 @@ async def _open(database: Database, family: str) -> None:
 async def _left_to_deliver(database: Database, family: str) -> bool:
     for entity in FAMILIES[family].entities:
         waiting = await database[entity.name].count_documents({"status": {"$in": list(WAITING)}})
-        parked = len(await database[PARKED].distinct("key", {"entity": entity.name}))
+        parked = await count_parked_keys(database, entity)
         on_the_way = await database[DEAD_LETTERS].count_documents({"entity": entity.name, "state": "replaying"})
         if waiting > parked + on_the_way:
             return True

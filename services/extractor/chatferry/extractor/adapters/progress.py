@@ -7,13 +7,12 @@ from datetime import datetime
 from typing import Any
 
 from chatferry.common.adapters.mongo import Database, Document, mongo_outage
-from chatferry.common.counts import count_all
+from chatferry.common.counts import count_all, count_parked_keys
 from chatferry.common.documents import (
     DEAD_LETTERS,
     ENTITY_STATES,
     IMPORT_ERR,
     INVENTORY,
-    PARKED,
     VERIFY_REPORTS,
     WAITING,
 )
@@ -44,7 +43,7 @@ class MongoProgress:
         with mongo_outage():
             for entity in with_needed(family):
                 waiting += await self._database[entity.name].count_documents(_UNSETTLED)
-                parked += len(await self._database[PARKED].distinct("key", {"entity": entity.name}))
+                parked += await count_parked_keys(self._database, entity)
                 stuck += await self._stuck(entity)
         return Waiting(waiting, parked, stuck, await self._blocked(family))
 
