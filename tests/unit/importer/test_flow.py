@@ -299,3 +299,20 @@ async def test_a_target_that_lost_its_chats_burns_no_message_and_gets_them_once_
     assert machine.store.families["chats"].blocked is None
     await machine.run(10)
     assert machine.applied(1) == [101, 201, 301]
+
+
+async def test_a_target_that_has_its_chats_again_may_refuse_the_message_that_missed_one() -> None:
+    machine = Machine()
+    _chat(machine, 1, 2)
+    await machine.run(10)
+    machine.target.parents = set()
+    machine.publish("chat_messages", message(301, 1))
+    await machine.run(10)
+    machine.target.parents = {1}
+    machine.target.errors = {"source:chat:msg:301": (99, False)}
+    await machine.caller.recheck()
+    assert machine.store.families["chats"].blocked is None
+    machine.publish("chat_messages", message(401, 1))
+    await machine.run(10)
+    assert machine.applied(1) == [101, 201, 401]
+    assert [row["state"] for row in machine.store.dead.values()] == ["dead"]

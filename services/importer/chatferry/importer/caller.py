@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from chatferry.common.clock import Clock
-from chatferry.common.contracts.target import ItemResult
+from chatferry.common.contracts.target import PARENT_MISSING, ItemResult
 from chatferry.common.entities import ENTITIES, Entity
 from chatferry.common.errors import OutageError, PermanentError
 from chatferry.common.telemetry.metrics import Metrics
@@ -128,7 +128,7 @@ class Caller:
             await self._target.probe(entity)
         except CallFailedError as failed:
             raise await self._outage(entity, failed) from None
-        if self._orphan is not None and not await self._takes(self._orphan):
+        if self._orphan is not None and not await self._has_parent_of(self._orphan):
             raise OutageError("target", _LOST.format(parents=entity.parent))
         self._orphan = None
         good = self._taken_before(entity)
@@ -163,6 +163,14 @@ class Caller:
         except CallFailedError:
             return False
         return result.status != "error"
+
+    async def _has_parent_of(self, orphan: ImportRecord) -> bool:
+        """Whatever else the target has against the record is an answer about it."""
+        try:
+            [result] = await self._send(orphan.entity, [orphan])
+        except CallFailedError:
+            return False
+        return result.code != PARENT_MISSING
 
     async def _tell_apart(self, entity: Entity, failed: CallFailedError) -> None:
         """Returns when the target is well apart from this batch. Raises OutageError or PoisonedError."""
