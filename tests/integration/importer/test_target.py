@@ -79,6 +79,7 @@ async def _failure(url: str, ca_file: Path | None = None) -> CallFailedError:
         (_http(200, b'{"results": []}'), Trouble.SHAKY, "target.protocol", None),
         (_http(200, b'{"results": [{"key": "other", "status": "created"}]}'), Trouble.SHAKY, "target.protocol", None),
         (b"HTTP/1.1 200 X\r\ncontent-length: 99\r\n\r\ncut", Trouble.SHAKY, "target.unreachable", None),
+        (_http(200, b"plain", "content-encoding: gzip\r\n"), Trouble.SHAKY, "target.unreachable", None),
         (None, Trouble.SHAKY, "target.unreachable", None),
     ],
 )

@@ -77,7 +77,7 @@ class HttpTarget:
         headers = {"traceparent": traceparent} if traceparent else None
         try:
             response = await post(self._client, f"{self._url}/{method}", body, headers)
-        except httpx.TransportError as failure:
+        except httpx.RequestError as failure:
             _raise_unreachable(failure)
         if response.status_code != httpx.codes.OK:
             raise _refusal(response)
@@ -95,7 +95,7 @@ def _trusted(settings: HttpSettings) -> ssl.SSLContext:
         ) from None
 
 
-def _raise_unreachable(failure: httpx.TransportError) -> NoReturn:
+def _raise_unreachable(failure: httpx.RequestError) -> NoReturn:
     cause: BaseException | None = failure
     while cause is not None:
         if isinstance(cause, ssl.SSLCertVerificationError):

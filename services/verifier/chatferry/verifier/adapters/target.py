@@ -96,7 +96,7 @@ class HttpTarget:
         with self._metrics.timed("target", method):
             try:
                 response = await post(self._http, url, orjson.dumps(body), headers)
-            except httpx.TransportError as away:
+            except httpx.RequestError as away:
                 raise OutageError("target", _sentence(away)) from None
         _check_status(response, entity, method)
         return response.content
@@ -134,7 +134,7 @@ def _retry_after(response: httpx.Response) -> float | None:
     return float(value) if value.isascii() and value.isdigit() else None
 
 
-def _sentence(away: httpx.TransportError) -> str:
+def _sentence(away: httpx.RequestError) -> str:
     # An httpx error's own text may hold the URL, and so the secret.
     if isinstance(away.__cause__, ssl.SSLCertVerificationError) or "CERTIFICATE_VERIFY_FAILED" in str(away):
         return (
