@@ -118,6 +118,23 @@ async def test_a_commit_that_kafka_does_not_answer_is_an_outage_and_is_made_up_f
         await member.until(lambda: kafka.commits == [{Partition("t", 0): 1}])
 
 
+async def test_a_place_of_the_group_that_kafka_does_not_tell_is_an_outage(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(polling, "_ANSWER_S", 0.05)
+    async with _running() as member:
+        kafka = member.broker.consumer
+        answered = kafka.committed
+        kafka.silent = KafkaConnectionError()
+        monkeypatch.setattr(kafka, "committed", lambda _partition: asyncio.Event().wait())
+        member.consumer.assigned([Partition("t", 0)])
+        await member.until(lambda: "kafka" in member.health.outages)
+        monkeypatch.setattr(kafka, "committed", answered)
+        kafka.silent = None
+        await member.until(lambda: not member.health.outages)
+        kafka.log.append(record(0))
+        await member.poll()
+        assert [one.offset for one in member.worker.seen] == [0]
+
+
 async def test_an_ended_consume_task_is_seen() -> None:
     async with _running() as member:
         assert member.alive() is None

@@ -274,10 +274,7 @@ class RecordConsumer:
         # Not from the listener: aiokafka knows the committed offsets only after it has returned.
         while not self._told and self._consumer is not None:
             owned, assignment = sorted(self._owned), self._offsets
-            try:
-                offsets = {p: await self._consumer.committed(TopicPartition(*p)) or 0 for p in owned}
-            except KafkaError as failure:
-                raise OutageError("kafka", "Kafka does not say where this group stands; asked again") from failure
+            offsets = {p: await self._polling.committed(TopicPartition(*p)) for p in owned}
             assignment.reached(offsets)
             await self._worker.rebalanced(offsets)
             # A rebalance in between may have given the same partitions back with other offsets.

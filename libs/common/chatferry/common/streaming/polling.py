@@ -16,6 +16,7 @@ _SLICE = 50
 _SILENT_S, _UNASSIGNED_S = 30.0, 120.0
 _ASK_EVERY_S, _ANSWER_S = 10.0, 5.0
 _AWAY = "Kafka does not answer; work goes on when it does"
+_UNTOLD = "Kafka does not say where this group stands; asked again"
 
 
 class Polling:
@@ -105,6 +106,14 @@ class Polling:
                 await self._consumer.commit(offsets)
         except TimeoutError as late:
             raise OutageError("kafka", _AWAY) from late
+
+    async def committed(self, partition: Any) -> int:
+        """Where the group stands, 0 at the beginning. Raises OutageError, where aiokafka alone asks for ever."""
+        try:
+            async with asyncio.timeout(_ANSWER_S):
+                return await self._consumer.committed(partition) or 0
+        except self._unanswered as failure:
+            raise OutageError("kafka", _UNTOLD) from failure
 
     def wrong(self) -> str | None:
         """What keeps the loop from reading, though Kafka is there; None when nothing does."""
