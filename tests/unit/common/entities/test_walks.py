@@ -155,6 +155,11 @@ def test_names_that_were_seen_are_known_by_what_they_say(names: list[int | str])
         plain.add(str(name))
 
 
+def test_a_name_of_thousands_of_digits_is_a_name() -> None:
+    seen = Names()
+    assert [seen.add("9" * 5_000), seen.add("9" * 5_000), seen.add("8" * 5_000)] == [True, False, True]
+
+
 def test_twenty_thousand_names_take_little() -> None:
     seen = Names()
     tracemalloc.start()

@@ -11,6 +11,7 @@ from chatferry.common.entities.reading import PAGE, Answer, Command, Harvest, Pa
 # Pages of 200 with all their parts are heavy: the whole batch has 60 s (reference: bitrix24.md §3).
 _PAGES_AT_ONCE = 10
 _BLOCK = 512
+_MOST_DIGITS = 19
 
 
 @dataclass(slots=True)
@@ -90,7 +91,8 @@ class Names:
         text = str(name)
         word = text.rstrip("0123456789")
         number = text[len(word) :]
-        if not number or (len(number) > 1 and number[0] == "0"):
+        # Python refuses to make a number of thousands of digits.
+        if not 0 < len(number) <= _MOST_DIGITS or (len(number) > 1 and number[0] == "0"):
             new = text not in self._others
             self._others.add(text)
             return new
