@@ -90,6 +90,15 @@ def test_what_the_importer_adds_to_a_copy_is_taken_away_again_and_no_more() -> N
         assert id_of(copy) == "p.chat_messages/1/0"
 
 
+def test_a_record_that_calls_itself_another_dead_letter_is_taken_for_none() -> None:
+    raw = Machine().publish("chat_messages", message(101, 5))
+    own = (*raw.headers, ("dlq-id", b"source:chat:msg:5@9"), ("dlq-topic", b"p.chats"))
+    added = what_happened(Dead(raw, ENTITIES["chat_messages"], None, "undecodable", "body.null", "no body", 0))
+    copy = StoredRecord("p.dlq", 0, 3, 0, raw.key, raw.value, (*own, *added))
+    assert id_of(copy) == "p.chat_messages/1/0"
+    assert as_it_was(copy).headers == own
+
+
 def test_a_record_of_the_portal_has_no_headers_and_its_own_id() -> None:
     headers = (("dlq-id", b"source:chat:msg:5@9"), ("dlq-topic", b"p.chat_messages"), ("dlq-message", b"Anna"))
     copy = StoredRecord("p.dlq", 0, 3, 0, b"5", b"{}", headers)

@@ -114,7 +114,7 @@ async def outlet_of(project: Project) -> AsyncIterator[TopicOutlet]:
 def id_of(copy: RawRecord) -> str:
     """`_id` of the dead letter that lies here on `dlq`."""
     told = {name: (value or b"").decode(errors="replace") for name, value in copy.headers}
-    if REJECT_ID in told:
+    if REJECT_ID in told and not _of_importer(copy):
         return told[REJECT_ID]
     return "/".join(told.get(name, "") for name in DEAD_LETTER_HEADERS[:3])
 
@@ -122,12 +122,17 @@ def id_of(copy: RawRecord) -> str:
 def as_it_was(copy: RawRecord) -> Content:
     """The record without what was added to its copy. What came from the portal itself had no headers."""
     headers = tuple(copy.headers)
+    if _of_importer(copy):
+        return Content(copy.key, copy.value, headers[: -len(DEAD_LETTER_HEADERS)])
     if any(name == REJECT_ID for name, _ in headers):
         return Content(copy.key, copy.value, ())
-    own = len(headers) - len(DEAD_LETTER_HEADERS)
-    if tuple(name for name, _ in headers[own:]) == DEAD_LETTER_HEADERS:
-        headers = headers[:own]
     return Content(copy.key, copy.value, headers)
+
+
+def _of_importer(copy: RawRecord) -> bool:
+    """By its last headers, which nobody else has written: those before them may say anything."""
+    last = tuple(copy.headers)[-len(DEAD_LETTER_HEADERS) :]
+    return tuple(name for name, _ in last) == DEAD_LETTER_HEADERS
 
 
 def _place(copy: RawRecord) -> dict[str, int]:
