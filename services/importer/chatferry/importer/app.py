@@ -74,7 +74,7 @@ def work(settings: ImporterSettings) -> Work:
             context.reached("mongodb", "kafka")
             polite = ConsiderateTarget(target, MongoSilence(database), context.clock)
             worker = build_worker(settings.project, topics, Outside(database, polite, events), rules, context)
-            check = TargetCheck(polite, MongoRunsAsked(database, context.clock))
+            check = TargetCheck(polite, MongoRunsAsked(database, context.clock), context.clock)
             answering = asyncio.create_task(check.until(context.stopping), name="importer preflight")
             stack.push_async_callback(_end, answering)
             context.health.alive_when("preflight", lambda: "it has ended" if answering.done() else None)

@@ -5,18 +5,22 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 
+from chatferry.common.clock import Clock
 from chatferry.common.entities import FAMILIES
 from chatferry.common.errors import OutageError
-from chatferry.importer.ports import CallFailedError, RunsAsked, Target
+from chatferry.importer.ports import CallFailedError, RunsAsked, Target, Trouble
 
 _LOOK_S = 0.3
+# Together well below what the extractor waits for the answer.
+_PAUSES_S = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0)
+_BUSY = "the target asks for fewer calls all the time; ask again in a minute"
 
 
 class TargetCheck:
     """Answers each run that was asked for: may its family be imported at the target?"""
 
-    def __init__(self, target: Target, runs: RunsAsked) -> None:
-        self._target, self._runs = target, runs
+    def __init__(self, target: Target, runs: RunsAsked, clock: Clock) -> None:
+        self._target, self._runs, self._clock = target, runs, clock
 
     async def until(self, stopping: asyncio.Event) -> None:
         """Look for runs until the process is asked to stop; what is away is asked again."""
@@ -30,8 +34,13 @@ class TargetCheck:
     async def _check(self, family: str) -> tuple[bool, str]:
         if family not in FAMILIES:
             return False, f"this importer knows no family {family}; update it"
-        try:
-            await self._target.probe(FAMILIES[family].root)
-        except CallFailedError as failure:
-            return False, failure.sentence
-        return True, "the target lets us in"
+        for pause in _PAUSES_S:
+            await self._clock.sleep(pause)
+            try:
+                await self._target.probe(FAMILIES[family].root)
+            except CallFailedError as failure:
+                if failure.trouble is not Trouble.THROTTLED:
+                    return False, failure.sentence
+            else:
+                return True, "the target lets us in"
+        return False, _BUSY
