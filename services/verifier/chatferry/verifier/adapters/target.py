@@ -20,6 +20,7 @@ from chatferry.verifier.domain.errors import ReadBackError
 from chatferry.verifier.domain.lines import TargetItem, seq_of
 from chatferry.verifier.ports import TargetPage
 
+_LONGEST_WAIT_S = 60.0
 _REFUSED = frozenset({401, 403, 404})
 _BUSY = 429
 _PAGE_BYTES = 4_194_304
@@ -131,7 +132,7 @@ def _check_status(response: httpx.Response, entity: Entity, method: str) -> None
 
 def _retry_after(response: httpx.Response) -> float | None:
     value = response.headers.get("retry-after", "")
-    return float(value) if value.isascii() and value.isdigit() else None
+    return min(float(value), _LONGEST_WAIT_S) if value.isascii() and value.isdigit() else None
 
 
 def _sentence(away: httpx.RequestError) -> str:
