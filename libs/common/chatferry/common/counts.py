@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from chatferry.common.adapters.mongo import Database, mongo_outage
 from chatferry.common.documents import DEAD_LETTERS, INVENTORY, PARKED, SKIPPED, VERIFY_VERDICTS, WAITING
@@ -34,7 +35,7 @@ async def count_all(database: Database, family: Family, run: str) -> list[Count]
 
 async def count_parked_keys(database: Database, entity: Entity) -> int:
     """Records that are parked, each once, however many of its versions are. The keys themselves stay with MongoDB."""
-    keys = [{"$match": {"entity": entity.name}}, {"$group": {"_id": "$key"}}, {"$count": "n"}]
+    keys: list[dict[str, Any]] = [{"$match": {"entity": entity.name}}, {"$group": {"_id": "$key"}}, {"$count": "n"}]
     return sum([int(row["n"]) async for row in database[PARKED].aggregate(keys, allowDiskUse=True)])
 
 

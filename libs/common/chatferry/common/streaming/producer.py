@@ -69,7 +69,7 @@ class RecordProducer:
         """Whether a batch surely has room for it. One that does not is best sent alone, for nothing arrives twice then:
         what goes with a record that is refused may have arrived."""
         size = DefaultRecordBatchBuilder.estimate_size_in_bytes(record.key, record.value, list(record.headers))
-        return int(size) <= self._options["max_batch_size"]
+        return bool(size <= self._options["max_batch_size"])
 
     async def has_topic(self, topic: str) -> bool:
         """Whether the topic exists. OutageError when Kafka does not answer."""
