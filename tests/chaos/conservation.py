@@ -19,6 +19,7 @@ from tests.chaos.letters import by_state, prove_at_last
 from tests.chaos.proof import assert_ledger_agrees, command
 from tools.ledger_offsets import Offsets
 
+from chatferry.common.adapters.raw_form import read_raw
 from chatferry.operator.runs import Options
 
 NAME = "conservation"
@@ -149,10 +150,9 @@ def _assert_letters(chaos: Chaos, sent: Mapping[str, Fuzzed]) -> int:
         _assert_copy(record, sent[place], rows[place])
     assert set(copies.values()) <= {1}, f"copied twice: {[place for place, n in copies.items() if n > 1][:5]}"
     for place in sent.keys() - copies.keys():
-        one, raw = sent[place], rows[place]["raw"]
-        headers = tuple((name, value) for name, value in raw["headers"])
+        one, raw = sent[place], read_raw(rows[place]["raw"])
         assert one.pressed, f"{one.kind} {place} is not on `dlq`"
-        assert (raw["key"], raw["value"], headers) == (one.key, one.value, one.headers), place
+        assert (raw.key, raw.value, raw.headers) == (one.key, one.value, one.headers), place
     return len(sent) - len(copies)
 
 

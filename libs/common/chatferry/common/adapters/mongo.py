@@ -45,6 +45,8 @@ __all__ = [
     "UpdateMany",
     "UpdateOne",
     "decode_batch",
+    "decode_document",
+    "encode_document",
     "mongo_outage",
     "open_client",
     "open_database",
@@ -116,6 +118,16 @@ def refused_writes(failure: BulkWriteError) -> dict[int, int]:
     if details.get("writeConcernErrors") or not _AWAY.isdisjoint(refused.values()):
         raise OutageError("mongodb", _UNKEPT) from failure
     return refused
+
+
+def encode_document(document: Document) -> bytes:
+    """One document as MongoDB would keep it, of any size."""
+    return bson.encode(document)
+
+
+def decode_document(raw: bytes) -> Document:
+    """The other way."""
+    return bson.decode(raw, _NAIVE)
 
 
 def decode_batch(raw: bytes) -> list[Document]:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from chatferry.common.adapters.mongo import Database, UpdateOne, mongo_outage
+from chatferry.common.adapters.raw_form import read_raw
 from chatferry.common.clock import Clock
 from chatferry.common.contracts.envelope import DEAD_LETTER_HEADERS, REJECT_ID, REPLAY_OF
 from chatferry.common.documents import DEAD_LETTERS
@@ -14,7 +15,7 @@ from chatferry.common.errors import PermanentError
 from chatferry.common.streaming.lookup import RecordLookup
 from chatferry.common.streaming.producer import RecordProducer
 from chatferry.common.streaming.records import Outgoing, Partition, RawRecord
-from chatferry.operator.dlq.ports import Content, Headers, Letter
+from chatferry.operator.dlq.ports import Content, Letter
 from chatferry.operator.folder import Project
 
 _BATCH_BYTES = 1_000_000
@@ -140,13 +141,7 @@ def _place(copy: RawRecord) -> dict[str, int]:
 
 
 def _of_row(raw: Mapping[str, object]) -> Content:
-    key, value, headers = raw.get("key"), raw.get("value"), raw.get("headers")
-    named: Headers = tuple((str(name), _bytes(one)) for name, one in headers) if isinstance(headers, list) else ()
-    return Content(_bytes(key), _bytes(value), named)
-
-
-def _bytes(value: object) -> bytes | None:
-    return bytes(value) if isinstance(value, bytes | bytearray) else None
+    return Content(*read_raw(raw))
 
 
 def _outgoing(letter: Letter, content: Content) -> Outgoing:

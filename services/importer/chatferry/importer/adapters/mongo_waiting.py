@@ -20,6 +20,7 @@ from chatferry.common.adapters.mongo import (
 from chatferry.common.adapters.mongo import (
     Collection as MongoCollection,
 )
+from chatferry.common.adapters.raw_form import keep_raw, read_raw
 from chatferry.common.clock import Clock
 from chatferry.common.documents import DEAD_LETTERS, PARKED
 from chatferry.common.entities import ENTITIES, Entity
@@ -128,7 +129,7 @@ class MongoDeadLetters:
         cursor = self._rows.find(wanted).sort([("partition", 1), ("offset", 1)]).limit(room.rows)
         with mongo_outage():
             async for row in cursor.batch_size(20):
-                size += len(row["raw"]["value"] or b"")
+                size += row.get("size", 0)
                 if taken and size > room.size_bytes:
                     await cursor.close()
                     break
@@ -187,7 +188,7 @@ class MongoDeadLetters:
 
     def _read(self, row: Document) -> Dead:
         entity = ENTITIES[row["entity"]]
-        raw = _raw(row, row["raw"]["key"], row["raw"]["value"], row["raw"]["headers"])
+        raw = _raw(row, *read_raw(row["raw"]))
         try:
             record = read_record(raw, entity, self._project)
         except UndecodableError:
@@ -246,7 +247,7 @@ def _dead(dead: Dead, now: datetime) -> Document:
         "copied": False,
         "service": SERVICE,
         "size": len(dead.raw.value or b""),
-        "raw": {"key": dead.raw.key, "value": dead.raw.value, "headers": _headers(dead.raw)},
+        "raw": keep_raw(dead.raw.key, dead.raw.value, dead.raw.headers),
     }
 
 
