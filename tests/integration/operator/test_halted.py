@@ -1,9 +1,10 @@
-"""A set that a person asks for lets go on what too many dead letters had stopped; reading or verifying does not."""
+"""What asking for a run takes back: a halt of too many dead letters, and an old report of a run that was stopped."""
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -46,5 +47,20 @@ async def test_only_a_set_takes_the_halt_back_for_its_family_and_those_it_needs(
             await store.ask(family, options)
             assert set(await halted(store.database)) == left
             await store.database.runs.delete_many({})
+    finally:
+        store.close()
+
+
+async def test_a_run_that_was_stopped_while_it_verified_is_verified_anew(desk: Desk) -> None:
+    moment = datetime(2026, 1, 1, tzinfo=UTC)
+    over = {"started_at": moment, "finished_at": moment}
+    store = Store(desk.folder.load())
+    try:
+        run = await store.ask("chats", Options())
+        stopped = {"state": "stopped", "timings": {"get": over, "set": over, "verify": {"started_at": moment}}}
+        await store.database.runs.update_one({"_id": run}, {"$set": stopped})
+        assert await store.ask("chats", Options()) == run
+        # The verifier may have written its report before the stop was heard: it says what was there then.
+        assert set((await store.run(run))["timings"]) == {"get", "set"}
     finally:
         store.close()

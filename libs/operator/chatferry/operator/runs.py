@@ -99,9 +99,12 @@ class Store:
         return None
 
     async def _resume(self, run: str, options: Options) -> None:
-        """Asked for again: its prerequisites too; what it has reached stays."""
+        """Asked for again: its prerequisites and the verification too; what else it has reached stays.
+
+        A report that was finished before the stop was heard says what the target had then.
+        """
         again = {"state": "requested", "options.max_rate": options.max_rate, "resumed_at": datetime.now(UTC)}
-        over = {"stop": "", "reason": "", "finished_at": "", "target_check": ""}
+        over = {"stop": "", "reason": "", "finished_at": "", "target_check": "", "timings.verify": ""}
         with mongo_outage():
             await self.database[RUNS].update_one({"_id": run, "state": "stopped"}, {"$set": again, "$unset": over})
 
