@@ -127,3 +127,28 @@ async def test_a_broker_that_dies_under_way_is_an_outage_in_time_and_nothing_of_
     await producer.send([Outgoing("t", b"k", b"after", ())])
     await producer.close()
     assert [record.value for record in await _read(addresses, "t")] == [b"before", b"after"]
+
+
+async def test_a_broker_that_hangs_is_an_outage_in_time_and_what_it_took_before_stays_before(
+    own_stack: LocalStack,
+) -> None:
+    addresses = await asyncio.to_thread(own_stack.up)
+    admin = AIOKafkaAdminClient(bootstrap_servers=addresses.kafka)
+    await admin.start()
+    await admin.create_topics([NewTopic("t", 4, 1)])
+    await admin.close()
+    producer = RecordProducer(addresses.kafka, client_id="tests", timeout_ms=6_000)
+    await producer.send([Outgoing("t", b"k", b"before", ())])
+    [kafka] = [part.pid for part in own_stack.status() if part.name == "kafka"]
+    assert kafka is not None
+    os.kill(kafka, signal.SIGSTOP)
+    try:
+        with pytest.raises(OutageError):
+            async with asyncio.timeout(10):
+                await producer.send([Outgoing("t", b"k", b"hung", ())])
+    finally:
+        os.kill(kafka, signal.SIGCONT)
+    await producer.send([Outgoing("t", b"k", b"after", ())])
+    await producer.close()
+    values = [record.value for record in await _read(addresses, "t")]
+    assert values in ([b"before", b"after"], [b"before", b"hung", b"after"])

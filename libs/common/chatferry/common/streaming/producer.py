@@ -16,7 +16,7 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from chatferry.common.errors import OutageError, PermanentError
 from chatferry.common.streaming.records import Outgoing, Partition
 
-_LAST_REQUEST_S = 20.0
+_LAST_REQUEST_S = 2.0
 _SENTENCE = "Kafka does not answer for records sent to it; they are sent again when it does"
 
 
@@ -166,7 +166,9 @@ async def _abandon(producer: AIOKafkaProducer) -> None:
     with suppress(KafkaError, TimeoutError):
         async with asyncio.timeout(_LAST_REQUEST_S):
             await producer._sender.close()
-    await producer.client.close()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_LAST_REQUEST_S):
+            await producer.client.close()
 
 
 def _too_large(topic: str) -> PermanentError:
