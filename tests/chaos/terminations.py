@@ -34,7 +34,7 @@ class Scale:
 
 
 SHORT = Scale(messages=900, chats=20, page=20, max_rate=1.2, signals=6, pause_s=1.0)
-LONG = Scale(messages=40_000, chats=300, page=50, max_rate=1.2, signals=50, pause_s=5.0)
+LONG = Scale(messages=40_000, chats=300, page=50, max_rate=0.6, signals=50, pause_s=5.0)
 
 
 def disturb(root: Path, seed: int, scale: Scale) -> Passed:
