@@ -32,7 +32,7 @@ class Scale:
     most: int
 
 
-SHORT = Scale(messages=1_500, chats=24, page=20, max_rate=1.5, moves=6, apart_s=2.5, most=2)
+SHORT = Scale(messages=1_800, chats=24, page=20, max_rate=0.6, moves=6, apart_s=2.0, most=2)
 LONG = Scale(messages=40_000, chats=300, page=50, max_rate=0.7, moves=30, apart_s=6.0, most=3)
 
 
