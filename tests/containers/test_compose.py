@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.chaos, pytest.mark.timeout(5_
 _VICTIMS = ("extractor", "importer", "verifier", "chat", "kafka", "mongodb", "redis")
 _FROZEN, _FROZEN_S = ("chat", "mongodb"), 20.0
 _IN_FLIGHT = 200
-_RATE = "0.25"
+_RATE = "0.35"
 _FIRST_S, _DEAD_S, _BACK_S, _END_S = 120.0, 20.0, 240.0, 900.0
 _SEED = 7
 
