@@ -91,8 +91,8 @@ def test_ports_are_published_on_the_loopback_address_and_for_watching_only() -> 
     assert all(port.startswith("127.0.0.1:") for ports in published.values() for port in ports)
 
 
-def test_the_script_asks_for_the_public_images_that_the_demo_uses() -> None:
-    script = (ROOT / "tools" / "demo-docker").read_text(encoding="utf-8")
+def test_the_scripts_ask_for_the_public_images_that_are_run_and_built_on() -> None:
+    script = (ROOT / "tools" / "docker-common").read_text(encoding="utf-8")
     asked = re.search(r"^public_images=\((.*)\)$", script, re.MULTILINE)
     used = {one["image"] for name, one in compose()["services"].items() if name in ("kafka", "mongodb", "redis")}
     dockerfile = (ROOT / "deploy" / "Dockerfile").read_text(encoding="utf-8")

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import yaml
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -94,11 +92,3 @@ def test_an_unknown_option_is_refused(programs: Path) -> None:
 
 def test_the_check_has_no_step_of_another_name(programs: Path) -> None:
     assert "there is no step --wrong" in refusal(CHECK, programs, "--wrong")
-
-
-def test_they_fetch_the_images_that_are_run_and_built_on() -> None:
-    [named] = re.findall(r"^public_images=\((.*)\)$", (ROOT / "tools" / "docker-common").read_text(), re.MULTILINE)
-    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))["services"].values()
-    run = {one["image"] for one in services if "build" not in one and "observe" not in one.get("profiles", ())}
-    built_on = re.findall(r"^FROM (\S+)", (ROOT / "deploy" / "Dockerfile").read_text(), re.MULTILINE)
-    assert set(named.split()) == {image for image in run if not image.startswith("chatferry/")} | set(built_on)
