@@ -118,7 +118,7 @@ class SimulatedDeadLetters(Port):
 
         def end(place: str) -> None:
             row = self._store.dead.get(place)
-            if row is not None and row["state"] in LIVING:
+            if row is not None and row["state"] == "replaying":
                 row["state"] = "replayed"
 
         named = ", ".join([*(f"{key}<{version}" for key, version in newer.items()), *sorted(replayed)])

@@ -41,6 +41,13 @@ class Stores:
         assert found is not None
         return dict(found)
 
+    async def replaying(self, place: str) -> None:
+        """What the operator writes before a dead letter is sent again."""
+        if self.fake is not None:
+            self.fake.dead[place]["state"] = "replaying"
+        if self.database is not None:
+            await self.database.dead_letters.update_one({"_id": place}, {"$set": {"state": "replaying"}})
+
     async def dead_states(self) -> dict[str, str]:
         """State of each dead letter by place."""
         if self.fake is not None:

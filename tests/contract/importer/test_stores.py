@@ -156,6 +156,7 @@ async def test_a_replay_and_newer_content_end_a_dead_letter(stores: Stores) -> N
     exhausted = Dead(four.raw, MESSAGES, four, "exhausted", "target.LATER", "too often", 3)
     await stores.dead.open([exhausted])
     assert await stores.dead.holding(MESSAGES, [2, 3], exhausted_only=True) == {3}
+    await stores.replaying(place_of(one.raw))
     await stores.dead.resolve([place_of(one.raw)], {two.key: 6, three.key: 5})
     assert await stores.dead_states() == {
         place_of(one.raw): "replayed",
@@ -178,3 +179,13 @@ async def test_an_error_that_the_importer_did_not_know_of_is_told_and_left(store
     assert (await stores.document(aware.key))["status"] == "IMPORT_OK"
     assert await stores.records.mark_done(MESSAGES, [Done(unaware, "created", "t1", True)]) == set()
     assert (await stores.document(unaware.key))["status"] == "IMPORT_OK"
+
+
+async def test_a_dead_letter_that_nobody_sends_again_is_not_ended_by_a_record_that_says_it_is_its_replay(
+    stores: Stores,
+) -> None:
+    claimed, forged = _records(1, 2)
+    await stores.dead.open([_dead(claimed), _dead(forged)])
+    await stores.replaying(place_of(claimed.raw))
+    await stores.dead.resolve([place_of(claimed.raw), place_of(forged.raw)], {})
+    assert await stores.dead_states() == {place_of(claimed.raw): "replayed", place_of(forged.raw): "dead"}

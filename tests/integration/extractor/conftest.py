@@ -10,6 +10,7 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from tests.integration.extractor.extractor_world import TOPICS, World, a_world
 
+from chatferry.common.bootstrap import until_served
 from chatferry.simulators.bitrix24 import GeneratorSettings, Portal, generate
 from chatferry.stack import Addresses
 
@@ -24,6 +25,7 @@ def topics(stack: Addresses) -> Iterator[str]:
         admin = AIOKafkaAdminClient(bootstrap_servers=stack.kafka)
         await admin.start()
         await admin.create_topics([NewTopic(name, 2, 1) for name in names])
+        await until_served(admin, names)
         await admin.close()
 
     async def remove() -> None:

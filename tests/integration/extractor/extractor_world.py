@@ -17,6 +17,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from redis.asyncio import Redis
 
 from chatferry.common.adapters.mongo import Client, Database, open_client, open_database
+from chatferry.common.bootstrap import until_served
 from chatferry.common.clock import SystemClock
 from chatferry.common.contracts.schemas import mapping_fingerprint
 from chatferry.common.documents import create_indexes
@@ -293,6 +294,7 @@ async def a_world(
     try:
         if topics_of is None:
             await admin.create_topics([NewTopic(name, 2, 1) for name in names])
+            await until_served(admin, names)
         await create_indexes(database)
         await database.entities.insert_one({"_id": "mapping", "fingerprint": mapping_fingerprint()})
         async with serve(portal, rules) as running, httpx.AsyncClient() as http:

@@ -13,9 +13,11 @@ from tests.integration.extractor.crashing import Countdown, Killed, dying
 from tests.integration.extractor.extractor_world import World, a_world
 from tests.integration.extractor.test_not_believed import changing
 
-from chatferry.common.entities import FAMILIES
+from chatferry.common.entities import ENTITIES, FAMILIES
 from chatferry.common.entities.reading import Command
 from chatferry.extractor.adapters.roots import MongoRoots
+from chatferry.extractor.domain.records import Candidate
+from chatferry.extractor.ports import PageEntry
 from chatferry.extractor.steps.parts import Parts
 from chatferry.stack import Addresses
 
@@ -151,3 +153,20 @@ async def test_what_a_killed_process_missed_is_deleted_by_the_one_that_goes_on(
         await world.drive(run)
         await world.assert_equal_to_the_portal()
         await world.assert_balanced()
+
+
+async def test_a_message_that_the_page_lacked_and_showed_when_it_was_read_again_is_not_buried(world: World) -> None:
+    await world.get()
+    chat, records, began = largest(world), world.parts().records, 2**52
+    living = {"parent": chat, "payload.deleted": False}
+    first, second = await world.database.chat_messages.find(living).sort("seq", 1).limit(2).to_list(None)
+    seen = Candidate(second["_id"], second["seq"], chat, second["payload"], second["payload_hash"])
+    page = PageEntry("chat_messages", chat, first["seq"], second["seq"] + 1, 1, 0, began, 1, "get", 1)
+    messages = ENTITIES["chat_messages"]
+    await records.save_interval(messages, [], began, page, to_the_end=False)
+    await records.save_interval(messages, [seen], began + 1, page, to_the_end=False)
+
+    await records.bury(messages, chat, began, began + 2)
+
+    buried = await world.database.chat_messages.find({"parent": chat, "version": began + 2}).to_list(None)
+    assert [doc["_id"] for doc in buried] == [first["_id"]]

@@ -16,6 +16,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from chatferry.common.adapters.mongo import Client, Database, open_client, open_database
+from chatferry.common.bootstrap import until_served
 from chatferry.common.contracts.canonical import canonical_json
 from chatferry.common.contracts.envelope import REPLAY_OF, Headers, common_headers, record_headers
 from chatferry.common.documents import ENTITY_STATES, NEW, create_indexes
@@ -310,6 +311,7 @@ async def a_world(addresses: Addresses, project: str, partitions: int = 3) -> As
         await admin.create_topics(
             [NewTopic(name, partitions, 1, topic_configs={"max.message.bytes": "1200000"}) for name in topics]
         )
+        await until_served(admin, topics)
         await create_indexes(database)
         await target.up()
         yield World(project, addresses, client, database, target, producer, partitions)

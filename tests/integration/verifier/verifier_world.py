@@ -16,6 +16,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from pydantic import SecretStr
 
 from chatferry.common.adapters.mongo import Database, Document, open_client, open_database
+from chatferry.common.bootstrap import until_served
 from chatferry.common.contracts.canonical import payload_hash
 from chatferry.common.contracts.times import source_time
 from chatferry.common.documents import create_indexes
@@ -297,5 +298,6 @@ async def make_topic(bootstrap: str, name: str) -> None:
     await admin.start()
     try:
         await admin.create_topics([NewTopic(name, num_partitions=1, replication_factor=1)])
+        await until_served(admin, [name])
     finally:
         await admin.close()

@@ -207,7 +207,7 @@ class FakeDeadLetters:
             record = row["dead"].record
             if row["state"] not in ("dead", "replaying"):
                 continue
-            if place in replayed:
+            if place in replayed and row["state"] == "replaying":
                 row["state"] = "replayed"
             elif record is not None and record.version < newer.get(record.key, 0):
                 row["state"] = "superseded"

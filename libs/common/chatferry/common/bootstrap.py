@@ -80,18 +80,23 @@ async def create_topics(bootstrap: str, project: str, topics: list[TopicSpec]) -
         for name, code, *_ in answer.topic_errors:
             if code not in (0, _EXISTS):
                 raise ConfigurationError(f"topic {name} cannot be created: {for_code(code).__name__}")
-        # The controller's word that a topic is made runs ahead of the broker's metadata.
+        await until_served(admin, [topic.name for topic in wanted])
+    except KafkaError as away:
+        raise OutageError("kafka", "Kafka cannot be reached; start it or correct CHATFERRY_KAFKA") from away
+    finally:
+        await admin.close()
+
+
+async def until_served(admin: AIOKafkaAdminClient, names: list[str]) -> None:
+    """Wait for topics that were made: the controller's word runs ahead of the broker's metadata. OutageError."""
+    try:
         async for attempt in stamina.retry_context(
             on=_UnknownYetError, attempts=None, timeout=_KNOWN_WITHIN_S, wait_max=0.5
         ):
             with attempt:
-                await _check_known(admin, [topic.name for topic in wanted])
-    except KafkaError as away:
-        raise OutageError("kafka", "Kafka cannot be reached; start it or correct CHATFERRY_KAFKA") from away
+                await _check_known(admin, names)
     except _UnknownYetError as missing:
         raise OutageError("kafka", f"Kafka has made topic {missing} and does not serve it yet; try again") from None
-    finally:
-        await admin.close()
 
 
 async def _check_known(admin: AIOKafkaAdminClient, names: list[str]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
+from chatferry.common.bootstrap import until_served
 from chatferry.stack import Addresses, LocalStack
 from chatferry.stack.addresses import VARIABLES
 
@@ -22,6 +23,7 @@ async def topics(stack: Addresses) -> AsyncIterator[tuple[str, str]]:
     await admin.start()
     try:
         await admin.create_topics([NewTopic(name, 4, 1) for name in names])
+        await until_served(admin, list(names))
         yield names
         await admin.delete_topics(list(names))
     finally:

@@ -25,7 +25,7 @@ from chatferry.extractor.domain.records import Candidate
 from chatferry.extractor.ports import PageEntry, Saved
 
 _DUPLICATE = 11000
-_SEEN = {"payload_hash": 1, "version": 1, "seq": 1}
+_SEEN = {"payload_hash": 1, "version": 1, "seq": 1, "missed": 1}
 _BURIED_AT_ONCE, _BURIED = 500, {"payload": 1, "flags": 1}
 _LIVING = {"payload": {"$ne": None}, "payload.deleted": {"$ne": True}}
 _CLEARED = ("attempts", "last_error", "skip_reason", "flags", "missed")
@@ -48,11 +48,19 @@ class MongoRecords:
             if not fresh:
                 found = self._of(entity).find({"_id": {"$in": list(by_key)}}, _SEEN)
                 stored = {doc["_id"]: doc async for doc in found}
+                await self._seen_again(entity, stored, version)
             missing = [one for key, one in by_key.items() if key not in stored]
             documents = [_document(one, version, flagged=flagged) for one in missing]
             stored |= await self._insert(entity, missing, documents, version) if missing else {}
             changed = await self._update(entity, [by_key[key] for key in stored], stored, version)
         return Saved(new=len(by_key) - len(stored), changed=changed)
+
+    async def _seen_again(self, entity: Entity, stored: Mapping[str, Document], version: int) -> None:
+        """A page that was read twice, a kill between the two, may show what it lacked at first."""
+        keys = [key for key, doc in stored.items() if doc.get("missed")]
+        if keys:
+            marked = {"_id": {"$in": keys}, "missed": {"$lt": version}}
+            await self._of(entity).update_many(marked, {"$unset": {"missed": ""}})
 
     async def save_interval(
         self, entity: Entity, candidates: Sequence[Candidate], version: int, page: PageEntry, *, to_the_end: bool

@@ -156,7 +156,7 @@ class MongoDeadLetters:
         if replayed:
             updates.append(
                 UpdateMany(
-                    {"_id": {"$in": list(replayed)}, "state": {"$in": _LIVING}},
+                    {"_id": {"$in": list(replayed)}, "state": "replaying"},
                     {"$set": {"state": "replayed", "at": now}},
                 )
             )
