@@ -12,7 +12,7 @@ from tests.integration.whole.test_kills import in_mid_run
 from chatferry.stack import Addresses
 
 pytestmark = pytest.mark.integration
-_SLOW = {"CHATFERRY_BATCH_COMMANDS": "6", "CHATFERRY_PAGE_SIZE": "10", "CHATFERRY_LEASE_SECONDS": "4"}
+_SLOW = {"CHATFERRY_BATCH_COMMANDS": "4", "CHATFERRY_PAGE_SIZE": "5", "CHATFERRY_LEASE_SECONDS": "4"}
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def project(stack: Addresses, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 def test_a_run_stopped_in_the_middle_is_ended_for_who_waits_and_gone_on_with_by_the_next(project: Running) -> None:
-    demo = project.start("demo", "--data", str(project.data), "--bucket", "off", "--keep", "--max-rate", "3")
+    demo = project.start("demo", "--data", str(project.data), "--bucket", "off", "--keep", "--max-rate", "1")
     try:
         until(lambda: in_mid_run(project) or demo.poll() is not None, "the chats' run is under way", 90)
         said = project.run("stop")
