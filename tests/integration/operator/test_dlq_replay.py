@@ -240,9 +240,10 @@ async def test_a_family_that_is_not_delivered_is_opened_for_a_replay_unless_some
     async with world.importer():
         await desk.until_copied(1)
         await world.until_statuses("chat_messages", {"IMPORT_OK": 1, "IMPORT_ERR": 1})
-        world.target.refuse_items.clear()
-        await world.open(is_open=False)
-        await desk.chat_with_messages(6, 2)
+    world.target.refuse_items.clear()
+    await world.open(is_open=False)
+    await desk.chat_with_messages(6, 2)
+    async with world.importer():
         said = await desk.dlq("replay", "--all")
         assert (said.code, said.out) == (2, "")
         assert "`chatferry migrate chats --phase set` first" in said.err
