@@ -70,6 +70,22 @@ def find(identity: ProcessId | None, marker: str) -> psutil.Process | None:
     return process if ours and abs(born - identity.born_s_after_boot) <= _SAME_INSTANT_S else None
 
 
+def orphans(program: str, marker: str) -> list[psutil.Process]:
+    """Processes that `spawn` started with this program on a path of ours, and that nobody wrote down.
+
+    A stranger that merely names the path has another program, or is in somebody's session.
+    """
+    found = []
+    for process in psutil.process_iter():
+        try:
+            argv = process.cmdline()
+            if argv[:1] == [program] and any(marker in one for one in argv) and os.getsid(process.pid) == process.pid:
+                found.append(process)
+        except (psutil.NoSuchProcess, psutil.AccessDenied, OSError):
+            continue
+    return found
+
+
 def listens(process: psutil.Process, port: int) -> bool:
     """Whether this very process, and not a stranger, accepts connections on the port."""
     try:

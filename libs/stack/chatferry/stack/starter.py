@@ -11,10 +11,11 @@ from chatferry.stack import logs
 from chatferry.stack.deadline import Deadline
 from chatferry.stack.errors import EndedError, StackError, UnhealthyError
 from chatferry.stack.part import Part
-from chatferry.stack.process import find, free_port, is_free, listens, spawn
+from chatferry.stack.process import find, free_port, is_free, listens, orphans, spawn, stop
 from chatferry.stack.state import PartState
 
 _ATTEMPTS = 3
+_ORPHAN_ENDS_WITHIN_S = 10.0
 _PORT_TAKEN = ("Address already in use", "address already in use", "Failed to bind")
 
 
@@ -81,6 +82,8 @@ class Starter:
 
     def _spawn(self, part: Part, place: Place, state: PartState) -> tuple[psutil.Process, PartState]:
         command = part.command(place.folder, state.ports)
+        # One that was killed between a start and its word in the state left a process which holds the folder.
+        stop(orphans(command[0], place.marker), _ORPHAN_ENDS_WITHIN_S)
         logs.rotate(place.log)
         self._announce(f"{part.name}: starting")
         identity = spawn(command, place.log, self._env)
