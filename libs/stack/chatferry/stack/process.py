@@ -79,7 +79,11 @@ def orphans(program: str, marker: str) -> list[psutil.Process]:
     for process in psutil.process_iter():
         try:
             argv = process.cmdline()
-            if argv[:1] == [program] and any(marker in one for one in argv) and os.getsid(process.pid) == process.pid:
+            if (
+                argv[:1] == [program]
+                and any(one.startswith(marker) or f"={marker}" in one for one in argv)
+                and os.getsid(process.pid) == process.pid
+            ):
                 found.append(process)
         except (psutil.NoSuchProcess, psutil.AccessDenied, OSError):
             continue
