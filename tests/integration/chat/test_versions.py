@@ -60,7 +60,8 @@ def test_any_order_of_versions_ends_with_the_newest(
         answers = at_once([target.url, second.url], batches)
     ids: dict[str, set[str]] = {}
     for entry in (one for answer in answers for one in answer):
-        assert entry["status"] in ("created", "updated", "stale"), entry
+        # `unchanged`: written by this very batch, which had to look again because another one came between.
+        assert entry["status"] in ("created", "updated", "unchanged", "stale"), entry
         ids.setdefault(entry["key"], set()).add(entry["id"])
     assert all(len(one) == 1 for one in ids.values())
     assert len({one for several in ids.values() for one in several}) == len(numbers)

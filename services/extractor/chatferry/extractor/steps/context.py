@@ -18,7 +18,9 @@ from chatferry.extractor.ports import Lease
 log = get_logger(__name__)
 T = TypeVar("T")
 SEQ_BITS = 21
-_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 5.0
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 2.0
+_LONGEST_WAIT_FOR_PORTAL_S = 5.0
+"""Each look at the portal costs a request of its limits; a look at our own parts costs nothing."""
 
 
 class ReadSequence:
@@ -92,7 +94,7 @@ async def outlast(drive: Drive, step: Callable[[], Awaitable[T]]) -> T:
                 drive.metrics.outage.labels(away.part).set(1)
                 drive.heed()
                 await drive.clock.sleep(away.retry_after_s or wait)
-                wait = min(wait * 2, _LONGEST_WAIT_S)
+                wait = min(wait * 2, _LONGEST_WAIT_FOR_PORTAL_S if away.part == "portal" else _LONGEST_WAIT_S)
     finally:
         # Cancelled or superseded, this step waits for nobody any more: who goes on finds out anew.
         for part in missed:
