@@ -29,9 +29,9 @@ from tests.simulation.runner import BrokenScheduleError, run_seeds
 from chatferry.common.documents import ERROR_RETRY
 from chatferry.common.streaming.consumer import RecordConsumer
 from chatferry.common.streaming.progress import Progress
-from chatferry.importer import domain
 from chatferry.importer.caller import Caller
-from chatferry.importer.domain import Standing, Verdict, judge, place_of
+from chatferry.importer.domain.records import place_of
+from chatferry.importer.domain.standing import Standing, Verdict, attempts_before, judge
 from chatferry.importer.flow import Importer
 from chatferry.importer.gate import Gate
 from chatferry.importer.lines import Lines
@@ -143,7 +143,7 @@ def _late_retry_brings_the_dead_back() -> Patches:
 
 def _older_content_counts_no_attempts() -> Patches:
     def before(self: Sender, record: Any, standing: Standing) -> int:
-        return domain.attempts_before(record, standing, ERROR_RETRY)
+        return attempts_before(record, standing, ERROR_RETRY)
 
     return [(Sender, "_attempts_before", before)]
 

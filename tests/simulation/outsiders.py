@@ -18,7 +18,7 @@ from chatferry.common.contracts.envelope import REPLAY_OF, Headers, common_heade
 from chatferry.common.documents import IMPORT_ERR, NEW, SKIPPED
 from chatferry.common.entities import ENTITIES
 from chatferry.common.streaming.records import StoredRecord
-from chatferry.importer.domain import UNDECODABLE, UNKNOWN, place_of
+from chatferry.importer.domain.records import UNDECODABLE, UNKNOWN, place_of
 
 _COMMON = common_headers("/chatferry/p/portal", datetime(2026, 1, 1, tzinfo=UTC), None)
 _MESSAGES, _CHATS = ENTITIES["chat_messages"], ENTITIES["chats"]

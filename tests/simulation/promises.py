@@ -14,7 +14,7 @@ from tests.simulation.target import TargetState
 from chatferry.common.documents import ERROR_RETRY, IMPORT_ERR, IMPORT_OK, NEW, SKIPPED
 from chatferry.common.entities import ENTITIES
 from chatferry.common.streaming.records import Partition
-from chatferry.importer.domain import EXHAUSTED, PERMANENT, UNDECODABLE, UNKNOWN, ImportRecord, place_of
+from chatferry.importer.domain.records import EXHAUSTED, PERMANENT, UNDECODABLE, UNKNOWN, ImportRecord, place_of
 from chatferry.importer.ports import Dead
 
 CHAT = ENTITIES["chats"]

@@ -13,11 +13,7 @@ from chatferry.common.documents import IMPORT_OK, NEW, SKIPPED
 from chatferry.common.entities import Entity
 from chatferry.common.errors import OutageError
 from chatferry.common.streaming.records import Partition
-from chatferry.importer.domain import (
-    FamilyState,
-    Standing,
-    outlasting,
-)
+from chatferry.importer.domain.standing import FamilyState, Standing, outlasting
 from chatferry.importer.ports import Done
 
 LIVING = ("dead", "replaying")

@@ -11,7 +11,7 @@ from tests.simulation.wire import Refusal
 
 from chatferry.common.contracts.target import BEHIND, ItemResult
 from chatferry.common.entities import Entity
-from chatferry.importer.domain import ImportRecord, Line
+from chatferry.importer.domain.records import ImportRecord, Line
 from chatferry.importer.ports import CallFailedError, Trouble
 
 FOR_EVER = 99

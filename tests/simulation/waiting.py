@@ -11,7 +11,7 @@ from tests.simulation.stores import LIVING, BrokenPromiseError, Port, Row, bound
 from chatferry.common.entities import Entity
 from chatferry.common.errors import OutageError
 from chatferry.common.streaming.records import Partition, StoredRecord, partition_of
-from chatferry.importer.domain import EXHAUSTED, ImportRecord, Line, UndecodableError, place_of, read_record
+from chatferry.importer.domain.records import EXHAUSTED, ImportRecord, Line, UndecodableError, place_of, read_record
 from chatferry.importer.ports import Dead, Done, ParkedRow, Room, StoredLine
 
 

@@ -19,7 +19,7 @@ from tests.simulation.wire import Happenings, Wire
 
 from chatferry.common.errors import OutageError
 from chatferry.common.telemetry.metrics import Metrics
-from chatferry.importer.domain import FamilyState
+from chatferry.importer.domain.standing import FamilyState
 from chatferry.importer.ports import Trouble
 
 _SCRIPT_FIRST, _RESTART_S, _MOST_IMPORTERS = 0.12, 1.0, 3

@@ -10,7 +10,8 @@ from tests.unit.importer.machine import Machine, message
 
 from chatferry.common.entities import ENTITIES
 from chatferry.common.streaming.records import Partition
-from chatferry.importer.domain import ImportRecord, Line, Standing, place_of, read_record
+from chatferry.importer.domain.records import ImportRecord, Line, place_of, read_record
+from chatferry.importer.domain.standing import Standing
 from chatferry.importer.ports import Dead, Done, Room
 
 MESSAGES = ENTITIES["chat_messages"]

@@ -16,7 +16,7 @@ from tests.unit.importer.machine import Machine, chat
 from chatferry.common.entities import ENTITIES
 from chatferry.common.errors import ConfigurationError
 from chatferry.importer.adapters.target import HttpSettings, HttpTarget
-from chatferry.importer.domain import read_record
+from chatferry.importer.domain.records import read_record
 from chatferry.importer.ports import CallFailedError, Trouble
 from chatferry.importer.settings import ImporterSettings
 

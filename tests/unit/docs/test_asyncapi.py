@@ -18,7 +18,7 @@ from chatferry.common.entities import ENTITIES
 from chatferry.common.streaming.records import Outgoing, StoredRecord
 from chatferry.extractor.adapters.events import RunEvents
 from chatferry.importer.adapters.events import KafkaEvents
-from chatferry.importer.domain import ImportRecord, read_record
+from chatferry.importer.domain.records import ImportRecord, read_record
 from chatferry.importer.ports import Dead, Done
 
 DOCUMENT: dict[str, Any] = json.loads((ROOT / "docs" / "asyncapi.json").read_text(encoding="utf-8"))

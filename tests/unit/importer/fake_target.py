@@ -8,7 +8,7 @@ from tests.unit.importer.faults import Faults
 
 from chatferry.common.contracts.target import ItemResult
 from chatferry.common.entities import Entity
-from chatferry.importer.domain import ImportRecord, Line
+from chatferry.importer.domain.records import ImportRecord, Line
 from chatferry.importer.ports import CallFailedError, Trouble
 
 

@@ -14,7 +14,8 @@ from tests.unit.importer.faults import Faults as Faults
 from chatferry.common.documents import IMPORT_OK, NEW, SKIPPED
 from chatferry.common.entities import Entity
 from chatferry.common.streaming.records import Partition, StoredRecord
-from chatferry.importer.domain import EXHAUSTED, FamilyState, ImportRecord, Line, Standing, outlasting, place_of
+from chatferry.importer.domain.records import EXHAUSTED, ImportRecord, Line, place_of
+from chatferry.importer.domain.standing import FamilyState, Standing, outlasting
 from chatferry.importer.ports import Dead, Done, ParkedRow, Room, StoredLine
 
 

@@ -6,7 +6,7 @@ import pytest
 from tests.unit.importer.fakes import Faults
 from tests.unit.importer.machine import Machine, chat, message
 
-from chatferry.importer.domain import place_of
+from chatferry.importer.domain.records import place_of
 
 
 def _number(chat_id: int, index: int) -> int:

@@ -6,7 +6,7 @@ import pytest
 from tests.unit.importer.machine import Machine, chat, message
 
 from chatferry.common.documents import PARENT_DISCARDED
-from chatferry.importer.domain import place_of
+from chatferry.importer.domain.records import place_of
 
 
 def _discard(machine: Machine, key: str) -> None:

@@ -10,20 +10,10 @@ from hypothesis import strategies as st
 from tests.unit.importer.machine import Machine, message
 
 from chatferry.common.entities import ENTITIES
-from chatferry.importer.domain import (
-    Cut,
-    ImportRecord,
-    Standing,
-    UndecodableError,
-    Verdict,
-    Window,
-    batches,
-    judge,
-    lanes,
-    own_code,
-    read_record,
-    retry_delay,
-)
+from chatferry.importer.domain.answers import Window, own_code, retry_delay
+from chatferry.importer.domain.batches import Cut, batches, lanes
+from chatferry.importer.domain.records import ImportRecord, UndecodableError, read_record
+from chatferry.importer.domain.standing import Standing, Verdict, judge
 
 MESSAGES = ENTITIES["chat_messages"]
 

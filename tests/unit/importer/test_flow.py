@@ -9,7 +9,7 @@ from tests.unit.importer.fakes import Faults
 from tests.unit.importer.machine import Machine, chat, message
 
 from chatferry.common.errors import OutageError
-from chatferry.importer.domain import EXHAUSTED
+from chatferry.importer.domain.records import EXHAUSTED
 from chatferry.importer.ports import Trouble
 from chatferry.importer.sending import SendRules
 

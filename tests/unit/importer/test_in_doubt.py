@@ -10,7 +10,7 @@ from tests.unit.importer.machine import TOPICS, Machine, chat, message
 
 from chatferry.common.contracts.target import ItemResult
 from chatferry.common.entities import Entity
-from chatferry.importer.domain import PERMANENT, ImportRecord, place_of, read_record
+from chatferry.importer.domain.records import PERMANENT, ImportRecord, place_of, read_record
 from chatferry.importer.ports import Dead, Trouble
 from chatferry.importer.sending import SendRules
 

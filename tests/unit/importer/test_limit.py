@@ -10,7 +10,8 @@ from tests.unit.importer.machine import TOPICS, Machine, chat, message
 
 from chatferry.common.entities import ENTITIES
 from chatferry.common.errors import OutageError
-from chatferry.importer.domain import FamilyState, open_families, read_record
+from chatferry.importer.domain.records import read_record
+from chatferry.importer.domain.standing import FamilyState, open_families
 from chatferry.importer.limit import DeadLimit, DeadRules
 from chatferry.importer.ports import Behind, Dead, Done, Ending, Waits
 from chatferry.importer.sending import SendRules

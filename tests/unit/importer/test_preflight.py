@@ -10,7 +10,7 @@ from tests.unit.importer.fakes import FakeClock
 
 from chatferry.common.contracts.target import ItemResult
 from chatferry.common.entities import Entity
-from chatferry.importer.domain import ImportRecord
+from chatferry.importer.domain.records import ImportRecord
 from chatferry.importer.ports import CallFailedError, Trouble
 from chatferry.importer.preflight import TargetCheck
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.unit.importer.machine import COMMON, Machine, chat, message
 
 from chatferry.common.contracts.envelope import REPLAY_OF, record_headers
-from chatferry.importer.domain import place_of
+from chatferry.importer.domain.records import place_of
 
 
 async def test_the_replay_of_a_record_that_still_cannot_be_read_ends_the_first_dead_letter() -> None:

@@ -6,7 +6,7 @@ import pytest
 from tests.unit.importer.machine import Machine, message
 
 from chatferry.common.entities import ENTITIES
-from chatferry.importer.domain import EXHAUSTED, place_of, read_record
+from chatferry.importer.domain.records import EXHAUSTED, place_of, read_record
 from chatferry.importer.ports import Dead, Done
 
 MESSAGES = ENTITIES["chat_messages"]

@@ -11,7 +11,8 @@ from chatferry.common.entities import ENTITIES, Entity
 from chatferry.common.errors import OutageError, PermanentError
 from chatferry.common.telemetry.metrics import Metrics
 from chatferry.common.telemetry.traces import span
-from chatferry.importer.domain import ImportRecord, Told, Window
+from chatferry.importer.domain.answers import Told, Window
+from chatferry.importer.domain.records import ImportRecord
 from chatferry.importer.ports import CallFailedError, Families, Target, Trouble
 
 _WRITTEN = ("created", "updated")

@@ -10,17 +10,16 @@ from chatferry.common.entities import ENTITIES, Entity
 from chatferry.common.streaming.progress import Progress
 from chatferry.common.streaming.records import Partition, RawRecord, partition_of
 from chatferry.common.telemetry.traces import span
-from chatferry.importer.domain import (
+from chatferry.importer.domain.records import (
     UNDECODABLE,
     UNKNOWN,
     ImportRecord,
     Line,
     UndecodableError,
-    Verdict,
-    judge,
     place_of,
     read_record,
 )
+from chatferry.importer.domain.standing import Verdict, judge
 from chatferry.importer.gate import Gate
 from chatferry.importer.lines import Lines
 from chatferry.importer.ports import (

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from chatferry.common.documents import SKIPPED
 from chatferry.common.entities import ENTITIES, Entity
-from chatferry.importer.domain import Line
+from chatferry.importer.domain.records import Line
 from chatferry.importer.ports import DeadView, Records
 
 

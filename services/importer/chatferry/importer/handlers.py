@@ -12,7 +12,7 @@ from chatferry.common.streaming.progress import Progress
 from chatferry.common.streaming.records import Partition, RawRecord
 from chatferry.common.telemetry.metrics import Metrics
 from chatferry.importer.caller import Caller
-from chatferry.importer.domain import open_families
+from chatferry.importer.domain.standing import open_families
 from chatferry.importer.flow import Importer
 from chatferry.importer.limit import PART, halted
 from chatferry.importer.ports import Families, ParkedView

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from chatferry.common.errors import OutageError
-from chatferry.importer.domain import Line
+from chatferry.importer.domain.records import Line
 from chatferry.importer.ports import Dead, Done, Ending, Families, Retry, Waits
 
 PART = "dead_letters"

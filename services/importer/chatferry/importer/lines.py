@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from itertools import islice
 
-from chatferry.importer.domain import Line
+from chatferry.importer.domain.records import Line
 
 
 class Lines:

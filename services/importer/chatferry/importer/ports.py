@@ -12,7 +12,8 @@ from chatferry.common.contracts.target import ItemResult
 from chatferry.common.entities import Entity
 from chatferry.common.errors import ChatferryError
 from chatferry.common.streaming.records import Partition, RawRecord, StoredRecord
-from chatferry.importer.domain import FamilyState, ImportRecord, Line, Standing
+from chatferry.importer.domain.records import ImportRecord, Line
+from chatferry.importer.domain.standing import FamilyState, Standing
 
 
 class Trouble(Enum):

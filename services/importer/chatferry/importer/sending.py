@@ -15,22 +15,10 @@ from chatferry.common.contracts.target import ItemResult
 from chatferry.common.documents import ERROR_RETRY
 from chatferry.common.entities import Entity
 from chatferry.importer.caller import Caller, PoisonedError
-from chatferry.importer.domain import (
-    EXHAUSTED,
-    PERMANENT,
-    Cut,
-    ImportRecord,
-    Standing,
-    Told,
-    attempts_before,
-    batches,
-    halves,
-    lanes,
-    own_code,
-    place_of,
-    retry_delay,
-    told,
-)
+from chatferry.importer.domain.answers import Told, own_code, retry_delay, told
+from chatferry.importer.domain.batches import Cut, batches, halves, lanes
+from chatferry.importer.domain.records import EXHAUSTED, PERMANENT, ImportRecord, place_of
+from chatferry.importer.domain.standing import Standing, attempts_before
 from chatferry.importer.limit import DeadRules
 from chatferry.importer.lines import Lines
 from chatferry.importer.ports import Behind, Dead, Done, Ending, Retry, Waits

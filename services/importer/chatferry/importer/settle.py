@@ -21,7 +21,7 @@ from chatferry.common.entities import Entity
 from chatferry.common.streaming.progress import Progress
 from chatferry.common.streaming.records import RawRecord
 from chatferry.common.telemetry.metrics import Metrics
-from chatferry.importer.domain import place_of, replayed_place
+from chatferry.importer.domain.records import place_of, replayed_place
 from chatferry.importer.limit import DeadLimit
 from chatferry.importer.ports import (
     Dead,

@@ -11,7 +11,7 @@ from tests.unit.importer.fakes import FakeClock, FakeSilence
 from chatferry.common.contracts.target import ItemResult
 from chatferry.common.entities import ENTITIES, Entity
 from chatferry.importer.adapters.considerate import ConsiderateTarget
-from chatferry.importer.domain import ImportRecord
+from chatferry.importer.domain.records import ImportRecord
 from chatferry.importer.ports import CallFailedError, Trouble
 
 CHATS = ENTITIES["chats"]

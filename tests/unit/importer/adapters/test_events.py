@@ -13,7 +13,7 @@ from chatferry.common.errors import PermanentError
 from chatferry.common.streaming.producer import RecordProducer
 from chatferry.common.streaming.records import Outgoing
 from chatferry.importer.adapters.events import KafkaEvents
-from chatferry.importer.domain import place_of, read_record
+from chatferry.importer.domain.records import place_of, read_record
 from chatferry.importer.ports import Dead, Done
 
 

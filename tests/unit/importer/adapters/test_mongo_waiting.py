@@ -11,7 +11,7 @@ from chatferry.common.adapters.mongo import BulkWriteError, Database
 from chatferry.common.entities import ENTITIES
 from chatferry.common.errors import OutageError
 from chatferry.importer.adapters.mongo_waiting import MongoParked
-from chatferry.importer.domain import read_record
+from chatferry.importer.domain.records import read_record
 
 
 class _Collection:

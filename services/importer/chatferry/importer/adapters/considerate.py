@@ -9,7 +9,7 @@ from chatferry.common.clock import Clock
 from chatferry.common.contracts.target import ItemResult
 from chatferry.common.documents import ENTITY_STATES
 from chatferry.common.entities import Entity
-from chatferry.importer.domain import ImportRecord
+from chatferry.importer.domain.records import ImportRecord
 from chatferry.importer.ports import CallFailedError, Silence, Target, Trouble
 
 _TARGET = "target"

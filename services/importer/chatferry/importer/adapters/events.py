@@ -11,7 +11,7 @@ from chatferry.common.contracts.envelope import Headers, common_headers
 from chatferry.common.errors import PermanentError
 from chatferry.common.streaming.producer import RecordProducer
 from chatferry.common.streaming.records import Outgoing
-from chatferry.importer.domain import ImportRecord, place_of
+from chatferry.importer.domain.records import ImportRecord, place_of
 from chatferry.importer.ports import Dead, Done
 
 _IMPORTED, _FAILED = b"record.imported", b"record.failed"

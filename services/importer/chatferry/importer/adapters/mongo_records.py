@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from chatferry.common.adapters.mongo import Database, Document, UpdateMany, UpdateOne, mongo_outage
 from chatferry.common.documents import ENTITY_STATES, ID_MAP, IMPORT_OK, SKIPPED
 from chatferry.common.entities import Entity
-from chatferry.importer.domain import FamilyState, Standing, outlasting
+from chatferry.importer.domain.standing import FamilyState, Standing, outlasting
 from chatferry.importer.ports import Done
 
 _SEEN = {"version": 1, "status": 1, "imported_version": 1, "attempts": 1, "last_error": 1}

@@ -25,7 +25,7 @@ from chatferry.common.clock import Clock
 from chatferry.common.documents import DEAD_LETTERS, PARKED
 from chatferry.common.entities import ENTITIES, Entity
 from chatferry.common.streaming.records import Partition, RawRecord, StoredRecord
-from chatferry.importer.domain import (
+from chatferry.importer.domain.records import (
     EXHAUSTED,
     ImportRecord,
     Line,

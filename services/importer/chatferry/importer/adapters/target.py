@@ -17,7 +17,7 @@ from chatferry.common.contracts.target import ImportAnswer, ItemResult
 from chatferry.common.entities import Entity
 from chatferry.common.errors import ConfigurationError
 from chatferry.common.telemetry.traces import current_traceparent
-from chatferry.importer.domain import ImportRecord
+from chatferry.importer.domain.records import ImportRecord
 from chatferry.importer.ports import CallFailedError, Trouble
 
 _LONGEST_WAIT_S = 60.0

@@ -1,0 +1,85 @@
+"""What a target's answers mean for the records, and for the target; when a record is tried again."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from enum import Enum, auto
+
+from chatferry.common.contracts.target import BEHIND, PARENT_MISSING, ItemResult
+from chatferry.importer.domain.records import ImportRecord, Line
+
+_CODE_LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_")
+
+
+class Told(Enum):
+    """What a result says of its record. BEHIND: not tried, for an earlier one of its line has to come again first.
+
+    ORPHAN: the target has lost the parent, which it took before.
+    """
+
+    DONE = auto()
+    REFUSED = auto()
+    TEMPORARY = auto()
+    BEHIND = auto()
+    ORPHAN = auto()
+
+
+def told(batch: Sequence[ImportRecord], results: Sequence[ItemResult]) -> tuple[list[Told], bool]:
+    """What each result says; and whether a record was taken though an earlier one of its line has to come again."""
+    said: list[Told] = []
+    coming_again: set[Line] = set()
+    overtaken = False
+    for record, result in zip(batch, results, strict=True):
+        held = record.line in coming_again
+        one = _told(result, held=held)
+        if one is Told.TEMPORARY:
+            coming_again.add(record.line)
+        overtaken |= held and one is Told.DONE
+        said.append(one)
+    return said, overtaken
+
+
+def _told(result: ItemResult, *, held: bool) -> Told:
+    if result.status != "error":
+        return Told.DONE
+    if result.code == PARENT_MISSING:
+        return Told.ORPHAN
+    if result.retryable is False:
+        return Told.REFUSED
+    return Told.BEHIND if held and result.code == BEHIND else Told.TEMPORARY
+
+
+def retry_delay(attempts: int, delays_s: Sequence[float], chance: float) -> float | None:
+    """Seconds until the next attempt, None when there is none. `chance` in [0, 1) spreads it by up to a fifth."""
+    if attempts > len(delays_s):
+        return None
+    return delays_s[attempts - 1] * (1 + chance / 5)
+
+
+def own_code(code: str | None) -> str:
+    """The target's error code as ours: a plain token is kept, anything else could be text."""
+    if code and len(code) <= 48 and _CODE_LETTERS.issuperset(code):
+        return f"target.{code}"
+    return "target.error"
+
+
+class Window:
+    """The last 100 answers about records: more than half of them temporary errors is an outage behind the target."""
+
+    __slots__ = ("_last",)
+
+    def __init__(self) -> None:
+        self._last: deque[bool] = deque(maxlen=100)
+
+    def add(self, retryable: Sequence[bool]) -> None:
+        """Answers in order; True: the target asked to try again, or failed on that record alone."""
+        self._last.extend(retryable)
+
+    def outage(self) -> bool:
+        """More than half of a hundred."""
+        return sum(self._last) * 2 > 100
+
+    def clear(self) -> None:
+        """Forget; the target writes again."""
+        self._last.clear()

@@ -1,0 +1,69 @@
+"""What is due for a record, by what its document and its family say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from chatferry.common.documents import ERROR_RETRY, IMPORT_ERR, SKIPPED
+from chatferry.importer.domain.records import ImportRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What the record's document says now."""
+
+    version: int
+    status: str
+    imported_version: int
+    attempts: int
+    erred: bool
+
+
+def outlasting(status: str) -> list[str]:
+    """What the same version may have come to meanwhile and keeps, when an importer that is late says this status."""
+    return {ERROR_RETRY: [IMPORT_ERR, SKIPPED], IMPORT_ERR: [SKIPPED]}.get(status, [])
+
+
+class Verdict(Enum):
+    """What is due for a record that was read."""
+
+    SEND = auto()
+    DONE = auto()
+    DEAD = auto()
+    SET_ASIDE = auto()
+    UNKNOWN = auto()
+
+
+def judge(record: ImportRecord, standing: Standing | None) -> Verdict:
+    """DONE: the target has this version or a newer one. DEAD, SET_ASIDE: it ended, and nobody replays it."""
+    if standing is None:
+        return Verdict.UNKNOWN
+    if standing.imported_version >= record.version:
+        return Verdict.DONE
+    if standing.version == record.version and record.envelope.replay_of is None:
+        if standing.status == IMPORT_ERR:
+            return Verdict.DEAD
+        if standing.status == SKIPPED:
+            return Verdict.SET_ASIDE
+    return Verdict.SEND
+
+
+def attempts_before(record: ImportRecord, standing: Standing, retrying: str) -> int:
+    """Attempts that this version has had. A new version and a replay begin anew: their status is NEW."""
+    return standing.attempts if standing.status == retrying and standing.version == record.version else 0
+
+
+@dataclass(frozen=True, slots=True)
+class FamilyState:
+    """What `entities` says of a family. `blocked`: the target refuses it; `halted`: too many of its records died."""
+
+    set_open: bool
+    blocked: str | None
+    halted: str | None = None
+
+
+def open_families(states: Mapping[str, FamilyState]) -> frozenset[str]:
+    """Families that may be delivered now."""
+    return frozenset(name for name, state in states.items() if state.set_open and state.halted is None)
