@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 PYTHON ?= $(shell tools/find-python)
-MEMBERS := libs/common libs/stack libs/simulators libs/operator services/extractor services/importer services/verifier services/chat
+MEMBERS := libs/common libs/stack libs/simulators libs/operator services/extractor services/importer services/verifier services/chat services/participants
 READY := .venv/.ready
 BIN := .venv/bin
 
@@ -55,7 +55,7 @@ format: $(READY) ## let ruff format the tree
 
 lock: ## resolve requirements.lock anew (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-annotate --quiet \
-	  $(foreach m,common extractor importer verifier chat operator stack simulators,--no-emit-package chatferry-$(m)) pyproject.toml -o requirements.lock
+	  $(foreach m,common extractor importer verifier chat participants operator stack simulators,--no-emit-package chatferry-$(m)) pyproject.toml -o requirements.lock
 
 clean: ## stop what runs here, then remove what setup and runs created
 	@if test -x $(BIN)/chatferry && test -d .local; then CHATFERRY_LOCAL=.local $(BIN)/chatferry down; fi

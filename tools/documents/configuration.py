@@ -14,6 +14,7 @@ from chatferry.chat.settings import ChatSettings
 from chatferry.common.settings import ENV_PREFIX, BaseServiceSettings, ServiceSettings
 from chatferry.extractor.settings import ExtractorSettings
 from chatferry.importer.settings import ImporterSettings
+from chatferry.participants.settings import ParticipantsSettings
 from chatferry.verifier.settings import VerifierSettings
 
 SERVICES: dict[str, type[BaseServiceSettings]] = {
@@ -21,6 +22,7 @@ SERVICES: dict[str, type[BaseServiceSettings]] = {
     "importer": ImporterSettings,
     "verifier": VerifierSettings,
     "chat": ChatSettings,
+    "participants": ParticipantsSettings,
 }
 # Read by the command, not by a service: no settings object has them.
 COMMAND: dict[str, str] = {
@@ -37,7 +39,7 @@ COMMAND: dict[str, str] = {
     "CHATFERRY_SERVICE_URLS": "Where `status` asks its services for their health: `name=url`, separated by spaces.",
     "CHATFERRY_PORTAL_CA_FILE": "CA of the portal's certificate, PEM, for `doctor`.",
 }
-_UNITS = {"_seconds": "s", "_ms": "ms", "_bytes": "bytes", "_bytes_max": "bytes"}
+_UNITS = {"_seconds": "s", "_s": "s", "_ms": "ms", "_bytes": "bytes", "_bytes_max": "bytes"}
 _HEAD = """<!-- Made by `make generate` from the services' settings; edit those. -->
 # Configuration
 
@@ -84,7 +86,8 @@ def _command() -> str:
 
 def _row(name: str, field: FieldInfo) -> str:
     about = (field.description or "").replace("|", "\\|")
-    return f"| `{ENV_PREFIX}{name.upper()}` | {_type(name, field)} | {_default(field)} | {about} |"
+    variable = field.alias or f"{ENV_PREFIX}{name.upper()}"
+    return f"| `{variable}` | {_type(name, field)} | {_default(field)} | {about} |"
 
 
 def _type(name: str, field: FieldInfo) -> str:

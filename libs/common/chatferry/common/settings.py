@@ -77,9 +77,14 @@ def load_settings(kind: type[S]) -> S:
 def _sentence(wrong: ValidationError) -> str:
     parts = []
     for error in wrong.errors(include_input=False, include_url=False, include_context=False):
-        name = ENV_PREFIX + "_".join(str(part) for part in error["loc"]).upper() if error["loc"] else "the settings"
+        name = _variable("_".join(str(part) for part in error["loc"])) if error["loc"] else "the settings"
         parts.append(f"{name} is not set" if error["type"] == "missing" else f"{name}: {error['msg']}")
     return "; ".join(parts) + ". Set it in the environment and start again."
+
+
+def _variable(place: str) -> str:
+    """A field has its name behind the prefix, or an alias that is the whole variable, in capitals."""
+    return place if place.isupper() else ENV_PREFIX + place.upper()
 
 
 def secret_lines(value: SecretStr | None, file: Path | None, name: str) -> list[str]:

@@ -66,6 +66,28 @@ class RecordImported(_Event):
     target_id: str | None = None
 
 
+class CountChanged(_Event):
+    """On `participants`: what is known of a chat's participants, compacted by chat. `chat_id` below 0: MAX's own.
+
+    `state`: `confirmed` (MAX said so, at `updated_at`), `provisional` (events moved it since), `frozen`, `denied` (the
+    last one known: the bot is out; MAX does not let us read it) or `static` (the portal's members).
+    """
+
+    chat_id: int
+    count: int = Field(ge=0)
+    state: Literal["confirmed", "provisional", "frozen", "denied", "static"]
+    updated_at: datetime | None
+
+
+class MaxUpdate(BaseModel):
+    """On `max.updates`: one Update of MAX, as it came. Its type decides what other fields it has (dev.max.ru)."""
+
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True, extra="allow")
+
+    update_type: str
+    timestamp: int
+
+
 class RecordFailed(_Event):
     """On `results`: the record is a dead letter now. `code` is ours; the target's text is never passed on."""
 

@@ -9,6 +9,8 @@ import orjson
 from pydantic import BaseModel
 
 from chatferry.common.contracts.events import (
+    CountChanged,
+    MaxUpdate,
     PhaseCompleted,
     RecordFailed,
     RecordImported,
@@ -23,6 +25,8 @@ EVENTS: dict[str, tuple[type[BaseModel], ...]] = {
     "commands": (RunRequested, RunStopped),
     "runs": (PhaseCompleted, RunProgress),
     "results": (RecordImported, RecordFailed),
+    "max.updates": (MaxUpdate,),
+    "participants": (CountChanged,),
 }
 
 

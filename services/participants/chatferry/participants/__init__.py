@@ -1,0 +1,1 @@
+"""Live participant counts: MAX events are hints, reads confirm, and one budget bounds them all."""

@@ -1,0 +1,5 @@
+"""`python -m chatferry.participants`."""
+
+from chatferry.participants.app import main
+
+main()

@@ -1,0 +1,1 @@
+"""Redis, MongoDB, Kafka and MAX behind the ports."""

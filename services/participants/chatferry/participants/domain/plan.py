@@ -1,0 +1,95 @@
+"""Which chat is read next, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, time, timedelta
+from enum import IntEnum
+from zoneinfo import ZoneInfo
+
+_DAY_MS = 86_400_000
+
+
+class Urgency(IntEnum):
+    """Who goes first: the lower, the sooner."""
+
+    ASKED = 0
+    """A reader waits for it."""
+    CHANGED = 1
+    """An event says that it has changed."""
+    TOP = 2
+    """One of the most active."""
+    NIGHTLY = 3
+    SAFETY = 4
+    """In case an event was lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlanRules:
+    """`update_s`: for the top; `safety_s`: for every chat; `untrusted_s`: for chats whose events cannot be trusted."""
+
+    update_s: int
+    safety_s: int
+    untrusted_s: int
+    full_hour: int
+    timezone: ZoneInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What decides when a chat is due. `read_ms`: when its last read was started; 0: never. `lost`: the bot is out, as
+    far as we know. `spread`: in [0, 1), of the chat's id, so that equal intervals do not fall on one moment.
+    """
+
+    read_ms: int
+    trusted: bool
+    top: bool
+    lost: bool
+    spread: float
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """When a chat is to be read next, without anybody's asking."""
+
+    at_ms: int
+    urgency: Urgency
+
+
+def due(standing: Standing, rules: PlanRules, nightly_ms: int) -> Due:
+    """The first reason that comes up. `nightly_ms`: when the last night's pass began (`last_night`).
+
+    A read for whatever reason counts for all: what an event-driven one has confirmed is not read again before its time.
+    """
+    if standing.read_ms == 0:
+        return Due(0, Urgency.TOP if standing.top else Urgency.SAFETY)
+    if standing.read_ms < nightly_ms:
+        return Due(nightly_ms, Urgency.NIGHTLY)
+    if standing.lost:
+        # Once a night only: in case the event that brought the bot back was lost.
+        return Due(nightly_ms + _DAY_MS, Urgency.NIGHTLY)
+    every_s = rules.safety_s if standing.trusted else min(rules.untrusted_s, rules.safety_s)
+    # Between nine tenths and the whole of it: never later than promised.
+    safety = Due(standing.read_ms + int(every_s * 1_000 * (0.9 + 0.1 * standing.spread)), Urgency.SAFETY)
+    if not standing.top:
+        return safety
+    return min(Due(standing.read_ms + rules.update_s * 1_000, Urgency.TOP), safety, key=lambda one: one.at_ms)
+
+
+def last_night(now: datetime, rules: PlanRules) -> datetime:
+    """The newest moment of `full_hour` o'clock that is not in the future; an hour that a clock change leaves out is the
+    one after it."""
+    local = now.astimezone(rules.timezone)
+    for days in (0, 1):
+        day = local.date() - timedelta(days=days)
+        begun = datetime.combine(day, time(rules.full_hour), rules.timezone).astimezone(now.tzinfo)
+        if begun <= now:
+            return begun
+    raise AssertionError("yesterday is never in the future")
+
+
+@dataclass(frozen=True, slots=True)
+class Debounce:
+    """A chat's reads that events ask for: `wait_ms` after the first of them, however many follow."""
+
+    wait_ms: int = 1_500

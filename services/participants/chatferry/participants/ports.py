@@ -1,0 +1,221 @@
+"""What the story needs of the outside.
+
+Every method raises OutageError ("redis", "mongodb", "kafka", "max") while its part cannot serve; what it had begun may
+be done or not, and is safe to repeat.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from chatferry.participants.domain.catalogue import Entry
+from chatferry.participants.domain.counts import Answer, ChatId, Count, MaxChatId
+from chatferry.participants.domain.plan import Urgency
+from chatferry.participants.domain.updates import Update
+
+
+class Counts(Protocol):
+    """The cache that all replicas share: `chat_participants:{chat_id}`."""
+
+    async def load(self, chats: Sequence[ChatId]) -> dict[ChatId, Count]:
+        """Those that are there, and not too old to be kept."""
+
+    async def write(self, chat: ChatId, count: Count) -> bool:
+        """Keep what a read brought, unless a read that was started later is there already: then False."""
+
+    async def hint(self, chat: ChatId, known: Count, update: Update) -> Count | None:
+        """Move a count by an event, once: the same event again, or one that a read has counted already, is None.
+
+        `known` stands in where the cache has none.
+        """
+
+
+class Budget(Protocol):
+    """The calls to MAX that all replicas may make together."""
+
+    async def take(self, urgency: Urgency) -> Grant:
+        """Leave for one call, now or after `wait_s` (then ask again). What is not ASKED leaves a reserve to what is."""
+
+    async def refused(self, retry_after_s: float | None) -> None:
+        """MAX answered 429: everybody waits, and goes on more slowly."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """`now_ms`: Redis' clock. `wait_s`: 0 when the call may be made, at once."""
+
+    now_ms: int
+    wait_s: float
+
+
+class Slots(Protocol):
+    """Which replica does which share of the work, under leases with growing epochs."""
+
+    async def keep(self) -> Mapping[int, int]:
+        """Renew what is held, take what is free or one's due, give back what is too much. Slot -> epoch.
+
+        A read is begun only while its slot is held for longer than a read may take.
+        """
+
+    async def leave(self) -> None:
+        """Give everything back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A chat that this replica, and nobody else, reads now. `epoch`: of its slot."""
+
+    chat: ChatId
+    urgency: Urgency
+    epoch: int
+
+
+class Wanted(Protocol):
+    """Chats that somebody wants read, by slot; and those that are being read."""
+
+    async def ask(self, chats: Collection[ChatId], urgency: Urgency) -> None:
+        """ASKED: at once, and over with the next read, also one that is under way. CHANGED: after the debounce that
+        began with the first of several, and not over with a read that was under way already."""
+
+    async def claim(self, held: Mapping[int, int], planned: Collection[ChatId], most: int) -> list[Claim]:
+        """Take the most urgent of the held slots, then of the planned ones, that are not being read by anybody."""
+
+    async def finish(self, claims: Collection[Claim], again: Collection[ChatId] = ()) -> None:
+        """These are read no more. `again`: of them, those whose read brought nothing and is wanted still."""
+
+    async def take_over(self, slots: Collection[int]) -> None:
+        """Slots that were another's: what that one was reading is wanted again."""
+
+
+class Waiting(Protocol):
+    """Readers that wait for a read, on whichever replica it is made."""
+
+    async def wait(self, chats: Collection[ChatId], since_ms: int, seconds: float) -> set[ChatId]:
+        """Those of which a read ended within the time that was started at `since_ms` or later."""
+
+    async def tell(self, reads: Mapping[ChatId, int]) -> None:
+        """Reads have ended: chat -> when it was started."""
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """The bot's own. `trusted`: administrator with the right to read all messages."""
+
+    trusted: bool
+
+
+class Max(Protocol):
+    """The MAX messenger. MaxRefusedError: it refuses our token, so nothing can be read until a person acts."""
+
+    async def chat(self, chat: MaxChatId) -> Answer:
+        """One read of a chat. OutageError("max") carries `retry_after_s` after a 429 that names it."""
+
+    async def membership(self, chat: MaxChatId) -> Membership | None:
+        """The bot's rights in a chat; None when MAX does not say."""
+
+    async def subscribed(self, url: str) -> bool:
+        """Whether events are sent there."""
+
+    async def subscribe(self, url: str, secret: str, types: Sequence[str]) -> None:
+        """From now on they are. Repeating it is safe."""
+
+
+class MaxRefusedError(Exception):
+    """401, or 403 with `verify.token`."""
+
+
+class MaxBusyError(Exception):
+    """429: the budget is to be lowered. `retry_after_s` when MAX told it."""
+
+    def __init__(self, retry_after_s: float | None) -> None:
+        super().__init__("MAX answered 429")
+        self.retry_after_s = retry_after_s
+
+
+@dataclass(frozen=True, slots=True)
+class SourceChat:
+    """A chat as the portal's records have it. `version`: an older one never takes the place of a newer."""
+
+    id: ChatId
+    version: int
+    title: str | None
+    created_ms: int | None
+    static_count: int
+
+
+class Catalogue(Protocol):
+    """The chats, kept in MongoDB: what is served when the cache is away or has started anew."""
+
+    async def changed(self, since: int, most: int) -> tuple[Sequence[Entry], int]:
+        """Chats in the order of their last change after `since` (0: all), and where to go on from.
+
+        A removed one (see `link`) has no title, no MAX chat and a static count of 0 under its own negative id.
+        """
+
+    async def by_max_chat(self, chats: Collection[MaxChatId]) -> dict[MaxChatId, Entry]:
+        """Those that are linked."""
+
+    async def note_sources(self, chats: Collection[SourceChat]) -> None:
+        """What the portal's records say."""
+
+    async def note_activity(self, newest_ms: Mapping[ChatId, int]) -> None:
+        """A chat's newest message; an older one than known changes nothing. Chats that are not known yet are kept."""
+
+
+class MaxSide(Protocol):
+    """The catalogue's other half: what MAX says of chats."""
+
+    async def arrived(self, max_chat: MaxChatId, title: str | None) -> Entry | None:
+        """The bot is in this chat: its entry, made when there is none. None: a dialog, which is not counted."""
+
+    async def note(self, chat: ChatId, told: Told) -> None:
+        """What a read or an event said; None leaves a field as it is. An older count never replaces a newer one."""
+
+    async def link(self, chat: ChatId, max_chat: MaxChatId | None) -> bool:
+        """Say which MAX chat a portal's chat is; None: none any more. Takes over what was known of the MAX chat, whose
+        own entry ends. False: no such chat."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Of one chat; None: nothing was said."""
+
+    count: Count | None = None
+    title: str | None = None
+    activity_ms: int | None = None
+    trusted: bool | None = None
+
+
+class Announcements(Protocol):
+    """The topic `participants`."""
+
+    async def count_changed(self, counts: Sequence[tuple[ChatId, Count]]) -> None:
+        """Returns when Kafka has them."""
+
+
+class Inbox(Protocol):
+    """The topic `max.updates`."""
+
+    async def put(self, update: Update, body: bytes) -> None:
+        """Returns when Kafka has it, as it came."""
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """What must outlive a restart. `gap_ms`: events before it may have been lost, for we were not subscribed: a chat
+    that was read last before it is not to be trusted. `polled`: the marker of long polling."""
+
+    gap_ms: int = 0
+    polled: int | None = None
+
+
+class Memory(Protocol):
+    """Where the marks are kept."""
+
+    async def marks(self) -> Marks:
+        """As they were kept last."""
+
+    async def keep(self, marks: Marks) -> None:
+        """Replace them."""
