@@ -26,9 +26,8 @@ class Counts(Protocol):
         """Keep what a read brought, unless a read that was started later is there already: then False."""
 
     async def hint(self, chat: ChatId, known: Count, update: Update) -> Count | None:
-        """Move a count by an event, once: the same event again, or one that a read has counted already, is None.
-
-        `known` stands in where the cache has none.
+        """Move a count by an event (±1, or frozen when the bot was put out), once: the same event again, or one older
+        than the read behind the count, is None (`hinted`, `frozen`). `known` stands in where the cache has none.
         """
 
 
@@ -56,7 +55,8 @@ class Slots(Protocol):
     async def keep(self) -> Mapping[int, int]:
         """Renew what is held, take what is free or one's due, give back what is too much. Slot -> epoch.
 
-        A read is begun only while its slot is held for longer than a read may take.
+        A slot that is newly taken has an epoch that it never had before, also after Redis has lost everything: at least
+        Redis' clock in milliseconds. A read is begun only while its slot is held for longer than a read may take.
         """
 
     async def leave(self) -> None:
@@ -79,7 +79,7 @@ class Wanted(Protocol):
         """ASKED: at once, and over with the next read, also one that is under way. CHANGED: after the debounce that
         began with the first of several, and not over with a read that was under way already."""
 
-    async def claim(self, held: Mapping[int, int], planned: Collection[ChatId], most: int) -> list[Claim]:
+    async def claim(self, held: Mapping[int, int], planned: Mapping[ChatId, Urgency], most: int) -> list[Claim]:
         """Take the most urgent of the held slots, then of the planned ones, that are not being read by anybody."""
 
     async def finish(self, claims: Collection[Claim], again: Collection[ChatId] = ()) -> None:
@@ -188,10 +188,29 @@ class Told:
     trusted: bool | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A count that differs from the one announced last. `seq`: of the chat's change."""
+
+    chat: ChatId
+    count: Count
+    seq: int
+
+
+class Outbox(Protocol):
+    """Counts that nobody was told of yet; they outlive a crash."""
+
+    async def unannounced(self, most: int) -> Sequence[Change]:
+        """The oldest first."""
+
+    async def announced(self, changes: Sequence[Change]) -> None:
+        """They need not be told again; one that has changed meanwhile has to be."""
+
+
 class Announcements(Protocol):
     """The topic `participants`."""
 
-    async def count_changed(self, counts: Sequence[tuple[ChatId, Count]]) -> None:
+    async def count_changed(self, changes: Sequence[Change]) -> None:
         """Returns when Kafka has them."""
 
 

@@ -100,8 +100,9 @@ def of_answer(answer: Answer, known: Count, stamp: Stamp) -> Count:
     if answer.verdict is Verdict.COUNTED:
         assert answer.count is not None
         return Count(answer.count, Mark.CONFIRMED, stamp)
-    mark = Mark.FROZEN if answer.verdict is Verdict.GONE else Mark.DENIED
-    return Count(known.count, mark, stamp)
+    # A bot that was put out is refused too: that it is out says more.
+    frozen = answer.verdict is Verdict.GONE or known.mark is Mark.FROZEN
+    return Count(known.count, Mark.FROZEN if frozen else Mark.DENIED, stamp)
 
 
 def hinted(known: Count, delta: int, at_ms: int) -> Count | None:
@@ -112,3 +113,8 @@ def hinted(known: Count, delta: int, at_ms: int) -> Count | None:
     if known.mark not in (Mark.CONFIRMED, Mark.PROVISIONAL) or at_ms <= known.stamp.started_ms:
         return None
     return replace(known, count=max(0, known.count + delta), mark=Mark.PROVISIONAL)
+
+
+def frozen(known: Count, at_ms: int) -> Count | None:
+    """The count after the bot was put out; None when a read that was started later says what is true."""
+    return None if at_ms <= known.stamp.started_ms else replace(known, mark=Mark.FROZEN)

@@ -1,0 +1,89 @@
+"""What is heard: MAX's events move counts for the moment, and say which chats to read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from chatferry.common.clock import Clock
+from chatferry.participants.domain.catalogue import Entry
+from chatferry.participants.domain.counts import Count, MaxChatId
+from chatferry.participants.domain.plan import Urgency
+from chatferry.participants.domain.updates import Effect, Update
+from chatferry.participants.flow.parts import Parts
+from chatferry.participants.ports import Told
+
+_ACTIVITY_EVERY_MS = 60_000
+_MOVING = (Effect.MOVES, Effect.LEAVES)
+
+
+@dataclass(slots=True)
+class Listener:
+    """Applies updates in the order in which they came; applying one again changes nothing."""
+
+    parts: Parts
+    clock: Clock
+    _known: dict[MaxChatId, Entry] = field(default_factory=dict)
+
+    async def apply(self, updates: Sequence[Update]) -> None:
+        """Raises OutageError: then apply the same updates again."""
+        wanted = [one for one in updates if one.effect is not Effect.NOTHING and one.chat is not None]
+        self._known = await self._side_of_ours({one.chat for one in wanted if one.chat is not None})
+        try:
+            for update in wanted:
+                assert update.chat is not None
+                await self._apply(update, update.chat)
+        finally:
+            self._known = {}
+
+    async def _side_of_ours(self, chats: set[MaxChatId]) -> dict[MaxChatId, Entry]:
+        return await self.parts.linked.by_max_chat(chats) if chats else {}
+
+    async def _apply(self, update: Update, max_chat: MaxChatId) -> None:
+        entry = self._known.get(max_chat)
+        if entry is None:
+            # Whatever is heard of a chat, the bot is in it; or was, when it has just been put out of one unknown.
+            entry = await self.parts.catalogue.arrived(max_chat, update.title)
+            if entry is None:
+                return
+        told = self._told(entry, update)
+        if update.effect in _MOVING:
+            told = replace(told, count=await self._moved(entry, update))
+        if told != Told():
+            await self.parts.catalogue.note(entry.id, told)
+            entry = _after(entry, told)
+            self.parts.chats.learn(entry)
+        self._known[max_chat] = entry
+        if update.effect in (*_MOVING, Effect.ARRIVES) or told.trusted:
+            await self.parts.wanted.ask([entry.id], Urgency.CHANGED)
+
+    async def _moved(self, entry: Entry, update: Update) -> Count | None:
+        count = await self.parts.counts.hint(entry.id, entry.count, update)
+        if count is not None:
+            self.parts.watch.heard(max(0.0, self.clock.now().timestamp() - update.at_ms / 1_000))
+        return count
+
+    def _told(self, entry: Entry, update: Update) -> Told:
+        later = update.at_ms - (entry.activity_ms or 0) >= _ACTIVITY_EVERY_MS
+        return Told(
+            title=update.title if update.effect is Effect.RENAMED and entry.id < 0 else None,
+            activity_ms=update.at_ms if later else None,
+            trusted=_trusted(update),
+        )
+
+
+def _trusted(update: Update) -> bool | None:
+    if update.effect is Effect.RIGHTS:
+        return update.trusted
+    # Out, or in anew: in neither case is anything told until the bot is made an administrator (again).
+    return False if update.effect in (Effect.LEAVES, Effect.ARRIVES) else None
+
+
+def _after(entry: Entry, told: Told) -> Entry:
+    return replace(
+        entry,
+        counted=told.count or entry.counted,
+        title=told.title or entry.title,
+        activity_ms=max(told.activity_ms or 0, entry.activity_ms or 0) or None,
+        trusted=entry.trusted if told.trusted is None else told.trusted,
+    )

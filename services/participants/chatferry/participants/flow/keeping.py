@@ -1,0 +1,125 @@
+"""What one replica does for all, the one that holds slot 0: staying subscribed, and announcing what has changed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from chatferry.common.clock import Clock
+from chatferry.common.errors import OutageError
+from chatferry.common.telemetry.logs import get_logger
+from chatferry.participants.domain.plan import Urgency
+from chatferry.participants.domain.updates import Update
+from chatferry.participants.flow.parts import Parts, Trust
+from chatferry.participants.ports import Inbox, MaxBusyError, MaxRefusedError
+
+log = get_logger(__name__)
+TYPES = (
+    "bot_added",
+    "bot_removed",
+    "user_added",
+    "user_removed",
+    "bot_admin_permissions_changed",
+    "chat_title_changed",
+    "message_created",
+)
+_ANNOUNCED_AT_ONCE = 500
+_ANNOUNCE_EVERY_S = 0.2
+_OFF_DUTY_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """Where MAX sends its events, and what they carry. MAX ends a subscription after 8 hours without a success."""
+
+    url: str
+    secret: str
+    check_every_s: float = 300.0
+
+
+class Polled(Protocol):
+    """Long polling of MAX."""
+
+    async def updates(self, marker: int | None) -> tuple[Sequence[tuple[Update, bytes]], int | None]:
+        """What has happened since the marker, waited for; asking with a marker gives up all before it."""
+
+
+@dataclass(slots=True)
+class Keeper:
+    """`on_duty`: whether slot 0 is held by this replica."""
+
+    parts: Parts
+    trust: Trust
+    clock: Clock
+    on_duty: Callable[[], bool]
+
+    async def announce(self, stopping: asyncio.Event) -> None:
+        """Tell the topic of every change, at least once, the newest of a chat last."""
+        while not stopping.is_set():
+            changes = await self.parts.outbox.unannounced(_ANNOUNCED_AT_ONCE) if self.on_duty() else []
+            if changes:
+                await self.parts.announcements.count_changed(changes)
+                await self.parts.outbox.announced(changes)
+            else:
+                await self.clock.sleep(_ANNOUNCE_EVERY_S)
+
+    async def remember(self, stopping: asyncio.Event) -> None:
+        """Hear from the one on duty since when events can be trusted."""
+        while not stopping.is_set():
+            self.trust.gap_ms = (await self.parts.memory.marks()).gap_ms
+            await self.clock.sleep(_OFF_DUTY_S)
+
+    async def stay_subscribed(self, wanted: Subscription, stopping: asyncio.Event) -> None:
+        """Look at once and then every few minutes; whatever was not told meanwhile makes all chats doubtful."""
+        while not stopping.is_set():
+            wait_s = _OFF_DUTY_S
+            if self.on_duty():
+                try:
+                    await self._subscribe(wanted)
+                    wait_s = wanted.check_every_s
+                except (OutageError, MaxBusyError, MaxRefusedError) as failure:
+                    log.warning("subscription.failed", kind=type(failure).__name__)
+                    wait_s = min(30.0, wanted.check_every_s)
+            await self.clock.sleep(wait_s)
+
+    async def _subscribe(self, wanted: Subscription) -> None:
+        await self._leave()
+        if await self.parts.max.subscribed(wanted.url):
+            return
+        await self._leave()
+        await self.parts.max.subscribe(wanted.url, wanted.secret, TYPES)
+        await self._begin_anew()
+        log.info("subscription.made")
+
+    async def poll(self, polled: Polled, inbox: Inbox, stopping: asyncio.Event) -> None:
+        """Events for development, without a webhook. What Kafka has not taken is asked for again."""
+        begun = False
+        while not stopping.is_set():
+            if not self.on_duty():
+                begun = False
+                await self.clock.sleep(_OFF_DUTY_S)
+                continue
+            marks = await self.parts.memory.marks()
+            if not begun and marks.polled is None:
+                await self._begin_anew()
+            begun = True
+            try:
+                updates, marker = await polled.updates(marks.polled)
+            except (OutageError, MaxBusyError, MaxRefusedError) as failure:
+                log.warning("polling.failed", kind=type(failure).__name__)
+                await self.clock.sleep(_OFF_DUTY_S)
+                continue
+            await asyncio.gather(*(inbox.put(update, body) for update, body in updates))
+            if marker is not None:
+                await self.parts.memory.keep(replace(await self.parts.memory.marks(), polled=marker))
+
+    async def _begin_anew(self) -> None:
+        now_ms = int(self.clock.now().timestamp() * 1_000)
+        await self.parts.memory.keep(replace(await self.parts.memory.marks(), gap_ms=now_ms))
+        self.trust.gap_ms = now_ms
+
+    async def _leave(self) -> None:
+        while (grant := await self.parts.budget.take(Urgency.CHANGED)).wait_s > 0:
+            await self.clock.sleep(grant.wait_s)

@@ -1,0 +1,65 @@
+"""Which chats of the held slots are due without anybody's asking: looked at anew every few seconds."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from chatferry.participants.domain.catalogue import Entry, slot_of, spread_of
+from chatferry.participants.domain.counts import ChatId, Mark
+from chatferry.participants.domain.plan import PlanRules, Standing, Urgency, due, last_night
+from chatferry.participants.flow.parts import Chats, Held, Trust
+
+LOOK_EVERY_S = 5.0
+
+
+@dataclass(slots=True)
+class Planner:
+    """`begun`: chats that were taken from the plan since it was made; they are not due twice."""
+
+    chats: Chats
+    trust: Trust
+    rules: PlanRules
+    top_n: int
+    _due: deque[tuple[int, Urgency, ChatId]] = field(default_factory=deque)
+    _looked_at: float = float("-inf")
+    _held: frozenset[int] = frozenset()
+
+    def planned(self, held: Held, now: datetime, most: int) -> list[tuple[ChatId, Urgency]]:
+        """The most urgent that are due, each once in a look."""
+        if now.timestamp() - self._looked_at >= LOOK_EVERY_S or self._held != held.keys():
+            self._look(held, now)
+        now_ms = int(now.timestamp() * 1_000)
+        taken: list[tuple[ChatId, Urgency]] = []
+        while self._due and len(taken) < most and self._due[0][0] <= now_ms:
+            _, urgency, chat = self._due.popleft()
+            taken.append((chat, urgency))
+        return taken
+
+    def _look(self, held: Held, now: datetime) -> None:
+        self._looked_at, self._held = now.timestamp(), frozenset(held)
+        horizon = int((now.timestamp() + LOOK_EVERY_S) * 1_000)
+        night = int(last_night(now, self.rules).timestamp() * 1_000)
+        top = set(self.chats.top(self.top_n))
+        found = []
+        for entry in self.chats.entries():
+            if entry.max_chat is None or slot_of(entry.id) not in held:
+                continue
+            one = due(self._standing(entry, top=entry.id in top), self.rules, night)
+            if one.at_ms <= horizon:
+                found.append((one.at_ms, one.urgency, entry.id))
+        # What is overdue already goes by its reason, what is to come by its time.
+        now_ms = int(now.timestamp() * 1_000)
+        overdue = sorted((one for one in found if one[0] <= now_ms), key=lambda one: (one[1], one[0]))
+        self._due = deque([*overdue, *sorted(one for one in found if one[0] > now_ms)])
+
+    def _standing(self, entry: Entry, *, top: bool) -> Standing:
+        known = entry.counted
+        return Standing(
+            read_ms=known.stamp.started_ms if known is not None else 0,
+            trusted=self.trust.of(entry),
+            top=top,
+            lost=known is not None and known.mark in (Mark.FROZEN, Mark.DENIED),
+            spread=spread_of(entry.id),
+        )

@@ -1,0 +1,186 @@
+"""What is read: the chats of the slots that this replica holds, the most urgent first, within the shared budget."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field, replace
+
+from chatferry.common.clock import Clock
+from chatferry.common.errors import OutageError
+from chatferry.common.telemetry.logs import get_logger
+from chatferry.participants.domain.catalogue import Entry, slot_of
+from chatferry.participants.domain.counts import Answer, MaxChatId, Stamp, of_answer
+from chatferry.participants.domain.plan import Urgency
+from chatferry.participants.flow.parts import Held, Parts
+from chatferry.participants.flow.planning import Planner
+from chatferry.participants.ports import Claim, Grant, MaxBusyError, MaxRefusedError, Told
+
+log = get_logger(__name__)
+_KEEP_EVERY_S = 2.0
+_IDLE_S = 0.1
+_IN_A_ROW = 5
+_FIRST_REST_S, _LONGEST_REST_S = 1.0, 30.0
+_REFUSED_REST_S = 30.0
+_RIGHTS_MAY_HAVE_COME = (Urgency.NIGHTLY, Urgency.CHANGED)
+
+
+@dataclass(slots=True)
+class _Rest:
+    """After MAX has failed several times in a row nothing is asked for a while, then one read to see."""
+
+    failures: int = 0
+    until: float = 0.0
+    wait_s: float = _FIRST_REST_S
+
+    def failed(self, now: float, *, at_once: float | None = None) -> None:
+        self.failures += 1
+        if at_once is not None:
+            self.until = now + at_once
+        elif self.failures >= _IN_A_ROW:
+            self.until, self.wait_s = now + self.wait_s, min(self.wait_s * 2, _LONGEST_REST_S)
+
+    def answered(self) -> None:
+        self.failures, self.until, self.wait_s = 0, 0.0, _FIRST_REST_S
+
+
+@dataclass(slots=True)
+class Reader:
+    """One replica's reads, `most` at a time. Its work ends when it is cancelled; claims are given back then."""
+
+    parts: Parts
+    planner: Planner
+    clock: Clock
+    most: int
+    held: Held = field(default_factory=dict)
+    _reads: set[asyncio.Task[None]] = field(default_factory=set)
+    _rest: _Rest = field(default_factory=_Rest)
+    _kept_at: float = float("-inf")
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Until `stopping` is set; then what is under way is finished and the slots are given back."""
+        try:
+            while not stopping.is_set():
+                begun = await self._round()
+                if not begun:
+                    await self.clock.sleep(_IDLE_S)
+        finally:
+            await asyncio.gather(*self._reads, return_exceptions=True)
+            await self.parts.slots.leave()
+
+    async def _round(self) -> int:
+        """Begin what can be begun now; how many reads were."""
+        now = self.clock.monotonic()
+        if now - self._kept_at >= _KEEP_EVERY_S:
+            await self._keep_slots()
+            self._kept_at = now
+        self._pass_on_failures()
+        room = self._room(now)
+        if room <= 0 or not self.held:
+            return 0
+        planned = dict(self.planner.planned(self.held, self.clock.now(), room))
+        claims = await self.parts.wanted.claim(self.held, planned, room)
+        for claim in claims:
+            task = asyncio.create_task(self._read(claim), name="read of a chat")
+            self._reads.add(task)
+        return len(claims)
+
+    async def _keep_slots(self) -> None:
+        before = self.held
+        self.held = await self.parts.slots.keep()
+        taken = [slot for slot, epoch in self.held.items() if before.get(slot) != epoch]
+        if taken:
+            await self.parts.wanted.take_over(taken)
+
+    def _room(self, now: float) -> int:
+        if now < self._rest.until:
+            return 0
+        return 1 - len(self._reads) if self._rest.failures >= _IN_A_ROW else self.most - len(self._reads)
+
+    def _pass_on_failures(self) -> None:
+        for task in [task for task in self._reads if task.done()]:
+            self._reads.discard(task)
+            task.result()
+
+    async def _read(self, claim: Claim) -> None:
+        again = [claim.chat]
+        try:
+            entry = self.parts.chats.entry(claim.chat)
+            if entry is None or entry.max_chat is None:
+                again = []
+                return
+            if await self._brought(claim, entry, entry.max_chat):
+                again = []
+        finally:
+            await self.parts.wanted.finish([claim], again)
+
+    async def _brought(self, claim: Claim, entry: Entry, max_chat: MaxChatId) -> bool:
+        """Whether the read has had its answer."""
+        begun = self.clock.monotonic()
+        grant = await self._leave(claim.urgency)
+        if self.held.get(slot_of(claim.chat)) != claim.epoch:
+            return False
+        try:
+            answer = await self._asked(max_chat)
+            trusted = await self._rights(claim, entry, max_chat)
+        except OutageError as away:
+            if away.part != "max":
+                raise
+            self._failed(away)
+            return False
+        self._rest.answered()
+        self.parts.watch.max_away(None)
+        await self._write_down(claim, entry, answer, grant, trusted)
+        self.parts.watch.read(
+            self.clock.monotonic() - begun,
+            changed=answer.count is not None and answer.count != entry.count.count,
+            foreseen=claim.urgency is Urgency.CHANGED,
+        )
+        return True
+
+    async def _asked(self, max_chat: MaxChatId) -> Answer:
+        try:
+            self.parts.watch.called("chat")
+            return await self.parts.max.chat(max_chat)
+        except MaxBusyError as busy:
+            await self.parts.budget.refused(busy.retry_after_s)
+            raise OutageError("max", "MAX answers that we ask too often; we go on more slowly") from busy
+        except MaxRefusedError:
+            sentence = "MAX refuses the bot's token: give a valid one in CHATFERRY_MAX_TOKEN"
+            raise OutageError("max", sentence, retry_after_s=_REFUSED_REST_S) from None
+
+    async def _rights(self, claim: Claim, entry: Entry, max_chat: MaxChatId) -> bool | None:
+        """Whether the bot is told of this chat's changes, asked when nobody has said, or it may have become so."""
+        doubtful = entry.trusted is None or (not entry.trusted and claim.urgency in _RIGHTS_MAY_HAVE_COME)
+        if not doubtful or not self.planner.trust.events_on:
+            return None
+        await self._leave(claim.urgency)
+        self.parts.watch.called("membership")
+        try:
+            membership = await self.parts.max.membership(max_chat)
+        except (MaxBusyError, MaxRefusedError):
+            return None
+        return False if membership is None else membership.trusted
+
+    async def _write_down(self, claim: Claim, entry: Entry, answer: Answer, grant: Grant, trusted: bool | None) -> None:
+        known = (await self.parts.counts.load([entry.id])).get(entry.id, entry.count)
+        stamp = Stamp(claim.epoch, grant.now_ms)
+        count = of_answer(answer, known, stamp)
+        if await self.parts.counts.write(claim.chat, count):
+            title = answer.title if entry.id < 0 else None
+            told = Told(count, title, answer.last_event_ms, trusted)
+            await self.parts.catalogue.note(claim.chat, told)
+            self.parts.chats.learn(replace(entry, counted=count, trusted=entry.trusted if trusted is None else trusted))
+        await self.parts.waiting.tell({claim.chat: stamp.started_ms})
+
+    async def _leave(self, urgency: Urgency) -> Grant:
+        while True:
+            grant = await self.parts.budget.take(urgency)
+            if grant.wait_s <= 0:
+                return grant
+            await self.clock.sleep(grant.wait_s)
+
+    def _failed(self, away: OutageError) -> None:
+        now = self.clock.monotonic()
+        self._rest.failed(now, at_once=away.retry_after_s)
+        if self._rest.until > now:
+            self.parts.watch.max_away(away.sentence)
