@@ -13,8 +13,8 @@ from typing import TypeAlias
 import orjson
 
 _SEAL_BYTES = 12
-Place: TypeAlias = tuple[str | int, int]
-"""Where a page ended: the last chat's sort value, and its id."""
+Place: TypeAlias = tuple[str | int | None, int]
+"""Where a page ended: the last chat's sort value (null: it has none), and its id."""
 
 
 class Sort(StrEnum):
