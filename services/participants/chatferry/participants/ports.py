@@ -6,6 +6,7 @@ be done or not, and is safe to repeat.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -20,7 +21,8 @@ class Counts(Protocol):
     """The cache that all replicas share: `chat_participants:{chat_id}`."""
 
     async def load(self, chats: Sequence[ChatId]) -> dict[ChatId, Count]:
-        """Those that are there, and not too old to be kept."""
+        """What is known, however old: a count whose time in the cache is over comes with its own stamp, so that
+        `state_of` says stale. One that was taken out of the cache before its time is not known."""
 
     async def write(self, chat: ChatId, count: Count) -> bool:
         """Keep what a read brought, unless a read that was started later is there already: then False."""
@@ -43,10 +45,12 @@ class Budget(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """`now_ms`: Redis' clock. `wait_s`: 0 when the call may be made, at once."""
+    """`now_ms`: Redis' clock. `wait_s`: 0 when the call may be made, at once: not later than `until` on the clock's
+    monotonic seconds, or calls would bunch; one that comes later is dropped, and leave is taken again."""
 
     now_ms: int
     wait_s: float
+    until: float = math.inf
 
 
 class Slots(Protocol):
@@ -61,6 +65,17 @@ class Slots(Protocol):
 
     async def leave(self) -> None:
         """Give everything back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """`slots`: slot -> epoch. `taken`: those that were not held before: `Wanted.take_over` comes before their first
+    claim. `until`: on the clock's monotonic seconds; a read that would begin later than that is not begun, for its slot
+    might be another's before it ends."""
+
+    slots: Mapping[int, int]
+    taken: frozenset[int] = frozenset()
+    until: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +95,15 @@ class Wanted(Protocol):
         began with the first of several, and not over with a read that was under way already."""
 
     async def claim(self, held: Mapping[int, int], planned: Mapping[ChatId, Urgency], most: int) -> list[Claim]:
-        """Take the most urgent of the held slots, then of the planned ones, that are not being read by anybody."""
+        """Take the most urgent of the held slots, then of the planned ones in their order (as SAFETY: who planned them
+        knows why), that are not being read by anybody. Nothing of a slot that is another's by now, or soon may be."""
 
     async def finish(self, claims: Collection[Claim], again: Collection[ChatId] = ()) -> None:
-        """These are read no more. `again`: of them, those whose read brought nothing and is wanted still."""
+        """These are read no more. `again`: of them, those whose read brought nothing and is wanted still, by whom wanted
+        it (a planned one is left to the plan)."""
 
-    async def take_over(self, slots: Collection[int]) -> None:
-        """Slots that were another's: what that one was reading is wanted again."""
+    async def take_over(self, held: Mapping[int, int]) -> None:
+        """Slots that were another's, with our epochs: what that one was reading is wanted again."""
 
 
 class Waiting(Protocol):

@@ -100,6 +100,11 @@ class ParticipantsSettings(ServiceSettings):
     max_links_file: Path | None = Field(
         default=None, description="Which MAX chat a portal's chat is: a line chat_id,max_chat_id for each."
     )
+    redis_prefix: str = Field(
+        default="",
+        pattern=r"^[A-Za-z0-9:._-]{0,64}$",
+        description="What stands before chat_participants:{chat_id} in Redis, for projects that share one.",
+    )
     api_keys: SecretStr | None = Field(default=None, description="Keys of /chats/…, by commas.")
     api_keys_file: Path | None = Field(default=None, description="File with the same, one a line.")
     api_rate_per_second: int = Field(default=1_000, ge=1, description="Most requests of one key in a second.")
