@@ -10,6 +10,8 @@ from pydantic import BaseModel
 
 from chatferry.common.bootstrap import TopicSpec, read_topics
 from chatferry.common.contracts.events import (
+    CountChanged,
+    MaxUpdate,
     PhaseCompleted,
     RecordFailed,
     RecordImported,
@@ -30,7 +32,11 @@ _BODIES: dict[str, type[BaseModel]] = {
     "run.progress": RunProgress,
     "record.imported": RecordImported,
     "record.failed": RecordFailed,
+    "max.update": MaxUpdate,
+    "participants.count_changed": CountChanged,
 }
+# Events whose headers are those of no run.
+_KINDS = {"results": "result", "max.updates": "update", "participants": "count"}
 # Declared in the contracts and in topics.yaml, written by nobody yet; a test notices when that changes.
 RESERVED: frozenset[str] = frozenset()
 
@@ -74,7 +80,7 @@ def messages(topic: TopicSpec) -> list[Message]:
     types: dict[type[BaseModel], list[str]] = {}
     for event in topic.events:
         types.setdefault(_body(topic, event), []).append(event)
-    kind = "result" if topic.name == "results" else "run"
+    kind = _KINDS.get(topic.name, "run")
     return [Message(model.__name__, tuple(names), model, kind) for model, names in types.items()]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import types
 from pathlib import Path
-from typing import Any, Union, get_args, get_origin
+from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
@@ -99,6 +99,8 @@ def _type(name: str, field: FieldInfo) -> str:
 def _word(annotation: Any) -> str:
     if get_origin(annotation) in (Union, types.UnionType):
         return next(_word(one) for one in get_args(annotation) if one is not types.NoneType)
+    if get_origin(annotation) is Literal:
+        return " or ".join(f"`{one}`" for one in get_args(annotation))
     plain = {
         str: "text",
         SecretStr: "text, secret",
@@ -128,7 +130,7 @@ def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "**required**"
     value = field.get_default(call_default_factory=True) if field.default_factory is not None else field.default
-    if value is None or value is PydanticUndefined:
+    if value is None or value == "" or value is PydanticUndefined:
         return "–"
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"

@@ -42,6 +42,22 @@ _RUN: Json = {
     ),
     "ce_subject": _text("the run's id"),
 }
+_OF_MAX = _text("`/chatferry/<project>/max`", pattern="^/chatferry/[^/]+/max$")
+_UPDATE: Json = {
+    **_COMMON,
+    **_TRACE,
+    "ce_id": _text("`<update_type>:<chat_id>:<user_id>:<timestamp>`: MAX's events have no id, and one may come again"),
+    "ce_source": _OF_MAX,
+    "ce_subject": _text("as the key: the MAX chat's id; of an update that names none, its type"),
+    "ce_time": _text("when it came in, UTC", format="date-time"),
+}
+_COUNT: Json = {
+    **_COMMON,
+    "ce_id": _text("`participants:<chat id>@<change>`: a repeat has the same one"),
+    "ce_source": _OF_MAX,
+    "ce_subject": _text("`participants:<chat id>`"),
+    "ce_recordversion": _text("the chat's change: a newer one has the higher number", pattern="^[0-9]+$"),
+}
 _DEAD: Json = {
     "dlq-topic": _text("topic that the record was meant for, with the project's prefix"),
     "dlq-error-class": _text("our class of error; `rejected`: the portal's record cannot become a canonical one"),
@@ -57,13 +73,20 @@ _DEAD: Json = {
 }
 _ALWAYS_DEAD = ("dlq-topic", "dlq-error-class", "dlq-code", "dlq-message", "dlq-attempts")
 _OPTIONAL = ("traceparent", "replay-of")
+_SHAPES: dict[str, Json] = {
+    "record": _RECORD,
+    "result": {name: one for name, one in _RESULT.items() if name != "replay-of"},
+    "run": _RUN,
+    "update": _UPDATE,
+    "count": _COUNT,
+}
 
 
 def header_schema(kind: str, types: Sequence[str]) -> Json:
-    """Of a message of this kind: `record`, `result`, `run`, or `dead`, which has its record's own headers beside it."""
+    """Of a message of this kind: `record`, `result`, `run`, `update`, `count`; or `dead`, which has its record's own
+    headers beside it."""
     if kind == "dead":
         return {"type": "object", "properties": _DEAD, "required": list(_ALWAYS_DEAD)}
-    shapes = {"record": _RECORD, "result": {k: v for k, v in _RESULT.items() if k != "replay-of"}, "run": _RUN}
-    properties = {**shapes[kind], "ce_type": {**_COMMON["ce_type"], "enum": list(types)}}
+    properties = {**_SHAPES[kind], "ce_type": {**_COMMON["ce_type"], "enum": list(types)}}
     required = sorted(name for name in properties if name not in _OPTIONAL)
     return {"type": "object", "properties": dict(sorted(properties.items())), "required": required}

@@ -22,6 +22,8 @@ _KINDS = {
     "run": "Headers of a run's event",
     "record": "Headers of a record",
     "result": "Headers of a result",
+    "update": "Headers of a MAX update",
+    "count": "Headers of a count",
     "dead": "Headers of a dead letter, beside the record's own",
 }
 _RESERVED = " (declared, not written yet)"
@@ -37,7 +39,7 @@ def topics_page() -> str:
 
 def _overview(found: list[TopicSpec]) -> str:
     rows = ["| topic | key | written by | partitions | kept |", "| --- | --- | --- | --- | --- |"]
-    rows += [f"| [`{t.name}`](#{t.name}) | {t.key} | {t.owner} | {t.partitions} | {_kept(t)} |" for t in found]
+    rows += [f"| [`{t.name}`](#{_anchor(t.name)}) | {t.key} | {t.owner} | {t.partitions} | {_kept(t)} |" for t in found]
     return "\n".join(rows) + "\n"
 
 
@@ -51,11 +53,15 @@ def _section(topic: TopicSpec) -> str:
     size = f"{int(topic.config['max.message.bytes']):,}".replace(",", " ")
     found = messages(topic)
     title = _KINDS[found[0].kind]
-    anchor = title.lower().replace(" ", "-").replace("'", "").replace(",", "")
-    lines = [f"## {topic.name}", "", f"{topic.about} Largest message: {size} bytes. [{title}](#{anchor}).", ""]
+    lines = [f"## {topic.name}", "", f"{topic.about} Largest message: {size} bytes. [{title}](#{_anchor(title)}).", ""]
     lines += ["| event (`ce_type`) | body |", "| --- | --- |"]
     lines += [row for message in found for row in _events(message)]
     return "\n".join(lines) + "\n"
+
+
+def _anchor(title: str) -> str:
+    """As GitHub makes it of a heading."""
+    return title.lower().replace(" ", "-").translate(str.maketrans("", "", "',."))
 
 
 def _events(message: Message) -> list[str]:
