@@ -56,8 +56,8 @@ class Grant:
 class Slots(Protocol):
     """Which replica does which share of the work, under leases with growing epochs."""
 
-    async def keep(self) -> Mapping[int, int]:
-        """Renew what is held, take what is free or one's due, give back what is too much. Slot -> epoch.
+    async def keep(self) -> Held:
+        """Renew what is held, take what is free or one's due, give back what is too much; every two seconds or so.
 
         A slot that is newly taken has an epoch that it never had before, also after Redis has lost everything: at least
         Redis' clock in milliseconds. A read is begun only while its slot is held for longer than a read may take.
@@ -99,8 +99,8 @@ class Wanted(Protocol):
         knows why), that are not being read by anybody. Nothing of a slot that is another's by now, or soon may be."""
 
     async def finish(self, claims: Collection[Claim], again: Collection[ChatId] = ()) -> None:
-        """These are read no more. `again`: of them, those whose read brought nothing and is wanted still, by whom wanted
-        it (a planned one is left to the plan)."""
+        """These are read no more. `again`: of them, those whose read brought nothing and is wanted still (a planned one
+        is left to the plan)."""
 
     async def take_over(self, held: Mapping[int, int]) -> None:
         """Slots that were another's, with our epochs: what that one was reading is wanted again."""

@@ -55,6 +55,7 @@ class Reader:
     _reads: set[asyncio.Task[None]] = field(default_factory=set)
     _rest: _Rest = field(default_factory=_Rest)
     _kept_at: float = float("-inf")
+    _held_until: float = float("-inf")
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Until `stopping` is set; then what is under way is finished and the slots are given back."""
@@ -85,9 +86,9 @@ class Reader:
         return len(claims)
 
     async def _keep_slots(self) -> None:
-        before = self.held
-        self.held = await self.parts.slots.keep()
-        taken = [slot for slot, epoch in self.held.items() if before.get(slot) != epoch]
+        before, kept = self.held, await self.parts.slots.keep()
+        self.held, self._held_until = kept.slots, kept.until
+        taken = {slot: epoch for slot, epoch in self.held.items() if before.get(slot) != epoch}
         if taken:
             await self.parts.wanted.take_over(taken)
 
@@ -117,7 +118,7 @@ class Reader:
         """Whether the read has had its answer."""
         begun = self.clock.monotonic()
         grant = await self._leave(claim.urgency)
-        if self.held.get(slot_of(claim.chat)) != claim.epoch:
+        if self.held.get(slot_of(claim.chat)) != claim.epoch or self.clock.monotonic() > self._held_until:
             return False
         try:
             answer = await self._asked(max_chat)
@@ -175,7 +176,7 @@ class Reader:
     async def _leave(self, urgency: Urgency) -> Grant:
         while True:
             grant = await self.parts.budget.take(urgency)
-            if grant.wait_s <= 0:
+            if grant.wait_s <= 0 and self.clock.monotonic() <= grant.until:
                 return grant
             await self.clock.sleep(grant.wait_s)
 
