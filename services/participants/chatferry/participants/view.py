@@ -3,36 +3,43 @@
 from __future__ import annotations
 
 import heapq
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from chatferry.common.clock import Clock
 from chatferry.participants.domain.catalogue import Entry, folded
-from chatferry.participants.domain.counts import ChatId
+from chatferry.participants.domain.counts import ChatId, MaxChatId
 from chatferry.participants.domain.pages import Place, Query, Sort
 from chatferry.participants.ports import Catalogue
 
 _AT_ONCE = 5_000
 _SORT_EVERY_S = 0.25
+_MOVED_ONE_BY_ONE = 500
+# A cursor holds the value that it goes on from.
+_LONGEST_TITLE_SORTED = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """`end`: where the page ended; None when no chat follows."""
+    """`end`: where the page ended; None when no chat follows. `total`: chats of the query, on all pages."""
 
     entries: list[Entry]
     end: Place | None
+    total: int
 
 
 @dataclass(slots=True)
 class _Order:
-    """Ids by one value: those that have it, ascending by value and id, and those that do not, by id."""
+    """Ids by one value: those that have it, ascending by value and id, and those that do not, by id.
+
+    `moved`: chats that have changed since, and where they are still listed (None: nowhere).
+    """
 
     valued: list[tuple[str | int, int]] = field(default_factory=list)
     bare: list[int] = field(default_factory=list)
-    changed: bool = True
-    sorted_at: float = float("-inf")
+    moved: dict[ChatId, Place | None] = field(default_factory=dict)
+    settled_at: float = float("-inf")
 
     def places(self, after: Place | None, *, descending: bool) -> Iterator[Place]:
         """From behind a place on. Those without a value come last, whichever way the others go."""
@@ -52,6 +59,29 @@ class _Order:
             indices = range(0 if after is None else bisect_right(self.valued, after), len(self.valued))
         for index in indices:
             yield self.valued[index]
+
+    def move(self, before: Place | None, now: Place | None) -> None:
+        """One chat, from where it is listed to where it belongs."""
+        if before is not None:
+            if before[0] is None:
+                del self.bare[bisect_left(self.bare, before[1])]
+            else:
+                del self.valued[bisect_left(self.valued, before)]
+        if now is not None:
+            if now[0] is None:
+                insort(self.bare, now[1])
+            else:
+                insort(self.valued, (now[0], now[1]))
+
+    def sort(self, places: Iterable[Place]) -> None:
+        """All anew."""
+        valued, bare = [], []
+        for value, chat in places:
+            if value is None:
+                bare.append(chat)
+            else:
+                valued.append((value, chat))
+        self.valued, self.bare = sorted(valued), sorted(bare)
 
 
 class View:
@@ -89,64 +119,72 @@ class View:
         linked = (entry for entry in self._entries.values() if entry.max_chat is not None)
         return [entry.id for entry in heapq.nlargest(most, linked, key=lambda one: (one.activity_ms or 0, one.id))]
 
+    def linked_to(self, max_chat: MaxChatId) -> Entry | None:
+        """The chat that is this one of MAX. Looks at all of them."""
+        return next((entry for entry in self._entries.values() if entry.max_chat == max_chat), None)
+
     def learn(self, entry: Entry) -> None:
         if entry.id in self._entries:
             self._take(entry)
 
     def page(self, query: Query, after: Place | None, limit: int) -> Page:
         """The first chats of a query, or those that follow a place."""
+        hits = self._hits(query.search) if query.search else self._entries.keys()
         found: list[tuple[Entry, Place]] = []
         for place in self._order(query.sort).places(after, descending=query.descending):
-            entry = self._entries.get(ChatId(place[1]))
-            if entry is None or (query.search and query.search not in self._titles.get(entry.id, "")):
+            chat = ChatId(place[1])
+            if chat not in hits or chat not in self._entries:
                 continue
             if len(found) == limit:
-                return Page([one for one, _ in found], found[-1][1])
-            found.append((entry, place))
-        return Page([one for one, _ in found], None)
+                return Page([one for one, _ in found], found[-1][1], len(hits))
+            found.append((self._entries[chat], place))
+        return Page([one for one, _ in found], None, len(hits))
+
+    def _hits(self, search: str) -> set[ChatId]:
+        return {chat for chat, title in self._titles.items() if search in title}
 
     def _take(self, entry: Entry) -> None:
         before = self._entries.get(entry.id)
-        if entry.id < 0 and entry.max_chat is None:
-            self._drop(entry.id)
+        gone = entry.id < 0 and entry.max_chat is None
+        if before is None and gone:
             return
-        if before is not None and _older(entry, before):
+        if before is not None and not gone and _older(entry, before):
             return
-        self._entries[entry.id] = entry
-        if entry.title is None:
+        places = {sort: self._place(sort, entry.id) for sort in Sort}
+        if gone:
+            del self._entries[entry.id]
+        else:
+            self._entries[entry.id] = entry
+        if gone or entry.title is None:
             self._titles.pop(entry.id, None)
         elif before is None or before.title != entry.title:
             self._titles[entry.id] = folded(entry.title)
         for sort, order in self._orders.items():
-            if before is None or _value(sort, before) != _value(sort, entry):
-                order.changed = True
+            if self._place(sort, entry.id) != places[sort]:
+                order.moved.setdefault(entry.id, places[sort])
 
-    def _drop(self, chat: ChatId) -> None:
-        if self._entries.pop(chat, None) is not None:
-            self._titles.pop(chat, None)
-            for order in self._orders.values():
-                order.changed = True
+    def _place(self, sort: Sort, chat: ChatId) -> Place | None:
+        entry = self._entries.get(chat)
+        if entry is None:
+            return None
+        if sort is Sort.TITLE:
+            title = self._titles.get(chat)
+            return None if title is None else title[:_LONGEST_TITLE_SORTED], chat
+        if sort is Sort.LAST_ACTIVITY:
+            return entry.activity_ms, chat
+        return entry.count.count if sort is Sort.PARTICIPANTS else entry.created_ms, chat
 
     def _order(self, sort: Sort) -> _Order:
-        """Sorted anew when something has changed, but not for every single change."""
+        """Brought up to date when something has changed, but not for every single change."""
         order, now = self._orders[sort], self._clock.monotonic()
-        if order.changed and now - order.sorted_at >= _SORT_EVERY_S:
-            values = {
-                chat: self._titles.get(chat) if sort is Sort.TITLE else _value(sort, entry)
-                for chat, entry in self._entries.items()
-            }
-            order.valued = sorted((value, int(chat)) for chat, value in values.items() if value is not None)
-            order.bare = sorted(int(chat) for chat, value in values.items() if value is None)
-            order.changed, order.sorted_at = False, now
+        if order.moved and now - order.settled_at >= _SORT_EVERY_S:
+            if len(order.moved) > _MOVED_ONE_BY_ONE:
+                order.sort(place for chat in self._entries if (place := self._place(sort, chat)) is not None)
+            else:
+                for chat, before in order.moved.items():
+                    order.move(before, self._place(sort, chat))
+            order.moved, order.settled_at = {}, now
         return order
-
-
-def _value(sort: Sort, entry: Entry) -> str | int | None:
-    if sort is Sort.TITLE:
-        return entry.title
-    if sort is Sort.LAST_ACTIVITY:
-        return entry.activity_ms
-    return entry.count.count if sort is Sort.PARTICIPANTS else entry.created_ms
 
 
 def _older(entry: Entry, known: Entry) -> bool:
