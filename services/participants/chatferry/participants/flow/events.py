@@ -49,7 +49,7 @@ class Listener:
         told = self._told(entry, update)
         if update.effect in _MOVING:
             told = replace(told, count=await self._moved(entry, update))
-        if told != Told():
+        if told != Told(at_ms=update.at_ms):
             await self.parts.catalogue.note(entry.id, told)
             entry = _after(entry, told)
             self.parts.chats.learn(entry)
@@ -69,6 +69,7 @@ class Listener:
             title=update.title if update.effect is Effect.RENAMED and entry.id < 0 else None,
             activity_ms=update.at_ms if later else None,
             trusted=_trusted(update),
+            at_ms=update.at_ms,
         )
 
 
