@@ -1,0 +1,74 @@
+"""What every adapter on Redis needs: a client with short time-outs, the names of the keys, and one kind of error."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from chatferry.common.errors import OutageError
+from chatferry.participants.domain.counts import ChatId
+
+QUICK_S = 0.05
+"""Longest wait for Redis where a reader waits too."""
+ANSWER_S = 1.0
+"""The same where nobody does."""
+NOW_LUA = """
+local t = redis.call('TIME')
+local now = t[1] * 1000 + math.floor(t[2] / 1000)
+"""
+"""Milliseconds on Redis' clock, for scripts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The project's keys. `prefix`: of the counts alone, whose keys the requirement names."""
+
+    project: str
+    prefix: str = ""
+
+    def value(self, chat: ChatId) -> str:
+        """`{"count", "updated_at"}`, for anybody who reads Redis."""
+        return f"{self.prefix}chat_participants:{chat}"
+
+    def own(self, name: str) -> str:
+        """Everything else."""
+        return f"{self.project}:participants:{name}"
+
+
+def open_redis(url: str) -> Redis:
+    """A client that tries everything once: whoever calls it knows what to do without Redis."""
+    return Redis.from_url(
+        url, socket_timeout=ANSWER_S, socket_connect_timeout=ANSWER_S, retry=Retry(NoBackoff(), 0), max_connections=256
+    )
+
+
+@asynccontextmanager
+async def redis_outage(seconds: float = ANSWER_S) -> AsyncIterator[None]:
+    """Turns whatever goes wrong with Redis into an OutageError, and an answer that takes longer than that too."""
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except (RedisError, OSError) as away:
+        # TimeoutError is an OSError.
+        gone = isinstance(away, RedisConnectionError | RedisTimeoutError | OSError)
+        sentence = "Redis cannot be reached" if gone else f"Redis cannot serve now ({type(away).__name__})"
+        raise OutageError("redis", sentence) from away
+
+
+def probe_of(redis: Redis, seconds: float = QUICK_S) -> Callable[[], Awaitable[None]]:
+    """Returns when Redis has answered, else raises OutageError."""
+
+    async def probe() -> None:
+        async with redis_outage(seconds):
+            await redis.ping()
+
+    return probe

@@ -1,0 +1,141 @@
+"""The counts that all replicas share, in Redis: a value for anybody, and beside it how it came about."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+from redis.asyncio import Redis
+
+from chatferry.participants.adapters.redis_base import NOW_LUA, QUICK_S, Keys, redis_outage
+from chatferry.participants.domain.counts import ChatId, Count, Mark, Stamp
+from chatferry.participants.domain.updates import Update
+
+_STATE_MS = 7 * 86_400_000
+"""The state outlives the value: a late answer of an old read is refused after it has expired, too."""
+_HINT_MS = 9 * 3_600_000
+"""MAX sends an event again for seven hours (reference: max-bot-api.md §3)."""
+_MARKS = {mark.value.encode(): mark for mark in Mark}
+
+# A value that went before its time was deleted: it is not known any more. One whose time is over says so by its stamp.
+_LOAD = f"""{NOW_LUA}
+local ttl, n, out = tonumber(ARGV[1]), #KEYS / 2, {{}}
+for i = 1, n do
+  local s = redis.call('HMGET', KEYS[n + i], 'count', 'mark', 'epoch', 'started')
+  if s[1] and (redis.call('EXISTS', KEYS[i]) == 1 or now - s[4] >= ttl) then
+    out[i] = s[1] .. ' ' .. s[2] .. ' ' .. s[3] .. ' ' .. s[4]
+  else
+    out[i] = false
+  end
+end
+return out
+"""
+# `known`: nil, or epoch and started of what is there; numbers of 53 bits are exact in Lua.
+_PUT = """
+local function put(value, state, new, json, ttl)
+  redis.call('HSET', state, 'count', new[1], 'mark', new[2], 'epoch', new[3], 'started', new[4], 'at', new[5])
+  redis.call('PEXPIRE', state, STATE_MS)
+  if ttl > 0 then redis.call('SET', value, json, 'PX', ttl) else redis.call('DEL', value) end
+end
+local function older(known, epoch, started)
+  if not known[1] then return true end
+  local e, s = tonumber(known[1]), tonumber(known[2])
+  return e < epoch or (e == epoch and s < started)
+end
+""".replace("STATE_MS", str(_STATE_MS))
+# ARGV: for each chat count, mark, epoch, started, updated_at, JSON, and the value's time to live from the read on.
+# `ARGV[1]`: 1 when that time runs since the read, 0 when it runs from now.
+_WRITE = f"""{NOW_LUA}{_PUT}
+local out, n = {{}}, #KEYS / 2
+for i = 1, n do
+  local at = 1 + (i - 1) * 7
+  local new = {{ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4], ARGV[at + 5]}}
+  local known = redis.call('HMGET', KEYS[n + i], 'epoch', 'started')
+  out[i] = 0
+  if older(known, tonumber(new[3]), tonumber(new[4])) then
+    local ttl = tonumber(ARGV[at + 7])
+    if ARGV[1] == '1' then ttl = math.min(ttl, ttl - (now - tonumber(new[4]))) end
+    put(KEYS[i], KEYS[n + i], new, ARGV[at + 6], math.floor(ttl))
+    out[i] = 1
+  end
+end
+return out
+"""
+# KEYS: value, state, the event's. ARGV: delta, event's time, then what the caller knows: count, mark, epoch, started,
+# updated_at; then the value's time to live. A value that is there keeps its own.
+_HINT = f"""{NOW_LUA}{_PUT}
+if redis.call('EXISTS', KEYS[3]) == 1 then return false end
+local k = redis.call('HMGET', KEYS[2], 'count', 'mark', 'epoch', 'started', 'at')
+if not k[1] or older({{k[3], k[4]}}, tonumber(ARGV[5]), tonumber(ARGV[6])) then
+  k = {{ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]}}
+end
+if (k[2] ~= 'confirmed' and k[2] ~= 'provisional') or tonumber(ARGV[2]) <= tonumber(k[4]) then return false end
+redis.call('SET', KEYS[3], '1', 'PX', {_HINT_MS})
+k[1] = string.format('%.0f', math.max(0, tonumber(k[1]) + tonumber(ARGV[1])))
+k[2] = 'provisional'
+local ttl = redis.call('PTTL', KEYS[1])
+if ttl < 0 then ttl = tonumber(ARGV[8]) - (now - tonumber(k[4])) end
+put(KEYS[1], KEYS[2], k, '{{"count":' .. k[1] .. ',"updated_at":"' .. k[5] .. '"}}', math.floor(ttl))
+return k[1] .. ' ' .. k[2] .. ' ' .. k[3] .. ' ' .. k[4]
+"""
+
+
+class RedisCounts:
+    """Port Counts."""
+
+    def __init__(self, redis: Redis, keys: Keys, ttl_s: float, rng: random.Random) -> None:
+        self._keys, self._ttl_ms, self._rng = keys, int(ttl_s * 1_000), rng
+        self._load = redis.register_script(_LOAD)
+        self._write = redis.register_script(_WRITE)
+        self._hint = redis.register_script(_HINT)
+
+    async def load(self, chats: Sequence[ChatId]) -> dict[ChatId, Count]:
+        if not chats:
+            return {}
+        async with redis_outage(QUICK_S):
+            rows = await self._load(keys=self._of(chats), args=[self._ttl_ms])
+        return {chat: _count(row) for chat, row in zip(chats, rows, strict=True) if row is not None}
+
+    async def write(self, chat: ChatId, count: Count) -> bool:
+        # Up to a tenth more, so that what was written together does not expire together.
+        ttl_ms = int(self._ttl_ms * (1 + 0.1 * self._rng.random()))
+        async with redis_outage():
+            [written] = await self._write(keys=self._of([chat]), args=["0", *_arguments(count, ttl_ms)])
+        return bool(written)
+
+    async def restore(self, counts: Sequence[tuple[ChatId, Count]]) -> None:
+        """Write back what was known while Redis was away: with its own stamps, and for what is left of its time."""
+        arguments = [argument for _, count in counts for argument in _arguments(count, self._ttl_ms)]
+        if counts:
+            async with redis_outage():
+                await self._write(keys=self._of([chat for chat, _ in counts]), args=["1", *arguments])
+
+    async def hint(self, chat: ChatId, known: Count, update: Update) -> Count | None:
+        if update.delta == 0:
+            return None
+        identity = self._keys.own(f"event:{chat}:{update.identity}")
+        count, mark, epoch, started, at, _, ttl_ms = _arguments(known, self._ttl_ms)
+        async with redis_outage():
+            moved = await self._hint(
+                keys=[*self._of([chat]), identity],
+                args=[update.delta, update.at_ms, count, mark, epoch, started, at, ttl_ms],
+            )
+        return None if moved is None else _count(moved)
+
+    def _of(self, chats: Sequence[ChatId]) -> list[str]:
+        return [*(self._keys.value(chat) for chat in chats), *(self._keys.own(f"state:{chat}") for chat in chats)]
+
+
+def _arguments(count: Count, ttl_ms: int) -> list[Any]:
+    moment = datetime.fromtimestamp(count.stamp.started_ms // 1_000, UTC)
+    at = moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+    json = orjson.dumps({"count": count.count, "updated_at": at})
+    return [count.count, count.mark.value, *count.stamp, at, json, ttl_ms]
+
+
+def _count(row: bytes) -> Count:
+    count, mark, epoch, started = row.split()
+    return Count(int(count), _MARKS[mark], Stamp(int(epoch), int(started)))

@@ -1,0 +1,260 @@
+"""Each port on Redis, and in this process while Redis is away."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self, TypeVar
+
+from chatferry.common.clock import Clock
+from chatferry.common.errors import OutageError
+from chatferry.participants.adapters.local import LocalCounts, LocalWaiting
+from chatferry.participants.adapters.local_work import LocalBudget, LocalSlots, LocalWanted
+from chatferry.participants.adapters.redis_budget import RedisBudget
+from chatferry.participants.adapters.redis_counts import RedisCounts
+from chatferry.participants.adapters.redis_slots import RedisSlots
+from chatferry.participants.adapters.redis_waiting import RedisWaiting
+from chatferry.participants.adapters.redis_wanted import RedisWanted
+from chatferry.participants.domain.counts import ChatId, Count
+from chatferry.participants.domain.plan import Urgency
+from chatferry.participants.domain.updates import Update
+from chatferry.participants.ports import Claim, Grant, Held
+
+ATTEMPT_EVERY_S = 0.5
+_WINDOW_S = 1.1
+_SETTLED_S = 2.0
+_BATCH = 200
+T = TypeVar("T")
+
+
+def _nobody(away: bool) -> None:
+    del away
+
+
+@dataclass(slots=True)
+class Switch:
+    """Whether Redis is away. One for what readers wait for, and one for the work, which may wait longer: else a moment
+    in which Redis is slow would halt the work. `probe`: returns when Redis has answered. `told`: is called with each
+    change."""
+
+    clock: Clock
+    probe: Callable[[], Awaitable[None]]
+    told: Callable[[bool], None] = _nobody
+    away: bool = False
+    fell_at: float = float("-inf")
+    back_at: float = float("-inf")
+    back: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when Redis has come back; cleared by who has done what was to do then."""
+    _next: float = float("-inf")
+
+    async def attempt(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Raises OutageError, at once when Redis is away and was looked for just now."""
+        if self.away:
+            now = self.clock.monotonic()
+            if now < self._next:
+                raise OutageError("redis", "Redis is away")
+            self._next = now + ATTEMPT_EVERY_S
+            # What is called may have an answer without asking Redis.
+            await self.probe()
+            self._returned()
+        try:
+            return await call()
+        except OutageError:
+            self._fell()
+            raise
+
+    def _returned(self) -> None:
+        if self.away:
+            self.away, self.back_at = False, self.clock.monotonic()
+            self.back.set()
+            self.told(False)
+
+    def _fell(self) -> None:
+        now = self.clock.monotonic()
+        self._next = now + ATTEMPT_EVERY_S
+        if not self.away:
+            self.away, self.fell_at = True, now
+            self.told(True)
+
+
+class LayeredCounts:
+    """Port Counts, between `async with`: what is known here is written back when Redis returns, with its own stamps, so
+    that MAX need not be asked for all of it anew."""
+
+    def __init__(self, redis: RedisCounts, local: LocalCounts, switch: Switch) -> None:
+        self._redis, self._local, self._switch = redis, local, switch
+        self._restoring: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._restoring = asyncio.create_task(self._restore(), name="counts for Redis")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        del kind, error, trace
+        assert self._restoring is not None
+        self._restoring.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._restoring
+
+    async def load(self, chats: Sequence[ChatId]) -> dict[ChatId, Count]:
+        try:
+            found = await self._switch.attempt(lambda: self._redis.load(chats))
+        except OutageError:
+            return await self._local.load(chats)
+        if self._switch.back.is_set():
+            found = {**await self._local.load([chat for chat in chats if chat not in found]), **found}
+        self._local.learn(found)
+        return found
+
+    async def write(self, chat: ChatId, count: Count) -> bool:
+        try:
+            written = await self._switch.attempt(lambda: self._redis.write(chat, count))
+        except OutageError:
+            return await self._local.write(chat, count)
+        if written:
+            self._local.learn({chat: count})
+        return written
+
+    async def hint(self, chat: ChatId, known: Count, update: Update) -> Count | None:
+        try:
+            moved = await self._switch.attempt(lambda: self._redis.hint(chat, known, update))
+        except OutageError:
+            return await self._local.hint(chat, known, update)
+        if moved is not None:
+            self._local.learn({chat: moved})
+        return moved
+
+    async def _restore(self) -> None:
+        while True:
+            await self._switch.back.wait()
+            known = self._local.known()
+            try:
+                for begin in range(0, len(known), _BATCH):
+                    await self._redis.restore(known[begin : begin + _BATCH])
+            except OutageError:
+                await self._switch.clock.sleep(ATTEMPT_EVERY_S)
+            else:
+                self._switch.back.clear()
+
+
+class LayeredBudget:
+    """Port Budget. Where one window follows another, calls of both fall into the same second: nothing is granted here
+    before the last that Redis granted are over, and for a while after its return what either refuses is not made, for
+    other replicas may not have noticed yet."""
+
+    def __init__(self, redis: RedisBudget, local: LocalBudget, switch: Switch) -> None:
+        self._redis, self._local, self._switch = redis, local, switch
+
+    async def take(self, urgency: Urgency) -> Grant:
+        now = self._switch.clock.monotonic()
+        own = None
+        if not self._switch.away and now < self._switch.back_at + _SETTLED_S:
+            own = await self._local.take(urgency)
+            if own.wait_s > 0:
+                return own
+        try:
+            grant = await self._switch.attempt(lambda: self._redis.take(urgency))
+        except OutageError:
+            if own is not None:
+                self._local.give_back()
+            left_s = self._switch.fell_at + _WINDOW_S - self._switch.clock.monotonic()
+            return Grant(self._local.now_ms, left_s) if left_s > 0 else await self._local.take(urgency)
+        self._local.set_clock(grant.now_ms)
+        if own is not None and grant.wait_s > 0:
+            self._local.give_back()
+        if own is None and self._switch.back_at >= now:
+            # This very call has found Redis back, and is counted there alone.
+            return Grant(grant.now_ms, max(grant.wait_s, 0.01))
+        return grant
+
+    async def refused(self, retry_after_s: float | None) -> None:
+        await self._local.refused(retry_after_s)
+        with suppress(OutageError):
+            await self._switch.attempt(lambda: self._redis.refused(retry_after_s))
+
+
+class LayeredSlots:
+    """Port Slots."""
+
+    def __init__(self, redis: RedisSlots, local: LocalSlots, switch: Switch) -> None:
+        self._redis, self._local, self._switch = redis, local, switch
+
+    async def keep(self) -> Held:
+        try:
+            held = await self._switch.attempt(self._redis.keep)
+        except OutageError:
+            return await self._local.keep()
+        self._local.learn(held)
+        return held
+
+    async def leave(self) -> None:
+        await self._local.leave()
+        # Leases that Redis does not hear of end by themselves.
+        with suppress(OutageError):
+            await self._switch.attempt(self._redis.leave)
+
+
+class LayeredWanted:
+    """Port Wanted. `quick`: the switch of what readers wait for."""
+
+    def __init__(self, redis: RedisWanted, local: LocalWanted, switch: Switch, quick: Switch) -> None:
+        self._redis, self._local, self._switch, self._quick = redis, local, switch, quick
+
+    async def ask(self, chats: Collection[ChatId], urgency: Urgency) -> None:
+        try:
+            await self._quick.attempt(lambda: self._redis.ask(chats, urgency))
+        except OutageError:
+            await self._local.ask(chats, urgency)
+
+    async def claim(self, held: Mapping[int, int], planned: Collection[ChatId], most: int) -> list[Claim]:
+        try:
+            return await self._switch.attempt(lambda: self._claim(held, planned, most))
+        except OutageError:
+            return await self._local.claim(held, planned, most)
+
+    async def _claim(self, held: Mapping[int, int], planned: Collection[ChatId], most: int) -> list[Claim]:
+        for urgency, chats in self._local.take_all().items():
+            try:
+                await self._redis.ask(chats, urgency)
+            except OutageError:
+                await self._local.ask(chats, urgency)
+                raise
+        return await self._redis.claim(held, planned, most)
+
+    async def finish(self, claims: Collection[Claim], again: Collection[ChatId] = ()) -> None:
+        here = [claim for claim in claims if self._local.claimed(claim)]
+        there = [claim for claim in claims if not self._local.claimed(claim)]
+        await self._local.finish(here, again)
+        try:
+            await self._switch.attempt(lambda: self._redis.finish(there, again))
+        except OutageError:
+            await self._local.finish(there, again)
+
+    async def take_over(self, held: Mapping[int, int]) -> None:
+        # What is not taken over now, a claim will take over within seconds.
+        with suppress(OutageError):
+            await self._switch.attempt(lambda: self._redis.take_over(held))
+
+
+class LayeredWaiting:
+    """Port Waiting. `quick`: the switch of what readers wait for."""
+
+    def __init__(self, redis: RedisWaiting, local: LocalWaiting, switch: Switch, quick: Switch) -> None:
+        self._redis, self._local, self._switch, self._quick = redis, local, switch, quick
+
+    async def wait(self, chats: Collection[ChatId], since_ms: int, seconds: float) -> set[ChatId]:
+        deadline = asyncio.get_running_loop().time() + seconds
+        with self._local.expecting(chats, since_ms) as waiter:
+            with suppress(OutageError):
+                await self._quick.attempt(lambda: self._redis.look_up(chats))
+            return await waiter.until(deadline)
+
+    async def tell(self, reads: Mapping[ChatId, int]) -> None:
+        await self._local.tell(reads)
+        with suppress(OutageError):
+            await self._switch.attempt(lambda: self._redis.tell(reads))

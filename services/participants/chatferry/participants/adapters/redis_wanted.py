@@ -1,0 +1,197 @@
+"""Chats that somebody wants read, and those that are being read: in Redis, by slot."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Iterable, Mapping
+from itertools import islice
+
+from redis.asyncio import Redis
+
+from chatferry.common.clock import Clock
+from chatferry.participants.adapters.local_work import AGAIN_MS
+from chatferry.participants.adapters.redis_base import NOW_LUA, QUICK_S, Keys, redis_outage
+from chatferry.participants.domain.catalogue import slot_of
+from chatferry.participants.domain.counts import ChatId
+from chatferry.participants.domain.plan import Debounce, Urgency
+from chatferry.participants.ports import Claim
+
+_SWEEP_S = 5.0
+
+# Sorted sets `asked` and `changed`: chat -> when it is due. Hash `reading`: chat -> the reader's epoch and what it was
+# wanted for: a(sked), c(hanged), p(lanned). Who does not hold the slot's lease with its epoch any more changes nothing.
+_LEASE = f"""{NOW_LUA}
+local function lease(slot)
+  local epoch, ends = string.match(redis.call('HGET', KEYS[1], slot) or '', '%S+ (%d+) (%d+)')
+  return epoch, tonumber(ends or '0')
+end
+"""
+# KEYS: a set for each. ARGV: delay; then the chats. Who asks does not wait longer because of an earlier attempt.
+_ASK = f"""{NOW_LUA}
+local delay = tonumber(ARGV[1])
+for i = 1, #KEYS do
+  redis.call('ZADD', KEYS[i], delay > 0 and 'NX' or 'LT', now + delay, ARGV[1 + i])
+end
+"""
+# KEYS: leases; asked, changed, reading of each slot. ARGV: longest read in ms, most, slots, planned; slot and epoch of
+# each; which slot (1 to n) and chat of each planned; then the chats that this process reads already.
+_CLAIM = f"""{_LEASE}
+local read, most, n, planned = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local good, skip, out, count = {{}}, {{}}, {{}}, 0
+for i = 1, n do
+  local epoch, ends = lease(ARGV[3 + 2 * i])
+  good[i] = epoch == ARGV[4 + 2 * i] and ends - now > read
+end
+for i = 5 + 2 * n + 2 * planned, #ARGV do skip[ARGV[i]] = true end
+local function claim(chat, i, urgency)
+  if count >= most or skip[chat] then return end
+  local epoch, reading = ARGV[4 + 2 * i], KEYS[3 * i + 1]
+  local reader = redis.call('HGET', reading, chat)
+  if reader and string.match(reader, '%d+') == epoch then return end
+  local why = redis.call('ZREM', KEYS[3 * i - 1], chat) == 1 and 'a' or ''
+  if redis.call('ZREM', KEYS[3 * i], chat) == 1 then why = why .. 'c' end
+  redis.call('HSET', reading, chat, epoch .. ' ' .. (why == '' and 'p' or why))
+  count = count + 1
+  out[#out + 1] = tonumber(ARGV[3 + 2 * i])
+  out[#out + 1] = chat
+  out[#out + 1] = urgency
+end
+for urgency = 0, 1 do
+  local due = {{}}
+  for i = 1, n do
+    if good[i] and count < most then
+      local enough = most + redis.call('HLEN', KEYS[3 * i + 1])
+      local rows = redis.call('ZRANGEBYSCORE', KEYS[3 * i - 1 + urgency], '-inf', now, 'WITHSCORES', 'LIMIT', 0, enough)
+      for j = 1, #rows, 2 do due[#due + 1] = {{tonumber(rows[j + 1]), rows[j], i}} end
+    end
+  end
+  table.sort(due, function(a, b) return a[1] < b[1] end)
+  for _, one in ipairs(due) do claim(one[2], one[3], urgency) end
+end
+for j = 1, planned do
+  local at = 3 + 2 * n + 2 * j
+  local i = tonumber(ARGV[at])
+  if good[i] then claim(ARGV[at + 1], i, {int(Urgency.SAFETY)}) end
+end
+return out
+"""
+# KEYS: leases; asked, changed, reading of each chat. ARGV: debounce in ms; slot, epoch, chat, 1 for again.
+_FINISH = f"""{_LEASE}
+for i = 1, (#ARGV - 1) / 4 do
+  local at = 4 * i - 2
+  local epoch, chat = ARGV[at + 1], ARGV[at + 2]
+  if lease(ARGV[at]) == epoch then
+    local asked, changed, reading = KEYS[3 * i - 1], KEYS[3 * i], KEYS[3 * i + 1]
+    local reader, why = string.match(redis.call('HGET', reading, chat) or '', '(%d+) (%a+)')
+    if reader == epoch then redis.call('HDEL', reading, chat) end
+    if ARGV[at + 3] == '0' then
+      redis.call('ZREM', asked, chat)
+    elseif reader == epoch then
+      if string.find(why, 'a') then redis.call('ZADD', asked, 'NX', now + {AGAIN_MS}, chat) end
+      if string.find(why, 'c') then redis.call('ZADD', changed, 'NX', now + tonumber(ARGV[1]), chat) end
+    end
+  end
+end
+"""
+# KEYS: leases; asked, changed, reading of each slot. ARGV: slots; slot and epoch of each; then what we do read.
+_RECOVER = f"""{_LEASE}
+local n, ours = tonumber(ARGV[1]), {{}}
+for i = 2 + 2 * n, #ARGV do ours[ARGV[i]] = true end
+for i = 1, n do
+  local epoch = ARGV[1 + 2 * i]
+  if lease(ARGV[2 * i]) == epoch then
+    local rows = redis.call('HGETALL', KEYS[3 * i + 1])
+    for j = 1, #rows, 2 do
+      local reader, why = string.match(rows[j + 1], '(%d+) (%a+)')
+      if reader ~= epoch or not ours[rows[j]] then
+        redis.call('HDEL', KEYS[3 * i + 1], rows[j])
+        redis.call('ZADD', KEYS[string.find(why, 'a') and 3 * i - 1 or 3 * i], 'LT', now, rows[j])
+      end
+    end
+  end
+end
+"""
+
+
+class RedisWanted:
+    """Port Wanted. `read_s`: longest read. `reading`: what this process reads now; shared with its stand-in."""
+
+    def __init__(
+        self, redis: Redis, keys: Keys, clock: Clock, read_s: float, reading: set[ChatId], debounce: Debounce
+    ) -> None:
+        self._keys, self._clock, self._read_ms, self._debounce = keys, clock, int(read_s * 1_000), debounce
+        self._reading, self._swept = reading, -_SWEEP_S
+        # What we have claimed is what a sweep leaves alone: neither may see the other half done.
+        self._turn = asyncio.Lock()
+        self._ask = redis.register_script(_ASK)
+        self._claim = redis.register_script(_CLAIM)
+        self._finish = redis.register_script(_FINISH)
+        self._recover = redis.register_script(_RECOVER)
+
+    async def ask(self, chats: Collection[ChatId], urgency: Urgency) -> None:
+        if not chats:
+            return
+        kind, delay = ("asked", 0) if urgency is Urgency.ASKED else ("changed", self._debounce.wait_ms)
+        keys = [self._keys.own(f"{kind}:{slot_of(chat)}") for chat in chats]
+        async with redis_outage(QUICK_S):
+            await self._ask(keys=keys, args=[delay, *chats])
+
+    async def claim(self, held: Mapping[int, int], planned: Collection[ChatId], most: int) -> list[Claim]:
+        if not held or most <= 0:
+            return []
+        async with self._turn:
+            await self._sweep(held)
+            places = {slot: place for place, slot in enumerate(held, 1)}
+            ready = (chat for chat in planned if slot_of(chat) in places and chat not in self._reading)
+            chosen = [number for chat in islice(ready, most) for number in (places[slot_of(chat)], chat)]
+            arguments = [self._read_ms, most, len(held), len(chosen) // 2, *_pairs(held), *chosen, *self._reading]
+            async with redis_outage():
+                flat = await self._claim(keys=self._sets(held), args=arguments)
+            claims = [
+                Claim(ChatId(int(chat)), Urgency(urgency), held[slot])
+                for slot, chat, urgency in zip(flat[0::3], flat[1::3], flat[2::3], strict=True)
+            ]
+            self._reading.update(claim.chat for claim in claims)
+            return claims
+
+    async def finish(self, claims: Collection[Claim], again: Collection[ChatId] = ()) -> None:
+        if not claims:
+            return
+        async with self._turn:
+            # First: should Redis not hear of it, a sweep makes it wanted again.
+            self._reading.difference_update(claim.chat for claim in claims)
+            arguments = [
+                part
+                for claim in claims
+                for part in (slot_of(claim.chat), claim.epoch, claim.chat, int(claim.chat in again))
+            ]
+            async with redis_outage():
+                await self._finish(
+                    keys=self._sets(slot_of(claim.chat) for claim in claims),
+                    args=[self._debounce.wait_ms, *arguments],
+                )
+
+    async def take_over(self, held: Mapping[int, int]) -> None:
+        async with self._turn:
+            await self._restore(held)
+
+    async def _sweep(self, held: Mapping[int, int]) -> None:
+        """A claim whose answer was lost, or an end that Redis never heard of, would keep its chat from being read."""
+        now = self._clock.monotonic()
+        if now - self._swept >= _SWEEP_S:
+            await self._restore(held)
+            self._swept = now
+
+    async def _restore(self, held: Mapping[int, int]) -> None:
+        if held:
+            async with redis_outage():
+                await self._recover(keys=self._sets(held), args=[len(held), *_pairs(held), *self._reading])
+
+    def _sets(self, slots: Iterable[int]) -> list[str]:
+        own = self._keys.own
+        sets = [own(f"{kind}:{slot}") for slot in slots for kind in ("asked", "changed", "reading")]
+        return [own("leases"), *sets]
+
+
+def _pairs(held: Mapping[int, int]) -> list[int]:
+    return [number for pair in held.items() for number in pair]
