@@ -197,12 +197,14 @@ class MaxSide(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """Of one chat; None: nothing was said."""
+    """Of one chat; None: nothing was said. `at_ms`: when title and trust were so: what comes late takes nothing back.
+    None: they are so now."""
 
     count: Count | None = None
     title: str | None = None
     activity_ms: int | None = None
     trusted: bool | None = None
+    at_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,4 +256,4 @@ class Memory(Protocol):
         """As they were kept last."""
 
     async def keep(self, marks: Marks) -> None:
-        """Replace them."""
+        """Replace them. A gap that is older than the one that is kept changes nothing."""

@@ -1,0 +1,120 @@
+"""The catalogue's other half in MongoDB: what MAX says of chats, and which chat of the portal is which of MAX's."""
+
+from __future__ import annotations
+
+from chatferry.common.adapters.mongo import (
+    Database,
+    Document,
+    DuplicateKeyError,
+    OperationFailure,
+    ReturnDocument,
+    Session,
+    mongo_outage,
+)
+from chatferry.common.clock import Clock
+from chatferry.participants.adapters.mongo_entries import CHATS, changed_fields, count_stages, entry_of, if_newer
+from chatferry.participants.domain.catalogue import Entry, own_id
+from chatferry.participants.domain.counts import ChatId, MaxChatId
+from chatferry.participants.ports import Told
+
+_ATTEMPTS = 10
+_PAUSE_S = 0.01
+_TRANSIENT = "TransientTransactionError"
+_OF_MAX = ("max_chat", "max_title", "max_title_at", "trusted", "trusted_at", "count")
+
+
+class MongoMaxSide:
+    """Port `MaxSide`."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._client, self._chats, self._clock = database.client, database[CHATS], clock
+
+    async def arrived(self, max_chat: MaxChatId, title: str | None) -> Entry | None:
+        own = own_id(max_chat)
+        if own is None:
+            return None
+        fields: Document = {"listed": True, "max_chat": max_chat, "ended": "$$REMOVE"}
+        if title is not None:
+            fields["max_title"] = {"$literal": title}
+        with mongo_outage():
+            while True:
+                found = await self._chats.find_one({"max_chat": max_chat})
+                if found is not None:
+                    return entry_of(found)
+                try:
+                    made = await self._chats.find_one_and_update(
+                        {"_id": own}, [{"$set": fields}], upsert=True, return_document=ReturnDocument.AFTER
+                    )
+                except DuplicateKeyError:
+                    # Somebody has just made it, or linked it to a chat of the portal.
+                    continue
+                return entry_of(made)
+
+    async def note(self, chat: ChatId, told: Told) -> None:
+        fields: Document = {}
+        if told.title is not None:
+            fields |= if_newer("max_title", told.title, "max_title_at", told.at_ms)
+        if told.trusted is not None:
+            fields |= if_newer("trusted", told.trusted, "trusted_at", told.at_ms)
+        if told.activity_ms is not None:
+            fields["activity"] = {"$max": ["$activity", told.activity_ms]}
+        stages = [{"$set": fields}] if fields else []
+        if told.count is not None:
+            stages += count_stages(told.count)
+        if stages:
+            with mongo_outage():
+                await self._chats.update_one({"_id": chat, "max_chat": {"$exists": True}}, stages)
+
+    async def link(self, chat: ChatId, max_chat: MaxChatId | None) -> bool:
+        with mongo_outage():
+            async with await self._client.start_session() as session:
+                for attempt in range(1, _ATTEMPTS):
+                    try:
+                        return await self._linked(session, chat, max_chat)
+                    except OperationFailure as failure:
+                        # Somebody else has written one of the two just now, or is about to.
+                        if not isinstance(failure, DuplicateKeyError) and not failure.has_error_label(_TRANSIENT):
+                            raise
+                        await self._clock.sleep(_PAUSE_S * attempt)
+                return await self._linked(session, chat, max_chat)
+
+    async def _linked(self, session: Session, chat: ChatId, max_chat: MaxChatId | None) -> bool:
+        async with session.start_transaction():
+            known = await self._chats.find_one({"_id": chat, "version": {"$exists": True}}, session=session)
+            if known is None:
+                return False
+            if known.get("max_chat") == max_chat:
+                return True
+            other = None
+            if max_chat is not None:
+                other = await self._chats.find_one({"max_chat": max_chat}, session=session)
+            if other is not None:
+                await self._chats.update_one({"_id": other["_id"]}, _parted(other), session=session)
+            told = {"max_chat": max_chat, **_taken_over(other or {})} if max_chat is not None else {}
+            await self._chats.update_one({"_id": chat}, _joined(told, (other or {}).get("activity")), session=session)
+            return True
+
+
+def _parted(other: Document) -> list[Document]:
+    """What becomes of whoever was this MAX chat before: MAX's own entry ends, a chat of the portal is static again."""
+    stages = _joined({}, None)
+    if other["_id"] < 0:
+        stages += [{"$set": {"ended": True}}, {"$unset": ["unannounced", "activity"]}]
+    return stages
+
+
+def _taken_over(other: Document) -> Document:
+    """The count's stamp is of another slot, whose epochs say nothing here: the next read, of any epoch, is newer."""
+    told = {name: other[name] for name in _OF_MAX if name in other}
+    if "count" in told:
+        told["count"] = {**told["count"], "epoch": 0}
+    return told
+
+
+def _joined(told: Document, activity_ms: int | None) -> list[Document]:
+    """Everything of MAX's is as told, or goes."""
+    before = [{"$ifNull": [f"$count.{name}", None]} for name in ("count", "mark")]
+    after = told.get("count", {})
+    differs = {"$ne": [before, [after.get("count"), after.get("mark")]]}
+    fields = {name: {"$literal": told[name]} if name in told else "$$REMOVE" for name in _OF_MAX}
+    return [{"$set": changed_fields(differs)}, {"$set": {**fields, "activity": {"$max": ["$activity", activity_ms]}}}]

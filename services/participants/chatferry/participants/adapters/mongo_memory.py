@@ -1,0 +1,25 @@
+"""What must outlive a restart, in one document."""
+
+from __future__ import annotations
+
+from chatferry.common.adapters.mongo import Database, mongo_outage
+from chatferry.participants.ports import Marks
+
+_MARKS = "marks"
+
+
+class MongoMemory:
+    """Port `Memory`. A gap is never forgotten for an older one, whichever replica writes last."""
+
+    def __init__(self, database: Database) -> None:
+        self._memory = database["memory"]
+
+    async def marks(self) -> Marks:
+        with mongo_outage():
+            kept = await self._memory.find_one({"_id": _MARKS})
+        return Marks() if kept is None else Marks(kept["gap"], kept["polled"])
+
+    async def keep(self, marks: Marks) -> None:
+        change = {"$max": {"gap": marks.gap_ms}, "$set": {"polled": marks.polled}}
+        with mongo_outage():
+            await self._memory.update_one({"_id": _MARKS}, change, upsert=True)

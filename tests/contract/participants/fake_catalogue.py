@@ -1,0 +1,154 @@
+"""The catalogue in memory: ports Catalogue, MaxSide, Outbox and Memory, for tests of what is built on them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from chatferry.participants.domain.catalogue import Entry, own_id
+from chatferry.participants.domain.counts import NEVER, ChatId, Count, Mark, MaxChatId, Stamp
+from chatferry.participants.ports import Change, Marks, SourceChat, Told
+
+_RANKS = {Mark.STATIC: 0, Mark.CONFIRMED: 1, Mark.PROVISIONAL: 2, Mark.DENIED: 3, Mark.FROZEN: 3}
+
+
+@dataclass(slots=True)
+class _Row:
+    """`changed`: its place in the order of changes. `seq`: of its count."""
+
+    entry: Entry
+    source: SourceChat | None = None
+    max_title: str | None = None
+    listed: bool = False
+    moments: dict[str, int] = field(default_factory=dict)
+    changed: int = 0
+    seq: int = 0
+    unannounced: int | None = None
+
+
+class FakeCatalogue:
+    """All four ports."""
+
+    def __init__(self) -> None:
+        self._rows: dict[ChatId, _Row] = {}
+        self._writes = 0
+        self._marks = Marks()
+
+    async def changed(self, since: int, most: int) -> tuple[Sequence[Entry], int]:
+        later = sorted((row for row in self._rows.values() if row.changed > since), key=lambda row: row.changed)[:most]
+        return [row.entry for row in later if row.listed], later[-1].changed if later else since
+
+    async def by_max_chat(self, chats: Collection[MaxChatId]) -> dict[MaxChatId, Entry]:
+        found = (row.entry for row in self._rows.values())
+        return {one.max_chat: one for one in found if one.max_chat is not None and one.max_chat in chats}
+
+    async def note_sources(self, chats: Collection[SourceChat]) -> None:
+        for chat in chats:
+            row = self._row(chat.id)
+            if row.source is None or chat.version > row.source.version:
+                row.source, row.listed = chat, True
+                made = replace(row.entry, created_ms=chat.created_ms, static_count=chat.static_count)
+                self._put(row, made)
+
+    async def note_activity(self, newest_ms: Mapping[ChatId, int]) -> None:
+        for chat, at_ms in newest_ms.items():
+            row = self._row(chat)
+            self._put(row, replace(row.entry, activity_ms=_later(row.entry.activity_ms, at_ms)))
+
+    async def arrived(self, max_chat: MaxChatId, title: str | None) -> Entry | None:
+        own = own_id(max_chat)
+        if own is None:
+            return None
+        found = (await self.by_max_chat([max_chat])).get(max_chat)
+        if found is not None:
+            return found
+        row = self._row(own)
+        row.listed, row.max_title = True, title or row.max_title
+        return self._put(row, replace(row.entry, max_chat=max_chat))
+
+    async def note(self, chat: ChatId, told: Told) -> None:
+        row = self._rows.get(chat)
+        if row is None or row.entry.max_chat is None:
+            return
+        made = replace(row.entry, activity_ms=_later(row.entry.activity_ms, told.activity_ms))
+        if told.title is not None and self._is_now(row, "title", told.at_ms):
+            row.max_title = told.title
+        if told.trusted is not None and self._is_now(row, "trusted", told.at_ms):
+            made = replace(made, trusted=told.trusted)
+        if told.count is not None and _order(told.count) >= _order(made.counted):
+            made = replace(made, counted=told.count)
+        self._put(row, made)
+
+    async def link(self, chat: ChatId, max_chat: MaxChatId | None) -> bool:
+        row = self._rows.get(chat)
+        if row is None or row.source is None:
+            return False
+        if row.entry.max_chat == max_chat:
+            return True
+        other = (await self.by_max_chat([max_chat])).get(max_chat) if max_chat is not None else None
+        told = Entry(chat, None, None, None, 0)
+        if other is not None:
+            told = self._part(self._rows[other.id])
+        counted = None
+        if told.counted is not None:
+            counted = replace(told.counted, stamp=Stamp(0, told.counted.stamp.started_ms))
+        activity = _later(row.entry.activity_ms, told.activity_ms)
+        made = replace(row.entry, max_chat=max_chat, trusted=told.trusted, counted=counted, activity_ms=activity)
+        self._put(row, made)
+        return True
+
+    def _part(self, row: _Row) -> Entry:
+        before = row.entry
+        self._put(row, replace(before, max_chat=None, trusted=None, counted=None))
+        if before.id < 0:
+            row.max_title, row.unannounced = None, None
+            row.entry = Entry(before.id, None, None, None, 0)
+        return before
+
+    async def unannounced(self, most: int) -> Sequence[Change]:
+        waiting = [row for row in self._rows.values() if row.unannounced is not None]
+        waiting.sort(key=lambda row: row.unannounced or 0)
+        return [Change(row.entry.id, row.entry.count, row.seq) for row in waiting[:most]]
+
+    async def announced(self, changes: Sequence[Change]) -> None:
+        for change in changes:
+            row = self._rows[change.chat]
+            if row.seq == change.seq:
+                row.unannounced = None
+
+    async def marks(self) -> Marks:
+        return self._marks
+
+    async def keep(self, marks: Marks) -> None:
+        self._marks = replace(marks, gap_ms=max(marks.gap_ms, self._marks.gap_ms))
+
+    def _row(self, chat: ChatId) -> _Row:
+        return self._rows.setdefault(chat, _Row(Entry(chat, None, None, None, 0)))
+
+    def _put(self, row: _Row, entry: Entry) -> Entry:
+        self._writes += 1
+        title = row.source.title if row.source is not None else None
+        if _worth(entry.counted) != _worth(row.entry.counted):
+            row.seq += 1
+            row.unannounced = row.unannounced or self._writes
+        row.entry, row.changed = replace(entry, title=row.max_title if title is None else title), self._writes
+        return row.entry
+
+    def _is_now(self, row: _Row, what: str, at_ms: int | None) -> bool:
+        if at_ms is None:
+            return True
+        now = at_ms >= row.moments.get(what, -1)
+        row.moments[what] = max(at_ms, row.moments.get(what, -1))
+        return now
+
+
+def _later(one: int | None, other: int | None) -> int | None:
+    return max((each for each in (one, other) if each is not None), default=None)
+
+
+def _order(count: Count | None) -> tuple[Stamp, int]:
+    return (NEVER, -1) if count is None else (count.stamp, _RANKS[count.mark])
+
+
+def _worth(count: Count | None) -> tuple[int, Mark] | None:
+    return None if count is None else (count.count, count.mark)
