@@ -12,7 +12,8 @@ from tools.documents.compatibility import breaks
 from tools.documents.configuration import configuration_page
 from tools.documents.pages import topics_page
 
-from chatferry.chat.openapi import rendered
+from chatferry.chat.openapi import rendered as target_openapi
+from chatferry.participants.openapi import rendered as participants_openapi
 
 
 def documents() -> dict[str, str]:
@@ -21,7 +22,8 @@ def documents() -> dict[str, str]:
         "topics.md": topics_page(),
         "configuration.md": configuration_page(),
         "asyncapi.json": _json(asyncapi_document()),
-        "target-openapi.json": rendered().decode(),
+        "target-openapi.json": target_openapi().decode(),
+        "participants-openapi.json": participants_openapi().decode(),
     }
     return found | {path: _json(schema) for path, schema in schemas().items()}
 

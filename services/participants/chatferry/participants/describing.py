@@ -58,6 +58,11 @@ _ID: Json = {
     "description": "A chat of the portal, above 0; one that only MAX has, below 0.",
     "schema": {"type": "integer", "format": "int64", "minimum": -(2**63), "maximum": 2**63 - 1},
 }
+_OF_PORTAL: Json = {
+    **_ID,
+    "description": "A chat of the portal.",
+    "schema": {"type": "integer", "format": "int64", "minimum": 1, "maximum": 2**63 - 1},
+}
 _FRESH = _query(
     "fresh_participants", "Read from MAX what is older than a second, and wait for it a little.", type="boolean"
 )
@@ -96,7 +101,7 @@ OPERATIONS: dict[str, Operation] = {
         "Say which chat of MAX a chat of the portal is.",
         LinkAnswer,
         (400, 404, 409, 413, *_READING),
-        (_ID,),
+        (_OF_PORTAL,),
         body=LinkRequest,
     ),
     "webhook": Operation("POST", "/max/updates", "MAX's events; for MAX alone.", None, (400, 401, 413, 503)),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from chatferry.participants.domain.catalogue import Entry, folded
 from chatferry.participants.domain.counts import ChatId, Count, MaxChatId, State
@@ -25,7 +25,17 @@ _FIRST_MS, _LAST_MS = -62_135_596_800_000, 253_402_300_799_999
 """The years 1 to 9999: what a date can say."""
 _SORTS = {sort.value: sort for sort in Sort}
 _BOOLEANS = {"true": True, "false": False}
-Int64 = Annotated[int, Field(ge=-_INT64, lt=_INT64, json_schema_extra={"format": "int64"})]
+
+
+def _whole(value: object) -> object:
+    """To JSON Schema 5.0 is an integer."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+_INT64_FORM = {"format": "int64"}
+Int64 = Annotated[int, Field(ge=-_INT64, lt=_INT64, json_schema_extra=_INT64_FORM), BeforeValidator(_whole)]
+Group = Annotated[int, Field(ge=-_INT64, lt=0, json_schema_extra=_INT64_FORM), BeforeValidator(_whole)]
+Deadline = Annotated[int, Field(ge=1, le=DEADLINE_MS_MAX), BeforeValidator(_whole)]
 
 
 class _Asked(BaseModel):
@@ -37,10 +47,8 @@ class CountsRequest(_Asked):
 
     ids: list[Int64] = Field(max_length=IDS_MAX, description="Chats; one that comes twice is answered once.")
     fresh: bool = Field(default=False, description="Wait for counts that are read from MAX now.")
-    deadline_ms: int | None = Field(
+    deadline_ms: Deadline | None = Field(
         default=None,
-        ge=1,
-        le=DEADLINE_MS_MAX,
         description="The answer comes by then, with what is known best; never later than the service waits anyway.",
     )
 
@@ -48,9 +56,7 @@ class CountsRequest(_Asked):
 class LinkRequest(_Asked):
     """Which MAX chat a chat of the portal is."""
 
-    max_chat_id: Annotated[int, Field(ge=-_INT64, lt=0, json_schema_extra={"format": "int64"})] | None = Field(
-        description="A group's or channel's id, below 0; null: none any more."
-    )
+    max_chat_id: Group | None = Field(description="A group's or channel's id, below 0; null: none any more.")
 
 
 class CountAnswer(BaseModel):
