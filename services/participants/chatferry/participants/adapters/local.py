@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from chatferry.common.clock import Clock
-from chatferry.participants.domain.counts import ChatId, Count, hinted, replaces
-from chatferry.participants.domain.updates import Update
+from chatferry.participants.domain.counts import ChatId, Count, frozen, hinted, replaces
+from chatferry.participants.domain.updates import MOVING, Effect, Update
 
 _STATE_S = 7 * 86_400.0
 _HINT_S = 9 * 3_600.0
@@ -67,10 +67,14 @@ class LocalCounts:
 
     async def hint(self, chat: ChatId, known: Count, update: Update) -> Count | None:
         now, event = self._clock.monotonic(), (chat, update.identity)
-        if update.delta == 0 or self._hints.get(event, 0.0) > now:
+        if update.effect not in MOVING or self._hints.get(event, 0.0) > now:
             return None
         here = (await self.load([chat])).get(chat)
-        moved = hinted(here if here is not None and here.stamp >= known.stamp else known, update.delta, update.at_ms)
+        newest = here if here is not None and here.stamp >= known.stamp else known
+        if update.effect is Effect.LEAVES:
+            moved = frozen(newest, update.at_ms)
+        else:
+            moved = hinted(newest, update.delta, update.at_ms)
         if moved is not None:
             self._hints.put(event, now + _HINT_S)
             self._counts.put(chat, (moved, now + _STATE_S))

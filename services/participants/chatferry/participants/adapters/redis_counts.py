@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 
 from chatferry.participants.adapters.redis_base import NOW_LUA, QUICK_S, Keys, redis_outage
 from chatferry.participants.domain.counts import ChatId, Count, Mark, Stamp
-from chatferry.participants.domain.updates import Update
+from chatferry.participants.domain.updates import MOVING, Update
 
 _STATE_MS = 7 * 86_400_000
 """The state outlives the value: a late answer of an old read is refused after it has expired, too."""
@@ -64,18 +64,20 @@ for i = 1, n do
 end
 return out
 """
-# KEYS: value, state, the event's. ARGV: delta, event's time, then what the caller knows: count, mark, epoch, started,
-# updated_at; then the value's time to live. A value that is there keeps its own.
+# KEYS: value, state, the event's. ARGV: delta (0: the bot was put out, which freezes), event's time, then what the
+# caller knows: count, mark, epoch, started, updated_at; then the value's time to live. A value that is there keeps its own.
 _HINT = f"""{NOW_LUA}{_PUT}
 if redis.call('EXISTS', KEYS[3]) == 1 then return false end
 local k = redis.call('HMGET', KEYS[2], 'count', 'mark', 'epoch', 'started', 'at')
 if not k[1] or older({{k[3], k[4]}}, tonumber(ARGV[5]), tonumber(ARGV[6])) then
   k = {{ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]}}
 end
-if (k[2] ~= 'confirmed' and k[2] ~= 'provisional') or tonumber(ARGV[2]) <= tonumber(k[4]) then return false end
+if tonumber(ARGV[2]) <= tonumber(k[4]) then return false end
+local delta = tonumber(ARGV[1])
+if delta ~= 0 and k[2] ~= 'confirmed' and k[2] ~= 'provisional' then return false end
 redis.call('SET', KEYS[3], '1', 'PX', {_HINT_MS})
-k[1] = string.format('%.0f', math.max(0, tonumber(k[1]) + tonumber(ARGV[1])))
-k[2] = 'provisional'
+k[1] = string.format('%.0f', math.max(0, tonumber(k[1]) + delta))
+k[2] = delta == 0 and 'frozen' or 'provisional'
 local ttl = redis.call('PTTL', KEYS[1])
 if ttl < 0 then ttl = tonumber(ARGV[8]) - (now - tonumber(k[4])) end
 put(KEYS[1], KEYS[2], k, '{{"count":' .. k[1] .. ',"updated_at":"' .. k[5] .. '"}}', math.floor(ttl))
@@ -114,7 +116,7 @@ class RedisCounts:
                 await self._write(keys=self._of([chat for chat, _ in counts]), args=["1", *arguments])
 
     async def hint(self, chat: ChatId, known: Count, update: Update) -> Count | None:
-        if update.delta == 0:
+        if update.effect not in MOVING:
             return None
         identity = self._keys.own(f"event:{chat}:{update.identity}")
         count, mark, epoch, started, at, _, ttl_ms = _arguments(known, self._ttl_ms)

@@ -45,6 +45,8 @@ _EFFECTS = {
     "message_removed": Effect.ALIVE,
     "message_callback": Effect.ALIVE,
 }
+MOVING = (Effect.MOVES, Effect.LEAVES)
+"""What changes a count before any read does."""
 READ_ALL = "read_all_messages"
 
 

@@ -9,12 +9,11 @@ from chatferry.common.clock import Clock
 from chatferry.participants.domain.catalogue import Entry
 from chatferry.participants.domain.counts import Count, MaxChatId
 from chatferry.participants.domain.plan import Urgency
-from chatferry.participants.domain.updates import Effect, Update
+from chatferry.participants.domain.updates import MOVING, Effect, Update
 from chatferry.participants.flow.parts import Parts
 from chatferry.participants.ports import Told
 
 _ACTIVITY_EVERY_MS = 60_000
-_MOVING = (Effect.MOVES, Effect.LEAVES)
 
 
 @dataclass(slots=True)
@@ -47,14 +46,14 @@ class Listener:
             if entry is None:
                 return
         told = self._told(entry, update)
-        if update.effect in _MOVING:
+        if update.effect in MOVING:
             told = replace(told, count=await self._moved(entry, update))
         if told != Told(at_ms=update.at_ms):
             await self.parts.catalogue.note(entry.id, told)
             entry = _after(entry, told)
             self.parts.chats.learn(entry)
         self._known[max_chat] = entry
-        if update.effect in (*_MOVING, Effect.ARRIVES) or told.trusted:
+        if update.effect in (*MOVING, Effect.ARRIVES) or told.trusted:
             await self.parts.wanted.ask([entry.id], Urgency.CHANGED)
 
     async def _moved(self, entry: Entry, update: Update) -> Count | None:

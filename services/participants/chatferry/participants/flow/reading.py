@@ -19,6 +19,8 @@ log = get_logger(__name__)
 _KEEP_EVERY_S = 2.0
 _IDLE_S = 0.1
 _IN_A_ROW = 5
+# Claims that wait for the budget's leave: so few that one that is asked for now need not wait for them.
+_AHEAD = 10
 _FIRST_REST_S, _LONGEST_REST_S = 1.0, 30.0
 _REFUSED_REST_S = 30.0
 _RIGHTS_MAY_HAVE_COME = (Urgency.NIGHTLY, Urgency.CHANGED)
@@ -56,6 +58,7 @@ class Reader:
     _rest: _Rest = field(default_factory=_Rest)
     _kept_at: float = float("-inf")
     _held_until: float = float("-inf")
+    _waiting: int = 0
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Until `stopping` is set; then what is under way is finished and the slots are given back."""
@@ -95,7 +98,9 @@ class Reader:
     def _room(self, now: float) -> int:
         if now < self._rest.until:
             return 0
-        return 1 - len(self._reads) if self._rest.failures >= _IN_A_ROW else self.most - len(self._reads)
+        if self._rest.failures >= _IN_A_ROW:
+            return 1 - len(self._reads)
+        return min(self.most - len(self._reads), _AHEAD - self._waiting)
 
     def _pass_on_failures(self) -> None:
         for task in [task for task in self._reads if task.done()]:
@@ -174,11 +179,15 @@ class Reader:
         await self.parts.waiting.tell({claim.chat: stamp.started_ms})
 
     async def _leave(self, urgency: Urgency) -> Grant:
-        while True:
-            grant = await self.parts.budget.take(urgency)
-            if grant.wait_s <= 0 and self.clock.monotonic() <= grant.until:
-                return grant
-            await self.clock.sleep(grant.wait_s)
+        self._waiting += 1
+        try:
+            while True:
+                grant = await self.parts.budget.take(urgency)
+                if grant.wait_s <= 0 and self.clock.monotonic() <= grant.until:
+                    return grant
+                await self.clock.sleep(grant.wait_s)
+        finally:
+            self._waiting -= 1
 
     def _failed(self, away: OutageError) -> None:
         now = self.clock.monotonic()
