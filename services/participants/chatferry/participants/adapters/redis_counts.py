@@ -65,7 +65,8 @@ end
 return out
 """
 # KEYS: value, state, the event's. ARGV: delta (0: the bot was put out, which freezes), event's time, then what the
-# caller knows: count, mark, epoch, started, updated_at; then the value's time to live. A value that is there keeps its own.
+# caller knows: count, mark, epoch, started, updated_at; then the value's time to live. A value
+# that is there keeps its own.
 _HINT = f"""{NOW_LUA}{_PUT}
 if redis.call('EXISTS', KEYS[3]) == 1 then return false end
 local k = redis.call('HMGET', KEYS[2], 'count', 'mark', 'epoch', 'started', 'at')
