@@ -36,13 +36,14 @@ test: $(READY) ## every test
 chaos: $(READY) ## kills, outages and other disturbances at length: PASS, figures and seed of each (about two hours)
 	@$(BIN)/python -m tests.chaos all --long
 
-check: $(READY) ## lint, types, import rules, generated documents
+check: $(READY) ## lint, types, import rules, generated documents, alerts (these need promtool)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/mypy tests tools
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m tools.documents --check
+	@tools/check-alerts
 
 generate: $(READY) ## make the documents that come from the code: topics, schemas, AsyncAPI, OpenAPI, configuration
 	@$(BIN)/python -m tools.documents

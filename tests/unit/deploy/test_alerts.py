@@ -9,9 +9,12 @@ import pytest
 import yaml
 from tests.architecture.tree import ROOT
 
+from chatferry.common.clock import SystemClock
 from chatferry.common.telemetry.metrics import Metrics
+from chatferry.participants.metrics import Watching
 
-_WORDS = frozenset({"sum", "max", "by", "and", "rate", "increase", "changes", "for"})
+_WORDS = frozenset({"sum", "max", "by", "and", "rate", "increase", "changes", "for", "histogram_quantile"})
+_SUFFIXES = {"counter": "_total", "histogram": "_bucket"}
 _OF_PROMETHEUS = frozenset({"up"})
 
 
@@ -27,8 +30,9 @@ def _metrics_in(expression: str) -> set[str]:
 
 @pytest.mark.parametrize("rule", _rules(), ids=lambda rule: rule["alert"])
 def test_an_alert_asks_for_metrics_that_the_services_show(rule: dict[str, Any]) -> None:
-    families = Metrics().registry.collect()
-    shown = {f"{family.name}{'_total' if family.type == 'counter' else ''}" for family in families}
+    metrics = Metrics()
+    Watching(metrics, SystemClock())
+    shown = {f"{family.name}{_SUFFIXES.get(family.type, '')}" for family in metrics.registry.collect()}
     asked = _metrics_in(rule["expr"])
     assert asked
     assert asked <= shown | _OF_PROMETHEUS

@@ -20,7 +20,7 @@ from chatferry.participants.domain.pages import Cursors
 from chatferry.participants.domain.plan import Urgency
 from chatferry.participants.domain.updates import Update
 from chatferry.participants.metrics import Watching
-from chatferry.participants.ports import Told
+from chatferry.participants.ports import Claim, Told
 from chatferry.participants.serving import Rules, Serving, Sources
 from chatferry.participants.view import View
 from chatferry.participants.webhook import Webhook
@@ -137,7 +137,7 @@ class MemorySources:
 class _Wanting(MemorySources):
     """`ports.Wanted` and `ports.Waiting` have more methods, which readers never call."""
 
-    async def claim(self, held: object, planned: object, most: int) -> list[object]:
+    async def claim(self, held: object, planned: object, most: int) -> list[Claim]:
         raise AssertionError((held, planned, most))
 
     async def finish(self, claims: object, again: object = ()) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import pytest
@@ -53,7 +53,7 @@ def _all(view: View, query: Query, limit: int) -> list[int]:
         after = page.end
 
 
-def _sorted(entries: dict[int, Entry], query: Query) -> list[int]:
+def _sorted(entries: Mapping[int, Entry], query: Query) -> Sequence[int]:
     def value(one: Entry) -> str | int | None:
         if query.sort is Sort.TITLE:
             return None if one.title is None else folded(one.title)[:200]
