@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -46,9 +46,16 @@ class Keys:
 
 def open_redis(url: str) -> Redis:
     """A client that tries everything once: whoever calls it knows what to do without Redis."""
-    return Redis.from_url(
-        url, socket_timeout=ANSWER_S, socket_connect_timeout=ANSWER_S, retry=Retry(NoBackoff(), 0), max_connections=256
+    # Who finds all connections in use waits for one: a crowd that opened its own would take longer.
+    pool = BlockingConnectionPool.from_url(
+        url,
+        max_connections=32,
+        timeout=ANSWER_S,
+        socket_timeout=ANSWER_S,
+        socket_connect_timeout=ANSWER_S,
+        retry=Retry(NoBackoff(), 0),
     )
+    return Redis.from_pool(pool)
 
 
 @asynccontextmanager
@@ -72,3 +79,12 @@ def probe_of(redis: Redis, seconds: float = QUICK_S) -> Callable[[], Awaitable[N
             await redis.ping()
 
     return probe
+
+
+async def end(task: asyncio.Task[None]) -> None:
+    """Cancel it until it has ended: a cancellation that falls into the client's connecting is swallowed there."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=0.1)
+    if not task.cancelled():
+        task.result()

@@ -60,7 +60,7 @@ local function room(most_in, window)
   if #g >= most_in then wait = math.max(wait, g[#g - most_in + 1] + window + 1 - now) end
 end
 room(may, 1000000)
-room(math.max(may, math.min(math.ceil(cap * 1.1), limit)), 1100000)
+room(math.max(may, math.min(math.ceil(may * 1.1), limit)), 1100000)
 if not urgent then room(math.ceil(may / 4), 250000) end
 if limited then
   local spent, old = 0, {{}}

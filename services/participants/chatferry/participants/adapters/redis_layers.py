@@ -13,6 +13,7 @@ from chatferry.common.clock import Clock
 from chatferry.common.errors import OutageError
 from chatferry.participants.adapters.local import LocalCounts, LocalWaiting
 from chatferry.participants.adapters.local_work import LocalBudget, LocalSlots, LocalWanted
+from chatferry.participants.adapters.redis_base import end
 from chatferry.participants.adapters.redis_budget import RedisBudget
 from chatferry.participants.adapters.redis_counts import RedisCounts
 from chatferry.participants.adapters.redis_slots import RedisSlots
@@ -97,9 +98,7 @@ class LayeredCounts:
     ) -> None:
         del kind, error, trace
         assert self._restoring is not None
-        self._restoring.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._restoring
+        await end(self._restoring)
 
     async def load(self, chats: Sequence[ChatId]) -> dict[ChatId, Count]:
         try:

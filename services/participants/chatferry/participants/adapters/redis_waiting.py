@@ -14,12 +14,14 @@ from redis.asyncio.client import PubSub
 
 from chatferry.common.errors import OutageError
 from chatferry.participants.adapters.local import LocalWaiting
-from chatferry.participants.adapters.redis_base import QUICK_S, Keys, redis_outage
+from chatferry.participants.adapters.redis_base import Keys, end, redis_outage
 from chatferry.participants.domain.counts import ChatId
 
 _TOLD_MS = 60_000
 _PING_EVERY_S = 2.0
 _AGAIN_S = 0.2
+_LOOK_S = 0.25
+"""Whoever looks waits anyway."""
 # KEYS: for each read, when the last one that ended had been started. ARGV: channel, message, the starts.
 _TELL = f"""
 for i = 1, #KEYS do
@@ -51,9 +53,7 @@ class RedisWaiting:
     ) -> None:
         del kind, error, trace
         assert self._listening is not None
-        self._listening.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._listening
+        await end(self._listening)
 
     async def wait(self, chats: Collection[ChatId], since_ms: int, seconds: float) -> set[ChatId]:
         deadline = asyncio.get_running_loop().time() + seconds
@@ -75,7 +75,7 @@ class RedisWaiting:
         wanted = list(chats)
         if not wanted:
             return
-        async with redis_outage(QUICK_S):
+        async with redis_outage(_LOOK_S):
             told = await self._redis.mget([self._key(chat) for chat in wanted])
         await self._here.tell({chat: int(one) for chat, one in zip(wanted, told, strict=True) if one is not None})
 
