@@ -2,10 +2,10 @@
 
 from dataclasses import replace
 
-from chatferry.simulators.bitrix24.clock import Clock
 from chatferry.simulators.bitrix24.envelope import Stamp
 from chatferry.simulators.bitrix24.messages import DELETED_TEXT, Message
 from chatferry.simulators.bitrix24.model import GROUP, PRIVATE, Chat, Portal
+from chatferry.simulators.clock import Clock
 
 
 class UnknownError(LookupError):

@@ -11,11 +11,10 @@ PATCH  /control/settings                                speed, bucket, operating
 POST   /control/webhooks                                {"user_id", "scopes"?}: {"url_file"}; DELETE ../{user_id}
 """
 
-import inspect
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -28,6 +27,7 @@ from chatferry.simulators.bitrix24.changes import Changes, UnknownError
 from chatferry.simulators.bitrix24.faults import Fault
 from chatferry.simulators.bitrix24.model import Webhook
 from chatferry.simulators.bitrix24.switchboard import Switchboard
+from chatferry.simulators.calls import call_with
 
 Json = dict[str, Any]
 IssueWebhook = Callable[[int, tuple[str, ...] | None], Path]
@@ -88,28 +88,6 @@ async def _body(request: Request) -> Json:
     return value
 
 
-def _call(function: Callable[..., Any], body: Json) -> Any:
-    """The body as keyword arguments; raises ValueError for missing, unknown and wrongly typed ones."""
-    signature = inspect.signature(function)
-    try:
-        signature.bind(**body)
-    except TypeError as error:
-        raise ValueError(f"{error}; wanted: {', '.join(signature.parameters)}") from error
-    for name, value in body.items():
-        _check_type(name, value, signature.parameters[name].annotation)
-    return function(**body)
-
-
-def _check_type(name: str, value: Any, wanted: Any) -> None:
-    kinds: tuple[type, ...] = (list,) if get_origin(wanted) is list else get_args(wanted) or (wanted,)
-    if float in kinds:
-        kinds += (int,)
-    if any(issubclass(kind, str) for kind in kinds):
-        kinds += (str,)
-    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-        raise ValueError(f"{name} must be {' or '.join(kind.__name__ for kind in kinds)}")
-
-
 async def _lines(chats: Iterable[Iterable[Json]]) -> AsyncIterator[bytes]:
     """One piece a chat, so that a chat that changes meanwhile is still one consistent list."""
     for rows in chats:
@@ -155,13 +133,13 @@ class _Control:
         name = request.path_params["name"]
         if name not in CHANGES:
             raise UnknownError(f"there is no change {name!r}; there are {', '.join(CHANGES)}")
-        return _json({"result": _call(getattr(self._board.changes, name), await _body(request))})
+        return _json({"result": call_with(getattr(self._board.changes, name), await _body(request))})
 
     async def faults(self, _request: Request) -> Response:
         return _json([asdict(fault) for fault in self._board.engine.faults.rules])
 
     async def add_fault(self, request: Request) -> Response:
-        fault: Fault = _call(Fault, await _body(request))
+        fault: Fault = call_with(Fault, await _body(request))
         self._board.engine.faults.add(fault)
         return _json(asdict(fault))
 
@@ -170,7 +148,7 @@ class _Control:
         return _json({})
 
     async def start_activity(self, request: Request) -> Response:
-        _call(self._board.start_activity, await _body(request))
+        call_with(self._board.start_activity, await _body(request))
         return _json({})
 
     async def stop_activity(self, _request: Request) -> Response:
