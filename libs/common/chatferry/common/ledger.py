@@ -14,6 +14,7 @@ from chatferry.common.documents import (
     IMPORT_OK,
     INVENTORY,
     PARKED,
+    REJECT,
     SKIPPED,
     WAITING,
 )
@@ -163,10 +164,10 @@ class _Reading:
 
     async def _roots(self) -> int:
         if self.family.reading.walk is not None:
-            mine = {"family": self.family.name, "entity": self.entity.name, "kind": "root"}
+            mine = {"family": self.family.name, "kind": {"$in": ["root", "reject"]}}
             there = await self._inventory.count_documents({**mine, "stored": True}, session=self.session)
             others = self._inventory.find({**mine, "stored": {"$ne": True}}, {"_id": 1}, session=self.session)
-            return there + await self._stored("_id", [row["_id"] async for row in others])
+            return there + await self._stored("_id", [row["_id"].removeprefix(REJECT) async for row in others])
         listing = await self._inventory.find_one({"_id": f"listing:{self.entity.name}"}, session=self.session) or {}
         if listing.get("state") == "closed" and listing.get("whole"):
             return sum(int(listing[name]) for name in ("listed", "absent", "rejected"))

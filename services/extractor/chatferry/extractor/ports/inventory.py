@@ -45,6 +45,9 @@ class Roots(Protocol):
     async def list_roots(self, family: Family, run: str, epoch: int, roots: Sequence[tuple[int, View]]) -> None:
         """Enter listed roots for this run, views merged. LeaseLostError when a newer epoch has written one of them."""
 
+    async def list_nameless(self, family: Family, run: str, epoch: int, keys: Sequence[str], *, stored: bool) -> None:
+        """Enter rejects of the list, by their keys; `stored`: their records are. Safe to repeat. LeaseLostError."""
+
     async def relist(self, family: Family, run: str, epoch: int, webhooks: Sequence[int]) -> None:
         """Enter the roots of earlier runs that no list of this one had, as the given webhooks saw them then.
 
