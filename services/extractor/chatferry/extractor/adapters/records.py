@@ -26,7 +26,7 @@ from chatferry.extractor.ports import PageEntry, Saved
 
 _DUPLICATE = 11000
 _SEEN = {"payload_hash": 1, "version": 1, "seq": 1, "missed": 1}
-_BURIED_AT_ONCE, _BURIED = 500, {"payload": 1, "flags": 1}
+_BURIED_AT_ONCE, _BURIED_BYTES, _BURIED = 500, 8 * 1024 * 1024, {"payload": 1, "flags": 1}
 _LIVING = {"payload": {"$ne": None}, "payload.deleted": {"$ne": True}}
 _CLEARED = ("attempts", "last_error", "skip_reason", "flags", "missed")
 
@@ -129,7 +129,8 @@ class MongoRecords:
             return
         missed = {"parent": parent, "missed": {"$gte": began}, "version": {"$lt": version}, **_LIVING}
         with mongo_outage():
-            while docs := await self._of(entity).find(missed, _BURIED).limit(_BURIED_AT_ONCE).to_list(None):
+            while keys := await self._next_missed(entity, missed):
+                docs = await self._of(entity).find({"_id": {"$in": keys}, **missed}, _BURIED).to_list(None)
                 contents: list[tuple[str, Document, bool]] = []
                 for doc in docs:
                     payload = bury(doc["payload"])
@@ -137,6 +138,19 @@ class MongoRecords:
                     kept = {"flags": doc["flags"]} if doc.get("flags") else {}
                     contents.append((doc["_id"], {**content, **kept, "status": NEW, "due": True}, False))
                 await self._write(entity, contents, version)
+
+    async def _next_missed(self, entity: Entity, missed: Document) -> list[str]:
+        """Keys of the next to bury: as many as may be held at once, at least one."""
+        sized = {"size": {"$bsonSize": "$payload"}}
+        stages = [{"$match": missed}, {"$limit": _BURIED_AT_ONCE}, {"$project": sized}]
+        keys: list[str] = []
+        left = _BURIED_BYTES
+        for doc in await self._of(entity).aggregate(stages).to_list(None):
+            left -= doc["size"]
+            if keys and left < 0:
+                break
+            keys.append(doc["_id"])
+        return keys
 
     async def _supersede(self, keys: Sequence[str], version: int) -> None:
         """There is newer content, or a newer reject: dead letters of the older one need no replay."""
