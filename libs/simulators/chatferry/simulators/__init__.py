@@ -1,1 +1,1 @@
-"""Servers that behave as the real ones, their limits, odd types and errors included: a Bitrix24 portal, the MAX platform."""
+"""Servers that behave as the real ones, limits, odd types and errors included: a Bitrix24 portal, the MAX platform."""

@@ -17,17 +17,15 @@ from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
-from starlette.routing import Route
 
 from chatferry.simulators.bitrix24 import jsontext, truth
-from chatferry.simulators.bitrix24.changes import Changes, UnknownError
+from chatferry.simulators.bitrix24.changes import Changes
 from chatferry.simulators.bitrix24.faults import Fault
 from chatferry.simulators.bitrix24.model import Webhook
 from chatferry.simulators.bitrix24.switchboard import Switchboard
-from chatferry.simulators.calls import call_with
+from chatferry.simulators.controls import ControlApp, UnknownError, call_with, json_object
 
 Json = dict[str, Any]
 IssueWebhook = Callable[[int, tuple[str, ...] | None], Path]
@@ -53,23 +51,7 @@ def control_app(switchboard: Switchboard, issue_webhook: IssueWebhook) -> Starle
         ("/webhooks", "POST", control.add_webhook),
         ("/webhooks/{user_id:int}", "DELETE", control.revoke_webhook),
     )
-    return Starlette(
-        routes=[Route(f"/control{path}", handler, methods=[verb]) for path, verb, handler in routes],
-        exception_handlers={HTTPException: _refusal, ValueError: _bad_input, UnknownError: _unknown},
-    )
-
-
-async def _refusal(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    return _json({"error": error.detail}, error.status_code)
-
-
-async def _bad_input(_request: Request, error: Exception) -> Response:
-    return _json({"error": str(error)}, 400)
-
-
-async def _unknown(_request: Request, error: Exception) -> Response:
-    return _json({"error": str(error)}, 404)
+    return ControlApp(routes, jsontext.dump)
 
 
 def _json(value: Any, status: int = 200) -> Response:
@@ -77,15 +59,7 @@ def _json(value: Any, status: int = 200) -> Response:
 
 
 async def _body(request: Request) -> Json:
-    """Raises ValueError when it is not a JSON object."""
-    text = await request.body()
-    try:
-        value = jsontext.load(text) if text else {}
-    except ValueError:
-        value = None
-    if not isinstance(value, dict):
-        raise ValueError("the body must be a JSON object")
-    return value
+    return await json_object(request, jsontext.load)
 
 
 async def _lines(chats: Iterable[Iterable[Json]]) -> AsyncIterator[bytes]:
