@@ -133,6 +133,13 @@ class Chaos:
         """Ask for a run and wait for its end."""
         return self.finish(self.ask(family, options), seconds)
 
+    def in_mid_run(self, options: Options | None = None) -> str:
+        """A run of the chats, once the first messages have arrived; the users are there. Its id."""
+        assert self.migrate("users")["state"] == "verified", self.story()
+        run = self.ask("chats", options)
+        self.until(lambda: self.imported() > 0, "the first messages arrive", 90)
+        return run
+
     def seen(self, look: Callable[[], Any], otherwise: Any) -> Any:
         """What a look at MongoDB finds, or `otherwise` while it is away."""
         try:

@@ -28,7 +28,7 @@ _LOOK_S = 0.1
 def supervision(folder: Folder) -> dict[str, Any]:
     """What the supervisor wrote, corrected by what is: without one nothing is started again. Empty: there was none."""
     state = read_json(folder.processes)
-    if not state or _supervisor(folder, state) is not None:
+    if not state or supervisor_of(folder, state) is not None:
         return state
     written = folder.processes.stat().st_mtime
     processes = [
@@ -40,7 +40,7 @@ def supervision(folder: Folder) -> dict[str, Any]:
 
 def stop(folder: Folder) -> bool:
     """End the supervisor of this folder and all that it started. False when nothing ran. Raises FatalError."""
-    supervisor = _supervisor(folder, read_json(folder.processes))
+    supervisor = supervisor_of(folder, read_json(folder.processes))
     if supervisor is not None:
         with suppress(psutil.NoSuchProcess):
             supervisor.send_signal(signal.SIGTERM)
@@ -61,8 +61,11 @@ def leftovers(folder: Folder) -> list[psutil.Process]:
     return found
 
 
-def _supervisor(folder: Folder, state: dict[str, Any]) -> psutil.Process | None:
-    """The pid may be another process's by now, even another folder's supervisor: it must name this folder's plan."""
+def supervisor_of(folder: Folder, state: dict[str, Any]) -> psutil.Process | None:
+    """The one of `state` (processes.json), if it lives.
+
+    Its pid may be another process's by now, even another folder's supervisor: it must name this folder's plan.
+    """
     pid = state.get("supervisor")
     if not isinstance(pid, int):
         return None
