@@ -56,6 +56,8 @@ class FaultPlan:
 
     def __init__(self, random: Random) -> None:
         self.rules: list[Fault] = []
+        self.met: Counter[tuple[FaultKind, str]] = Counter()
+        """How often each kind was given to each method since the start."""
         self._random = random
 
     def add(self, fault: Fault) -> None:
@@ -88,5 +90,6 @@ class FaultPlan:
                 and hits(fault, self._random)
             ):
                 given[fault.kind] += 1
+                self.met[fault.kind, method] += 1
                 return fault
         return None
