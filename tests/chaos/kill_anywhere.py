@@ -88,7 +88,7 @@ class Killing:
 def disturb(root: Path, seed: int, scale: Scale) -> Passed:
     """Raises AssertionError with what was lost, doubled, or has not come back."""
     site = Site("kills", seed, scale.chats, scale.messages, settings=slowed(scale.page))
-    with chaos_project(root, site) as chaos:
+    with chaos_project(root, site, own_stack=True) as chaos:
         began = time.monotonic()
         run = chaos.in_mid_run(Options(max_rate=scale.max_rate))
         killing = Killing(chaos, run)

@@ -63,7 +63,7 @@ LONG = Scale(messages=60_000, chats=600, page=50, max_rate=0.8, away_s=60.0, rou
 def disturb(root: Path, seed: int, scale: Scale) -> Passed:
     """Raises AssertionError with the promise that was broken."""
     site = Site("outages", seed, scale.chats, scale.messages, settings=slowed(scale.page))
-    with chaos_project(root, site) as chaos:
+    with chaos_project(root, site, own_stack=True) as chaos:
         began = time.monotonic()
         run = chaos.in_mid_run(Options(max_rate=scale.max_rate))
         resumed: dict[str, float] = {}

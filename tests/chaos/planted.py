@@ -120,7 +120,7 @@ def disturb(root: Path, seed: int, scale: Scale) -> Passed:
     with Collector() as collector, Quoting(root) as target:
         own = {"CHATFERRY_LOG_LEVEL": "DEBUG", "CHATFERRY_OTLP_ENDPOINT": collector.url}
         site = Site("secrets", seed, data=data, settings={**slowed(20), **target.settings, **own})
-        with chaos_project(root, site) as chaos:
+        with chaos_project(root, site, own_stack=True) as chaos:
             said = [_command(chaos, "migrate", "users")]
             asyncio.run(_write_garbage(chaos))
             _break_the_portal(chaos, seed)

@@ -8,8 +8,8 @@ from pathlib import Path
 from statistics import median
 
 from tests.chaos.faulty_target import Faults, FaultyTarget
-from tests.chaos.frame import Chaos, Passed, Site
-from tests.chaos.in_turn import chaos_stack, header, project_on, read_topic, write_portal
+from tests.chaos.frame import Chaos, Passed, Site, chaos_stack, project_on
+from tests.chaos.in_turn import header, read_topic, write_portal
 from tests.chaos.letters import by_state, died, prove_at_last, replay_all
 
 from chatferry.operator.runs import Options

@@ -26,7 +26,7 @@ class Scale:
     slowness: Slowness
 
 
-SHORT = Scale(4_000, 40, 20.0, Slowness(times=10, least_s=0.3, batches_per_s=1.0, retry_after_s=2))
+SHORT = Scale(3_000, 40, 12.0, Slowness(times=10, least_s=0.3, batches_per_s=1.0, retry_after_s=2))
 LONG = Scale(60_000, 300, 180.0, Slowness(times=10, least_s=0.3, batches_per_s=1.5, retry_after_s=2))
 
 

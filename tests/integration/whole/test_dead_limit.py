@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from tests.chaos.faulty_target import Faults, FaultyTarget
-from tests.chaos.frame import Chaos, Site
-from tests.chaos.in_turn import project_on, write_portal
+from tests.chaos.frame import Chaos, Site, project_on
+from tests.chaos.in_turn import write_portal
 from tests.chaos.letters import by_state
 from tests.chaos.proof import assert_equal, assert_ledger_agrees, command
 
