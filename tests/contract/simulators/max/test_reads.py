@@ -13,7 +13,7 @@ async def test_only_the_raw_token_in_the_header_is_taken(api: Max, client: httpx
     refused = [
         await client.get(f"{api.url}/me"),
         await client.get(f"{api.url}/me", headers={"Authorization": f"Bearer {api.token}"}),
-        await client.get(f"{api.url}/me", headers={"Authorization": "токен".encode()}),
+        await client.get(f"{api.url}/me", headers=[(b"Authorization", "токен".encode())]),
         await client.get(f"{api.url}/me", params={"access_token": api.token}),
     ]
     assert {(answer.status_code, answer.json()["code"]) for answer in refused} == {(401, "verify.token")}

@@ -113,7 +113,7 @@ UPDATES: dict[str, Act] = {
     "update_user_removed": lambda do, chat, _c, _d: do.remove_user(chat.id, admin_id=chat.owner_id),
     "update_user_removed_left": lambda do, chat, _c, _d: do.remove_user(chat.id),
     "update_bot_removed": lambda do, chat, _c, _d: do.remove_bot(chat.id),
-    "update_bot_added": lambda do, chat, _c, _d: (do.remove_bot(chat.id), do.add_bot(chat.id)),
+    "update_bot_added": lambda do, _chat, _c, _d: do.new_chat(),
     "update_chat_title_changed": lambda do, chat, _c, _d: do.rename(chat.id, "Renamed room"),
     "update_bot_started": lambda do, _chat, _c, dialog: do.start_dialog(dialog.id),
     "update_bot_stopped": lambda do, _chat, _c, dialog: do.stop_dialog(dialog.id),

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import ssl
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -282,7 +283,7 @@ async def test_a_certificate_of_an_unknown_authority_is_a_failed_delivery() -> N
 
     with authority.cert_pem.tempfile() as trusted:
         outcomes = []
-        for ca_file in (None, trusted):
+        for ca_file in (None, Path(trusted)):
             async with (
                 listen(yes, "127.0.0.1", 0, context) as bot,
                 serve(Size(chats=3), settings, Serve(webhook_ca_file=ca_file)) as running,

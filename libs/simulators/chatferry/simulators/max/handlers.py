@@ -133,7 +133,8 @@ class Handlers:
             if loop.time() >= ends:
                 return {"updates": [], "marker": start}
             with suppress(TimeoutError):
-                await asyncio.wait_for(arrival.wait(), ends - loop.time())
+                async with asyncio.timeout_at(ends):
+                    await arrival.wait()
 
     def _known(self, asked: Asked) -> Chat:
         if asked.chat_id is None or asked.chat_id not in queries.INT64:

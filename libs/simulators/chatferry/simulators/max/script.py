@@ -72,17 +72,19 @@ class ScriptRunner:
     def _plan(self, rate: Callable[[], float], act: Callable[[], None]) -> None:
         generation = self._generation
 
-        def due() -> None:
+        def due(moment: float) -> None:
             if generation == self._generation:
                 act()
-                plan()
+                plan(moment)
 
-        def plan() -> None:
+        def plan(last: float) -> None:
+            """Counted from the last moment as it was planned, so that a busy machine slows nothing down."""
             per_second = rate() * len(self._chats()) / 60
             if per_second > 0:
-                self._timetable.after(self._moments.expovariate(per_second), due)
+                moment = last + self._moments.expovariate(per_second)
+                self._timetable.at(moment, lambda: due(moment))
 
-        plan()
+        plan(self._timetable.now())
 
     def _chats(self) -> list[Chat]:
         if self._known != len(self._platform.chats):

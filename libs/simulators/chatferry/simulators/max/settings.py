@@ -131,10 +131,12 @@ def from_options(items: list[str]) -> dict[str, Any]:
 
 
 def _value(text: str) -> Any:
+    """Numbers and truth values as such: some settings are one of several, which a text never is."""
     try:
-        return orjson.loads(text)
+        value = orjson.loads(text)
     except ValueError:
         return text
+    return value if isinstance(value, int | float) else text
 
 
 def names() -> str:

@@ -9,6 +9,8 @@ from itertools import count
 from chatferry.simulators.clock import ScaledClock
 
 Act = Callable[[], None]
+AT_ONCE = 100
+"""Acts that run before others get their turn."""
 
 
 class Timetable:
@@ -20,8 +22,15 @@ class Timetable:
         self._numbers = count()
         self._changed = asyncio.Event()
 
+    def now(self) -> float:
+        return self._clock()
+
     def after(self, seconds: float, act: Act) -> None:
-        heapq.heappush(self._due, (self._clock() + seconds, next(self._numbers), act))
+        self.at(self._clock() + seconds, act)
+
+    def at(self, moment: float, act: Act) -> None:
+        """As soon as it can be when the moment has passed already."""
+        heapq.heappush(self._due, (moment, next(self._numbers), act))
         self._changed.set()
 
     def wake(self) -> None:
@@ -31,9 +40,14 @@ class Timetable:
     async def run(self) -> None:
         """Until it is cancelled."""
         while True:
+            await asyncio.sleep(0)
             self._changed.clear()
-            while self._due and self._due[0][0] <= self._clock():
+            for _ in range(AT_ONCE):
+                if not self._due or self._due[0][0] > self._clock():
+                    break
                 heapq.heappop(self._due)[2]()
             wait = max(0.0, self._due[0][0] - self._clock()) / self._clock.speed if self._due else None
+            # Not asyncio.wait_for, which may take its own cancellation for the end of the time.
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), wait)
+                async with asyncio.timeout(wait):
+                    await self._changed.wait()

@@ -46,6 +46,8 @@ class World:
         """So much later at once: what is due meanwhile happens now, the script catches nothing up."""
         self.clock.skip(seconds)
         self.timetable.wake()
+        if self.script.running:
+            self.script.resume()
 
 
 def new_world(platform: Platform, settings: Settings, seed: int | str = 1) -> World:
