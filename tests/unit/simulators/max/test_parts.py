@@ -114,11 +114,12 @@ async def test_changes_that_cannot_be_are_refused_and_change_nothing() -> None:
     for wrong in wrongs:
         with pytest.raises(ValueError):
             wrong()
-    for unknown in (
+    unknowns: tuple[Callable[[], object], ...] = (
         lambda: changes.add_user(-1),
         lambda: changes.remove_user(chat.id, 1),
         lambda: changes.remove_user(chat.id, BOT_ID),
-    ):
+    )
+    for unknown in unknowns:
         with pytest.raises(UnknownError):
             unknown()
     assert (chat.count, dict(world.history.changes)) == before
