@@ -20,6 +20,6 @@ class SlidingWindow:
         while self._admitted and now - self._admitted[0] >= WINDOW_S:
             self._admitted.popleft()
         if limit and len(self._admitted) >= limit:
-            return self._admitted[len(self._admitted) - limit] + WINDOW_S - now
+            return WINDOW_S - (now - self._admitted[len(self._admitted) - limit])
         self._admitted.append(now)
         return None
