@@ -158,7 +158,9 @@ class Check:
         mine = {"$or": [{"entity": entity}, {"of": entity}]}
         rows = list(self.db.source_inventory.find(mine, fields, session=session))
         if entity == "chats":
-            return sum(bool(row["stored"]) or row["seq"] in docs for row in rows if row["kind"] == "root")
+            # Rows of the list that named no chat are rejects.
+            named = [(row.get("seq") or row["_id"].removeprefix("reject:"), row) for row in rows]
+            return sum(bool(row["stored"]) or name in docs for name, row in named if row["kind"] in ("root", "reject"))
         met = sum(row["state"] == "resolved" or row["seq"] in docs for row in rows if row["kind"] == "stranger")
         listing = next((row for row in rows if row["kind"] == "listing"), None)
         if listing is None or listing["state"] != "closed" or not listing["whole"]:

@@ -108,9 +108,7 @@ def disturb(root: Path, seed: int, scale: Scale) -> Passed:
     site = Site("fuzz", seed, scale.chats, scale.messages, users=40, settings=settings)
     with chaos_project(root, site) as chaos:
         began = time.monotonic()
-        assert chaos.migrate("users")["state"] == "verified"
-        run = chaos.ask("chats", Options(max_rate=scale.max_rate))
-        chaos.until(lambda: chaos.imported() > 0, "the first messages arrive", 60)
+        run = chaos.in_mid_run(Options(max_rate=scale.max_rate))
         fuzzing = Fuzzing(chaos, scale)
         asyncio.run(fuzzing.until_the_end(run))
         assert chaos.finish(run, _END_S)["state"] != "verified", "verified with dead letters"

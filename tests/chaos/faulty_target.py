@@ -3,31 +3,20 @@ every server; it writes down the order in which it let messages through."""
 
 from __future__ import annotations
 
-import asyncio
-import socket
-import threading
-import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import httpx
 import orjson
-import uvicorn
-from starlette.applications import Starlette
-from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
-
-from chatferry.operator.folder import Folder
+from tests.chaos.proxy import TargetProxy
 
 Json = dict[str, Any]
 FOR_EVER = 1_000_000
-_STARTS_S = 20.0
 _FAULT = {"status": "error", "code": "NOT_KEPT", "message": "a fault that was asked for", "retryable": True}
 _REFUSAL = {"status": "error", "code": "INVALID_DATA", "message": "a refusal that was asked for", "retryable": False}
 _BEHIND = {"status": "error", "code": "BEHIND", "message": "an earlier one comes again first", "retryable": True}
@@ -82,34 +71,12 @@ class Seen:
         return sum(map(len, self.order.values()))
 
 
-class FaultyTarget:
-    """A context manager; `settings` lead a project's services here. `heal` ends all faults, `fail` sets others."""
+class FaultyTarget(TargetProxy):
+    """`heal` ends all faults, `begin_anew` sets others."""
 
     def __init__(self, root: Path, faults: Faults | None = None) -> None:
-        self._folder, self.faults, self.seen = Folder(root), faults, Seen()
-        self._socket = socket.create_server(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{self._socket.getsockname()[1]}/rest/1/faulty"
-        self.settings = {"CHATFERRY_TARGET_URL_FILE": str(self._folder.secret("faulty.url", url))}
-        route = Route("/rest/1/faulty/{method}", self._answer, methods=["POST"])
-        app = Starlette(routes=[route])
-        self._server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off"))
-        self._thread = threading.Thread(target=self._serve, name="faulty target")
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        deadline = time.monotonic() + _STARTS_S
-        while not self._server.started:
-            assert self._thread.is_alive(), "the faulty target does not start"
-            assert time.monotonic() < deadline, f"the faulty target has not started within {_STARTS_S:.0f} s"
-            time.sleep(0.02)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.should_exit = True
-        self._thread.join()
-        self._socket.close()
+        super().__init__(root, "faulty")
+        self.faults, self.seen = faults, Seen()
 
     def heal(self) -> None:
         """From now on everything goes through."""
@@ -120,24 +87,16 @@ class FaultyTarget:
         self.faults, self.seen = faults, Seen()
         return self.seen
 
-    def _serve(self) -> None:
-        async def serve() -> None:
-            async with httpx.AsyncClient(timeout=60, limits=httpx.Limits(max_connections=32)) as self._http:
-                await self._server.serve(sockets=[self._socket])
-
-        asyncio.run(serve())
-
-    async def _answer(self, request: Request) -> Response:
-        method, body = request.path_params["method"], await request.body()
+    async def answer(self, method: str, body: bytes) -> Response:
         if not method.endswith(".batch"):
-            return await self._pass_on(method, body)
+            return await self.pass_on(method, body)
         wanted = orjson.loads(body)
         entity, items = wanted["entity"], wanted["items"]
         own = self._own_answers(entity, items)
         passing = [item for place, item in enumerate(items) if place not in own]
         results: list[Json] = []
         if passing:
-            answer = await self._pass_on(method, orjson.dumps({"entity": entity, "items": passing}))
+            answer = await self.pass_on(method, orjson.dumps({"entity": entity, "items": passing}))
             if answer.status_code != httpx.codes.OK:
                 return answer
             results = orjson.loads(answer.body)["results"]
@@ -166,14 +125,6 @@ class FaultyTarget:
                 if not faults.refused:
                     held.add(line)
         return own
-
-    async def _pass_on(self, method: str, body: bytes) -> Response:
-        url = (self._folder.secrets / "target.url").read_text(encoding="utf-8").strip()
-        try:
-            answer = await self._http.post(f"{url}/{method}", content=body)
-        except httpx.TransportError:
-            return Response(b"{}", 503)
-        return Response(answer.content, answer.status_code, media_type="application/json")
 
 
 def _overtaken(numbers: Sequence[int]) -> int:

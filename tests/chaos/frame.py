@@ -1,14 +1,16 @@
 """A project of its own for each disturbance: started, watched from outside, ended; its figures in one line.
 
-What disturbs kills for real, so nothing is shared: Kafka, MongoDB and Redis are this project's own.
+What kills Kafka, MongoDB or Redis, or looks into their files, has its own; the others may be given some.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import re
+import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -29,8 +31,8 @@ from chatferry.operator.folder import Folder, Project
 from chatferry.operator.launch import SERVICES, Launch, SimulatedPortal, launch
 from chatferry.operator.processes import stop
 from chatferry.operator.runs import UNDER_WAY, Options, Store
-from chatferry.stack import LocalStack
-from chatferry.stack.addresses import VARIABLES
+from chatferry.stack import Addresses, LocalStack
+from chatferry.stack.addresses import VARIABLES, addresses_from_environment
 
 Json = dict[str, Any]
 _LOOK_S = 0.1
@@ -133,6 +135,13 @@ class Chaos:
         """Ask for a run and wait for its end."""
         return self.finish(self.ask(family, options), seconds)
 
+    def in_mid_run(self, options: Options | None = None) -> str:
+        """A run of the chats, once the first messages have arrived; the users are there. Its id."""
+        assert self.migrate("users")["state"] == "verified", self.story()
+        run = self.ask("chats", options)
+        self.until(lambda: self.imported() > 0, "the first messages arrive", 90)
+        return run
+
     def seen(self, look: Callable[[], Any], otherwise: Any) -> Any:
         """What a look at MongoDB finds, or `otherwise` while it is away."""
         try:
@@ -181,35 +190,57 @@ class Chaos:
 
 
 @contextmanager
-def chaos_project(root: Path, site: Site) -> Iterator[Chaos]:
-    """Everything started and ready; ended, and its data removed, afterwards."""
+def chaos_project(root: Path, site: Site, *, own_stack: bool = False) -> Iterator[Chaos]:
+    """Everything started and ready, and ended afterwards. `own_stack`: nobody else has these servers, and the project's
+    supervisor keeps them running."""
+    with contextlib.ExitStack() as ending:
+        if own_stack:
+            ending.enter_context(no_given_parts())
+        addresses = ending.enter_context(chaos_stack(root))
+        yield ending.enter_context(project_on(root, addresses, site, root if own_stack else None))
+
+
+@contextmanager
+def chaos_stack(root: Path) -> Iterator[Addresses]:
+    """Kafka, MongoDB and Redis that the environment names, else some without data that end afterwards."""
+    given = addresses_from_environment(os.environ)
+    if given.kafka and given.mongodb and given.redis:
+        yield Addresses(given.kafka, given.mongodb, given.redis)
+        return
     with no_given_parts():
-        folder = Folder(root)
-        lock = folder.take("a chaos test")
         stack = LocalStack(root, announce=quiet)
         stack.down()
         forget(root)
         try:
-            addresses = stack.up()
-            name = f"chaos-{site.name}"
-            asyncio.run(bootstrap(addresses, name))
-            portal = SimulatedPortal(site.data, site.seed, site.users, site.chats, site.messages, site.bucket)
-            wanted = Launch(name, addresses, portal, {**limits_of(site.bucket), **site.settings}, root)
-            project = launch(folder, wanted, lock, quiet)
-            lock.close()
-            with MongoClient[Json](addresses.mongodb, serverSelectionTimeoutMS=2_000, tz_aware=True) as mongo:
-                processes = Processes(folder, root)
-                yield Chaos(root, folder, project, processes, Random(site.seed), mongo)
+            yield stack.up()
         finally:
-            Processes(folder, root).thaw()
-            if not stop(folder):
-                stack.down()
+            stack.down()
             forget(root)
 
 
 @contextmanager
+def project_on(root: Path, addresses: Addresses, site: Site, stack_root: Path | None = None) -> Iterator[Chaos]:
+    """The services of one project on a stack that goes on without them, unless it is the one of `stack_root`."""
+    folder = Folder(root)
+    with folder.take("a chaos test") as lock:
+        # On given parts there may be what an earlier one has left.
+        name = f"chaos-{site.name}-{secrets.token_hex(3)}"
+        asyncio.run(bootstrap(addresses, name))
+        portal = SimulatedPortal(site.data, site.seed, site.users, site.chats, site.messages, site.bucket)
+        settings = {**limits_of(site.bucket), **site.settings}
+        project = launch(folder, Launch(name, addresses, portal, settings, stack_root), lock, quiet)
+    processes = Processes(folder, root)
+    try:
+        with MongoClient[Json](addresses.mongodb, serverSelectionTimeoutMS=2_000, tz_aware=True) as mongo:
+            yield Chaos(root, folder, project, processes, Random(site.seed), mongo)
+    finally:
+        processes.thaw()
+        stop(folder)
+
+
+@contextmanager
 def no_given_parts() -> Iterator[None]:
-    """Parts that the environment names belong to somebody: here they would be killed."""
+    """Parts that the environment names belong to somebody: they must not be killed."""
     given = {name: os.environ.pop(name) for name in VARIABLES.values() if name in os.environ}
     try:
         yield

@@ -5,22 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from pymongo import MongoClient
-from tests.chaos.frame import Chaos, Json, Site, forget, no_given_parts, quiet
-from tests.chaos.processes import Processes
-
-from chatferry.operator.demo import bootstrap, limits_of
-from chatferry.operator.folder import Folder
-from chatferry.operator.launch import Launch, SimulatedPortal, launch
-from chatferry.operator.processes import stop
-from chatferry.stack import Addresses, LocalStack
+from tests.chaos.frame import Chaos, Json
 
 _SILENT_S = 30.0
 _WORDS = (
@@ -36,37 +27,6 @@ _WORDS = (
     "😀",
     "[b]важно[/b]",
 )
-
-
-@contextmanager
-def chaos_stack(root: Path) -> Iterator[Addresses]:
-    """Kafka, MongoDB and Redis without data; ended, and their data removed, afterwards."""
-    with no_given_parts():
-        stack = LocalStack(root, announce=quiet)
-        stack.down()
-        forget(root)
-        try:
-            yield stack.up()
-        finally:
-            stack.down()
-            forget(root)
-
-
-@contextmanager
-def project_on(root: Path, addresses: Addresses, site: Site) -> Iterator[Chaos]:
-    """The services of one project on a stack that goes on without them."""
-    folder = Folder(root)
-    with folder.take("a chaos test") as lock:
-        name = f"chaos-{site.name}"
-        asyncio.run(bootstrap(addresses, name))
-        portal = SimulatedPortal(site.data, site.seed, site.users, site.chats, site.messages, site.bucket)
-        settings = {**limits_of(site.bucket), **site.settings}
-        project = launch(folder, Launch(name, addresses, portal, settings, None), lock, quiet)
-    try:
-        with MongoClient[Json](addresses.mongodb, serverSelectionTimeoutMS=2_000, tz_aware=True) as mongo:
-            yield Chaos(root, folder, project, Processes(folder, root), Random(site.seed), mongo)
-    finally:
-        stop(folder)
 
 
 def write_portal(folder: Path, seed: int, chats: int, each: int) -> Path:

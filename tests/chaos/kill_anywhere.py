@@ -21,18 +21,20 @@ _BACK_S, _END_S = 120.0, 300.0
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """`kills`: at least so many; `max_rate`: requests a second, what makes the run last."""
+    """`kills`: at least so many, `most`: at most so many in each phase; `max_rate`: requests a second, what makes the
+    run last."""
 
     messages: int
     chats: int
     page: int
     max_rate: float
     kills: int
+    most: int
     pause_s: float
 
 
-SHORT = Scale(messages=900, chats=24, page=20, max_rate=1.0, kills=7, pause_s=1.0)
-LONG = Scale(messages=100_000, chats=600, page=50, max_rate=0.7, kills=100, pause_s=4.0)
+SHORT = Scale(messages=600, chats=16, page=20, max_rate=1.4, kills=7, most=5, pause_s=1.0)
+LONG = Scale(messages=100_000, chats=600, page=50, max_rate=0.7, kills=100, most=100_000, pause_s=4.0)
 
 
 @dataclass(slots=True)
@@ -42,6 +44,7 @@ class Killing:
     chaos: Chaos
     run: str
     kills: Counter[str] = field(default_factory=Counter)
+    phases: Counter[str] = field(default_factory=Counter)
     waits: list[float] = field(default_factory=list)
     turns: Turns = field(init=False)
 
@@ -85,14 +88,14 @@ class Killing:
 def disturb(root: Path, seed: int, scale: Scale) -> Passed:
     """Raises AssertionError with what was lost, doubled, or has not come back."""
     site = Site("kills", seed, scale.chats, scale.messages, settings=slowed(scale.page))
-    with chaos_project(root, site) as chaos:
+    with chaos_project(root, site, own_stack=True) as chaos:
         began = time.monotonic()
-        assert chaos.migrate("users")["state"] == "verified"
-        run = chaos.ask("chats", Options(max_rate=scale.max_rate))
+        run = chaos.in_mid_run(Options(max_rate=scale.max_rate))
         killing = Killing(chaos, run)
-        chaos.until(lambda: chaos.imported() > 0, "the first messages arrive", 90)
         while chaos.under_way(run):
-            killing.once()
+            if killing.phases[phase := str(chaos.run(run).get("phase"))] < scale.most:
+                killing.once()
+                killing.phases[phase] += 1
             time.sleep(chaos.random.uniform(0, scale.pause_s))
         messages = prove(chaos, chaos.finish(run, _END_S))
         seconds = time.monotonic() - began

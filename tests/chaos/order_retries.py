@@ -9,8 +9,8 @@ from pathlib import Path
 from statistics import median
 
 from tests.chaos.faulty_target import Faults, FaultyTarget, Seen
-from tests.chaos.frame import Chaos, Passed, Site
-from tests.chaos.in_turn import chaos_stack, project_on, share_below, waits_ms, write_portal
+from tests.chaos.frame import Chaos, Passed, Site, chaos_stack, project_on
+from tests.chaos.in_turn import share_below, waits_ms, write_portal
 from tests.chaos.letters import died, held, prove_at_last, replay_all
 from tests.chaos.proof import prove
 

@@ -44,7 +44,8 @@ PARTS = (
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """`away_s`: at least so long, and until health names it."""
+    """`away_s`: at least so long, and until health names it. `parts`: so many, drawn anew in each round, go away one by
+    one before all do."""
 
     messages: int
     chats: int
@@ -52,23 +53,22 @@ class Scale:
     max_rate: float
     away_s: float
     rounds: int
+    parts: int
 
 
-SHORT = Scale(messages=2_400, chats=50, page=20, max_rate=1.0, away_s=6.0, rounds=1)
-LONG = Scale(messages=60_000, chats=600, page=50, max_rate=0.8, away_s=60.0, rounds=2)
+SHORT = Scale(messages=1_500, chats=30, page=20, max_rate=1.0, away_s=4.0, rounds=1, parts=3)
+LONG = Scale(messages=60_000, chats=600, page=50, max_rate=0.8, away_s=60.0, rounds=2, parts=len(PARTS))
 
 
 def disturb(root: Path, seed: int, scale: Scale) -> Passed:
     """Raises AssertionError with the promise that was broken."""
     site = Site("outages", seed, scale.chats, scale.messages, settings=slowed(scale.page))
-    with chaos_project(root, site) as chaos:
+    with chaos_project(root, site, own_stack=True) as chaos:
         began = time.monotonic()
-        assert chaos.migrate("users")["state"] == "verified"
-        run = chaos.ask("chats", Options(max_rate=scale.max_rate))
-        chaos.until(lambda: chaos.imported() > 0, "the first messages arrive", 60)
+        run = chaos.in_mid_run(Options(max_rate=scale.max_rate))
         resumed: dict[str, float] = {}
         for _ in range(scale.rounds):
-            for parts in [*[[part] for part in chaos.random.sample(PARTS, len(PARTS))], list(PARTS)]:
+            for parts in [*[[part] for part in chaos.random.sample(PARTS, scale.parts)], list(PARTS)]:
                 name = parts[0].process if len(parts) == 1 else "all"
                 assert chaos.run(run).get("phase") == "get", f"the reading was over before {name} went away"
                 resumed[name] = max(resumed.get(name, 0), _take_away(chaos, parts, scale.away_s))

@@ -17,11 +17,10 @@ from random import Random
 import httpx
 import orjson
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from starlette.requests import Request
 from starlette.responses import Response
 from tests.chaos.frame import Chaos, Json, Passed, Site, chaos_project, slowed
 from tests.chaos.proof import command
-from tests.chaos.slow_proxy import SlowTarget
+from tests.chaos.proxy import TargetProxy
 from tests.integration.whole.running import write_folder
 
 from chatferry.operator.launch import SERVICES
@@ -45,24 +44,25 @@ SHORT = Scale(messages=300, chats=6)
 LONG = Scale(messages=5_000, chats=40)
 
 
-class Quoting(SlowTarget):
+class Quoting(TargetProxy):
     """Refuses some messages for good, now and then a whole call; and quotes what it was given."""
 
-    _calls = 0
+    def __init__(self, root: Path) -> None:
+        super().__init__(root, "quoting")
+        self._calls = 0
 
-    async def _answer(self, request: Request) -> Response:
-        method, body = request.path_params["method"], await request.body()
+    async def answer(self, method: str, body: bytes) -> Response:
         if not method.endswith(".batch"):
-            return await self._pass_on(method, body)
+            return await self.pass_on(method, body)
         self._calls += 1
         if self._calls % 5 == 0:
-            return Response(b"cannot serve " + str(request.url).encode() + body[:2000], 500)
+            return Response(b"cannot serve " + f"{self.url}/{method}".encode() + body[:2000], 500)
         wanted = orjson.loads(body)
         refused = {item["key"]: item for item in wanted["items"] if _is_refused(wanted["entity"], item["data"])}
         passing = [item for item in wanted["items"] if item["key"] not in refused]
         there: dict[str, Json] = {}
         if passing:
-            answer = await self._pass_on(method, orjson.dumps({**wanted, "items": passing}))
+            answer = await self.pass_on(method, orjson.dumps({**wanted, "items": passing}))
             if answer.status_code != httpx.codes.OK:
                 return answer
             there = {result["key"]: result for result in orjson.loads(answer.body)["results"]}
@@ -120,7 +120,7 @@ def disturb(root: Path, seed: int, scale: Scale) -> Passed:
     with Collector() as collector, Quoting(root) as target:
         own = {"CHATFERRY_LOG_LEVEL": "DEBUG", "CHATFERRY_OTLP_ENDPOINT": collector.url}
         site = Site("secrets", seed, data=data, settings={**slowed(20), **target.settings, **own})
-        with chaos_project(root, site) as chaos:
+        with chaos_project(root, site, own_stack=True) as chaos:
             said = [_command(chaos, "migrate", "users")]
             asyncio.run(_write_garbage(chaos))
             _break_the_portal(chaos, seed)

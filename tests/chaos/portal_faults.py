@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -12,32 +14,49 @@ import httpx
 from tests.chaos.frame import Chaos, Json, Passed, Site, chaos_project
 from tests.chaos.proof import prove
 
+from chatferry.simulators.bitrix24 import FaultKind
+
 NAME = "portal-faults"
 _RUN_S, _NAMED_S = 240.0, 60.0
-_WHOLE = ("reset", "html_502", "cut_body", "slow", "query_limit")
-_SINGLE = ("server_error", "half_batch", "operation_limit")
-_OF_USERS = ("user.get",)
-_OF_BOTH = ("profile", "scope", "server.time", "method.get")
-_OF_CHATS = ("im.recent.list", "im.dialog.get", "im.dialog.users.list", "im.dialog.messages.get")
-_CALLED = (*_OF_USERS, *_OF_BOTH, *_OF_CHATS)
-CASES = (
-    *((kind, "batch") for kind in (*_WHOLE, "server_error", "operation_limit")),
-    *((kind, method) for kind in _SINGLE for method in _CALLED),
+Case = tuple[str, str]
+"""A kind of fault, and the method that it is given to."""
+
+_OF_REQUESTS = ("reset", "html_502", "cut_body", "slow", "query_limit")
+_OF_CALLS = ("server_error", "operation_limit")
+_OF_COMMANDS = (*_OF_CALLS, "half_batch")
+_ALIVE = "server.time"
+"""Outside a batch, it is what a portal is asked that has not answered three times."""
+_STAGES = (
+    ("profile", "scope", "server.time", "method.get"),
+    ("user.get",),
+    ("im.recent.list",),
+    ("im.dialog.get", "im.dialog.users.list", "im.chat.user.list", "im.dialog.messages.get"),
+    ("im.user.list.get",),
 )
+"""Commands that are asked one after the other in a run: a fault of one of each is a run's share of attempts."""
+_OFTEN = ("batch", "method.get", *_STAGES[3])
+_COMMANDS = frozenset(method for stage in _STAGES for method in stage)
+_WHOLE: tuple[Case, ...] = (
+    *((kind, "batch") for kind in (*_OF_REQUESTS, *_OF_CALLS)),
+    *((kind, _ALIVE) for kind in _OF_REQUESTS),
+)
+CASES = frozenset((*_WHOLE, *((kind, method) for kind in _OF_COMMANDS for method in _COMMANDS)))
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """`cases`: how many of all, drawn; None: each. `blocking`: also those that block a method for a minute."""
+    """`rounds`: how many pairs of runs, drawn; None: as many as every case takes. `in_a_row`: how often each fault is
+    given, less than the attempts there are. `blocking`: also the faults that block a method for a minute."""
 
     messages: int
     chats: int
-    cases: int | None
+    rounds: int | None
+    in_a_row: int
     blocking: bool
 
 
-SHORT = Scale(messages=300, chats=10, cases=3, blocking=False)
-LONG = Scale(messages=2_000, chats=30, cases=None, blocking=True)
+SHORT = Scale(messages=300, chats=10, rounds=2, in_a_row=1, blocking=False)
+LONG = Scale(messages=2_000, chats=30, rounds=None, in_a_row=2, blocking=True)
 
 
 @dataclass(slots=True)
@@ -57,9 +76,19 @@ class Portal:
         """No rule any more."""
         httpx.delete(f"{self.chaos.control.url}/faults").raise_for_status()
 
+    def met(self) -> Counter[Case]:
+        """How often each kind of fault was given to each method."""
+        given = self.chaos.control.truth()["statistics"]["faults_by_method"]
+        return Counter({(row["kind"], row["method"]): row["count"] for row in given})
+
     def hits(self, kind: str) -> int:
         """How often this kind of fault was given."""
-        return int(self.chaos.control.truth()["statistics"]["faults"].get(kind, 0))
+        return sum(count for (given, _), count in self.met().items() if given == kind)
+
+    def asked(self) -> set[str]:
+        """Every method that anybody has called; `?` is a look at the portal's door, not a call."""
+        told = self.chaos.control.truth()["statistics"]
+        return {*told["requests"], *told["commands"]} - {"?"}
 
     def write(self) -> None:
         """Something new in some chats, so that the next run has something to move."""
@@ -72,64 +101,98 @@ class Portal:
 
 
 def disturb(root: Path, seed: int, scale: Scale) -> Passed:
-    """Raises AssertionError with the fault that was not outlived, or was told for another."""
+    """Raises AssertionError with the fault that was not outlived, was told for another, or was never met."""
     began = time.monotonic()
+    assert {kind for kind, _ in CASES} == set(FaultKind), "the simulator knows another fault: it is tried nowhere"
     with chaos_project(root, Site("faults", seed, scale.chats, scale.messages)) as chaos:
         portal = Portal(chaos)
-        _both_verified(chaos, "before any fault")
-        cases = [case for case in CASES if scale.blocking or case[0] != "operation_limit"]
-        for kind, method in cases if scale.cases is None else chaos.random.sample(cases, scale.cases):
-            _outlived(chaos, portal, kind, method)
+        _verified(chaos, "before any fault", "users", "chats")
+        drawn = _rounds(chaos, scale)
+        for cases in drawn:
+            _outlived(chaos, portal, cases, scale.in_a_row)
+        tried = {case for cases in drawn for case in cases}
+        assert scale.rounds is not None or tried == CASES, f"never tried: {sorted(CASES - tried)}"
         lasting: list[Callable[[Chaos, Portal], None]] = [_is_an_outage, _is_a_limit, _is_a_reason]
         for told_apart in lasting:
             portal.write()
             told_apart(chaos, portal)
             portal.heal()
-        run = _both_verified(chaos, "after all faults")
+        run = _verified(chaos, "after all faults", "chats")
         messages = prove(chaos, run)
-        given = chaos.control.truth()["statistics"]["faults"]
+        met, asked = portal.met(), portal.asked()
+    assert tried <= met.keys(), f"never met: {sorted(tried - met.keys())}"
+    assert asked == {"batch", *_COMMANDS}, f"called, and broken nowhere: {sorted(asked ^ {'batch', *_COMMANDS})}"
     figures = {
-        "cases": len(cases) if scale.cases is None else scale.cases,
+        "cases": f"{len(tried)}/{len(CASES)}",
+        "rounds": len(drawn),
         "lasting": len(lasting),
         "messages": messages,
         "posted": portal.posted,
-        "faults": sum(given.values()),
+        "faults": met.total(),
         "seconds": f"{time.monotonic() - began:.0f}",
     }
     return Passed(NAME, seed, figures)
 
 
-def _both_verified(chaos: Chaos, when: str) -> Json:
-    for family in ("users", "chats"):
+def _rounds(chaos: Chaos, scale: Scale) -> list[tuple[Case, ...]]:
+    """Each case once: those of whole requests alone, of single commands one of each stage together."""
+    kinds = [kind for kind in _OF_COMMANDS if scale.blocking or kind != "operation_limit"]
+    stages: list[list[Case]] = [[(kind, method) for kind in kinds for method in stage] for stage in _STAGES]
+    whole = [case for case in _WHOLE if scale.blocking or case[0] != "operation_limit"]
+    for cases in (*stages, whole):
+        chaos.random.shuffle(cases)
+    together = [tuple(case for case in cases if case is not None) for cases in zip_longest(*stages)]
+    alone = [(case,) for case in whole]
+    if scale.rounds is None:
+        return [*together, *alone]
+    # The first ones hold a case of every stage; one round is of whole requests.
+    return [*together[: scale.rounds - 1], alone[0]]
+
+
+def _verified(chaos: Chaos, when: str, *families: str) -> Json:
+    for family in families:
         run = chaos.migrate(family, _RUN_S)
         assert run["state"] == "verified", f"{when}: {family} ended {run['state']}: {run.get('reason')}"
     return run
 
 
-def _outlived(chaos: Chaos, portal: Portal, kind: str, method: str) -> None:
-    """A few times in a row is less than the attempts there are: everything arrives all the same."""
+def _outlived(chaos: Chaos, portal: Portal, cases: Sequence[Case], in_a_row: int) -> None:
+    """Less often than there are attempts: everything arrives all the same."""
+    names = " and ".join(f"{kind} of {method}" for kind, method in cases)
     portal.write()
-    before = portal.hits(kind)
-    portal.set_fault(kind, method, count=2, skip=chaos.random.randrange(2))
-    _both_verified(chaos, f"{kind} of {method}")
-    assert portal.hits(kind) > before, f"{kind} of {method} was never met: nothing was tried"
+    before = portal.met()
+    for kind, method in cases:
+        if kind in _OF_REQUESTS and method == _ALIVE:
+            # Behind the checks, which nobody asks again: a portal that does not answer, and then is asked if it lives.
+            portal.set_fault("reset", "batch", count=3, skip=1)
+            portal.set_fault(kind, method, count=1)
+        else:
+            # Of a method that is blocked for a minute, once is as often as anybody can wait for.
+            count = 1 if kind == "operation_limit" else in_a_row
+            portal.set_fault(kind, method, count=count, skip=chaos.random.randrange(2) if method in _OFTEN else 0)
+    _verified(chaos, names, *(("chats",) if cases[0] in _WHOLE else ("users", "chats")))
+    after = portal.met()
     portal.heal()
-    assert chaos.imported() == chaos.control.truth()["counts"]["messages"], f"{kind} of {method}"
-    assert chaos.database.dead_letters.count_documents({}) == 0, f"{kind} of {method} became a dead letter"
+    for case in cases:
+        assert after[case] > before[case], f"{case} was never met: nothing was tried"
+    assert chaos.imported() == chaos.control.truth()["counts"]["messages"], names
+    assert chaos.database.dead_letters.count_documents({}) == 0, f"{names} became a dead letter"
+    _nobody_blamed(chaos)
 
 
 def _is_an_outage(chaos: Chaos, portal: Portal) -> None:
     """No answer at all: health names the portal, no chat is blamed, and work goes on once it answers."""
-    assert chaos.migrate("users", _RUN_S)["state"] == "verified"
     kind = chaos.random.choice(("reset", "html_502", "cut_body"))
-    portal.set_fault("slow", "batch", count=1)
+    # Slow enough to be met in the middle of its reading.
+    portal.set_fault("slow", "batch")
     run = chaos.ask("chats")
     chaos.until(lambda: chaos.run(run).get("state") == "running", "the run has begun", _NAMED_S)
+    before = portal.hits(kind)
+    portal.heal()
     portal.set_fault(kind, "*")
-    if chaos.under_way(run) and chaos.run(run).get("phase") == "get":
-        chaos.until(
-            lambda: "portal" in chaos.wrong("extractor") or not chaos.under_way(run), "health names it", _NAMED_S
-        )
+    chaos.until(lambda: "portal" in chaos.wrong("extractor"), "health names the portal", _NAMED_S)
+    assert portal.hits(kind) > before, f"{kind} was never met: nothing was tried"
+    assert chaos.under_way(run), f"{kind} of every method for a while ended the run"
     portal.heal()
     assert chaos.finish(run, _RUN_S)["state"] == "verified", f"{kind} for a while is an outage"
     _nobody_blamed(chaos)
@@ -139,7 +202,7 @@ def _is_a_limit(chaos: Chaos, portal: Portal) -> None:
     """Too many requests: nobody is blamed, nothing is given up, the bucket counts as full."""
     before = portal.hits("query_limit")
     portal.set_fault("query_limit", "*", count=12)
-    _both_verified(chaos, "a limit for a while")
+    _verified(chaos, "a limit for a while", "chats")
     assert portal.hits("query_limit") == before + 12
     _nobody_blamed(chaos)
 
@@ -147,7 +210,6 @@ def _is_a_limit(chaos: Chaos, portal: Portal) -> None:
 def _is_a_reason(chaos: Chaos, portal: Portal) -> None:
     """One method of some chats fails for good: those chats are rows with that reason, the rest arrives."""
     method = chaos.random.choice(("im.dialog.get", "im.dialog.users.list", "im.dialog.messages.get"))
-    assert chaos.migrate("users", _RUN_S)["state"] == "verified"
     portal.set_fault("server_error", method)
     run = chaos.migrate("chats", _RUN_S)
     assert run["state"] == "incomplete", f"{method} fails for good, and the run ended {run['state']}"

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import psutil
 
 from chatferry.operator.folder import Folder, read_json
+from chatferry.operator.processes import supervisor_of
 
 PARTS = ("kafka", "mongodb", "redis")
 _GONE_S = 15.0
@@ -81,12 +82,7 @@ class Processes:
                 supervisor.send_signal(signal.SIGCONT)
 
     def _supervisor(self) -> psutil.Process | None:
-        pid = read_json(self.folder.processes).get("supervisor")
-        try:
-            process = psutil.Process(pid) if isinstance(pid, int) else None
-            return process if process and "chatferry.operator.supervisor" in process.cmdline() else None
-        except psutil.NoSuchProcess:
-            return None
+        return supervisor_of(self.folder, read_json(self.folder.processes))
 
     def _service(self, name: str) -> tuple[int | None, str]:
         states = read_json(self.folder.processes).get("processes", ())
@@ -120,7 +116,7 @@ class Replicas:
         """Start one; its number."""
         self._started += 1
         number = self._started
-        plan = read_json(self.folder.secrets / "plan.json")
+        plan = read_json(self.folder.plan)
         mine = next(one for one in plan["services"] if one["name"] == self.service)
         own = {"CHATFERRY_HTTP_PORT": "0", "CHATFERRY_ADDRESS_FILE": str(self.address(number))}
         with (self.folder.logs / f"{self.service}-{number}.log").open("wb") as log:

@@ -32,7 +32,7 @@ class Scale:
     most: int
 
 
-SHORT = Scale(messages=1_800, chats=24, page=20, max_rate=0.6, moves=6, apart_s=2.0, most=2)
+SHORT = Scale(messages=1_200, chats=24, page=20, max_rate=0.6, moves=6, apart_s=2.0, most=2)
 LONG = Scale(messages=40_000, chats=300, page=50, max_rate=0.7, moves=30, apart_s=6.0, most=3)
 
 
@@ -79,9 +79,7 @@ def disturb(root: Path, seed: int, scale: Scale) -> Passed:
     """Raises AssertionError with what was lost, doubled, or stood still."""
     site = Site("storm", seed, scale.chats, scale.messages, settings=slowed(scale.page))
     with chaos_project(root, site) as chaos, Replicas(chaos.folder, "importer") as replicas:
-        assert chaos.migrate("users")["state"] == "verified"
-        run = chaos.ask("chats", Options(max_rate=scale.max_rate))
-        chaos.until(lambda: chaos.imported() > 0, "the first messages arrive", 60)
+        run = chaos.in_mid_run(Options(max_rate=scale.max_rate))
         storm, began = Storm(chaos, replicas), time.monotonic()
         while storm.joins + storm.leaves < scale.moves:
             assert chaos.run(run).get("phase") == "get", "the reading was over before the storm"

@@ -42,3 +42,5 @@ SUITE: dict[str, Disturb] = {
     poison.NAME: _sized(poison.disturb, poison.SHORT, poison.LONG),
     terminations.NAME: _sized(terminations.disturb, terminations.SHORT, terminations.LONG),
 }
+OWN_STACK = frozenset({kill_anywhere.NAME, outages.NAME, planted.NAME})
+"""These end Kafka, MongoDB or Redis, or look into their files; the others may share them."""

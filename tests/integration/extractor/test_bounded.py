@@ -170,3 +170,21 @@ async def test_a_message_that_the_page_lacked_and_showed_when_it_was_read_again_
 
     buried = await world.database.chat_messages.find({"parent": chat, "version": began + 2}).to_list(None)
     assert [doc["_id"] for doc in buried] == [first["_id"]]
+
+
+async def test_large_messages_that_were_deleted_are_buried_a_few_at_a_time(world: World) -> None:
+    await world.get()
+    chat, records, began, mebibyte = largest(world), world.parts().records, 2**52, 1024 * 1024
+    source = await world.database.chat_messages.find_one({"parent": chat, "payload.deleted": False})
+    assert source is not None
+    for number in range(60):
+        payload = {**source["payload"], "id": 10**9 + number, "text": chr(97 + number % 26) * mebibyte}
+        large = {**source, "_id": f"source:chat:msg:{10**9 + number}", "seq": 10**9 + number, "payload": payload}
+        await world.database.chat_messages.insert_one({**large, "missed": began})
+    tracemalloc.start()
+    await records.bury(ENTITIES["chat_messages"], chat, began, began + 2)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    buried = {"parent": chat, "seq": {"$gte": 10**9}, "payload.deleted": True, "payload.text": "", "due": True}
+    assert await world.database.chat_messages.count_documents(buried) == 60
+    assert peak < 40 * mebibyte

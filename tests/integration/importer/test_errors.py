@@ -174,19 +174,23 @@ async def test_a_record_without_a_document_is_a_dead_letter(world: World) -> Non
     assert world.target.calls == []
 
 
-@pytest.mark.parametrize(("status", "attempts", "behind"), [(413, 1, 0), (500, 3, 12)])
+@pytest.mark.parametrize(
+    ("status", "told", "attempts", "behind"),
+    [(413, {}, 1, 0), (500, {}, 3, 12), (503, {"retry-after": "1"}, 3, 12)],
+    ids=["refused", "failing", "failing-with-a-time"],
+)
 async def test_a_poisoned_batch_is_bisected_and_only_the_poison_dies(
-    world: World, status: int, attempts: int, behind: int
+    world: World, status: int, told: dict[str, str], attempts: int, behind: int
 ) -> None:
     async def poisoned(_entity: str, items: list[dict[str, Any]]) -> Answer | None:
-        return (status, b"<html>", {}) if any(item["key"] == _key(517) for item in items) else None
+        return (status, b"<html>", told) if any(item["key"] == _key(517) for item in items) else None
 
     world.target.behave = poisoned
     await world.open()
     await _chat_with_messages(world, 5, 30)
     async with world.importer():
         ends = {"IMPORT_OK": 29 - behind, "IMPORT_ERR": 1, "NEW": behind}
-        await world.until_statuses("chat_messages", {k: n for k, n in ends.items() if n}, seconds=30)
+        await world.until_statuses("chat_messages", {k: n for k, n in ends.items() if n}, seconds=60)
     [row] = await world.database.dead_letters.find({}).to_list(None)
     assert (row["key"], row["attempts"], row["code"]) == (_key(517), attempts, f"target.http_{status}")
     assert world.target.order[5] == sorted(world.target.order[5])

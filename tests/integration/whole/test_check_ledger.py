@@ -95,6 +95,30 @@ def test_a_record_that_was_removed_is_named(stopped: Stopped) -> None:
         )
 
 
+def test_a_listed_chat_that_has_no_name_is_read_and_dead(stopped: Stopped, tmp_path: Path) -> None:
+    key = "source:chat:unidentified:0123456789abcdef"
+    reject = {"_id": f"reject:{key}", "kind": "reject", "of": "chats", "family": "chats", "run": "r", "stored": True}
+    record = {"_id": key, "seq": 0, "parent": None, "payload": None, "payload_hash": "h", "status": "IMPORT_ERR"}
+    letter = {"_id": f"{key}@1", "entity": "chats", "key": key, "parent": None, "seq": 0, "state": "dead"}
+    database = stopped.database
+    there = [
+        (database.source_inventory, reject),
+        (database.chats, {**record, "version": 1}),
+        (database.dead_letters, {**letter, "version": 1, "service": "extractor", "copied": True}),
+    ]
+    for collection, row in there:
+        collection.insert_one(row)
+    try:
+        status = save_status(stopped.project, tmp_path / "status.json")
+        assert json.loads(status.read_text(encoding="utf-8"))["ledger"]["chats"]["dead"] == 2
+        check(status).assert_agrees()
+        with stopped.changed(database.chats, there[1][1], None):
+            check(status).assert_names("chats: 7 read, but 6 done")
+    finally:
+        for collection, row in there:
+            collection.delete_one({"_id": row["_id"]})
+
+
 def test_a_payload_that_is_not_what_its_hash_says_is_named(stopped: Stopped) -> None:
     record = a_done(stopped)
     with stopped.changed(stopped.database.chat_messages, record, {"$set": {"payload.text": "other"}}):

@@ -16,6 +16,7 @@ from tests.unit.importer.fakes import (
     FakeIds,
     FakeParked,
     FakeRecords,
+    FakeSilence,
     FakeStore,
     FakeTarget,
     Faults,
@@ -28,6 +29,7 @@ from chatferry.common.errors import OutageError
 from chatferry.common.streaming.progress import Progress
 from chatferry.common.streaming.records import Partition, StoredRecord
 from chatferry.common.telemetry.metrics import Metrics
+from chatferry.importer.adapters.considerate import ConsiderateTarget
 from chatferry.importer.caller import Caller, CallRules
 from chatferry.importer.flow import Importer, Views
 from chatferry.importer.gate import Gate
@@ -92,10 +94,11 @@ class Machine:
 
     def start(self) -> None:
         """A new process."""
-        self.faults.dead = False
+        self.faults.dead = self._away = False
         self.metrics = Metrics()
         records, parked, dead = FakeRecords(self.store), FakeParked(self.store), FakeDeadLetters(self.store)
-        self.caller = Caller(self.target, FakeFamilies(self.store), self.clock, self.metrics, CallRules())
+        target = ConsiderateTarget(self.target, FakeSilence(self.clock), self.clock)
+        self.caller = Caller(target, FakeFamilies(self.store), self.clock, self.metrics, CallRules())
         self.lines = Lines()
         gate = Gate(records, dead, may_pass_dead=self.rules.may_pass_dead)
         limit = DeadLimit(FakeFamilies(self.store), self.rules.dead)
@@ -131,6 +134,8 @@ class Machine:
             await self.importer.take_over({p: self.committed[p] for p in self.logs})
 
     async def _step(self) -> None:
+        if self._away and not await self._is_back():
+            return
         records = [r for p, log in self.logs.items() for r in log[self.committed[p] : self.committed[p] + self.at_once]]
         try:
             if records:
@@ -143,10 +148,17 @@ class Machine:
             await self.importer.drain(self.clock, frozenset(TOPICS))
         except OutageError as away:
             self.outages.append(away)
-            try:
-                await self.caller.recheck()
-            except OutageError as still:
-                self.outages.append(still)
+            self._away = True
+
+    async def _is_back(self) -> bool:
+        """As the runtime does it: nothing is delivered before the part that was away has answered."""
+        try:
+            await self.caller.recheck()
+        except OutageError as still:
+            self.outages.append(still)
+        else:
+            self._away = False
+        return not self._away
 
     def outcome(self) -> dict[str, Any]:
         """What must be equal to an undisturbed run."""

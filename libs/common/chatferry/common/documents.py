@@ -33,9 +33,11 @@ A record's document, in the collection named as its entity:
     unsent_from      a root that is new: its children above this id are due, until the broker has answered for all
     known            true when an earlier run has read here: stored records have to be compared
 
-and one per stranger (`_id` = `stranger:<user key>`, kind `stranger`, state wanted | resolved | unresolvable): a user
-that records mention and the listing lacks; `asked`: the run that asked for it last, `raw`: how a page shows it, until
-then. The users' own listing is the row `listing:users`.
+and one per stranger (`_id` = `stranger:<user key>`, kind `stranger`, state wanted | resolved | unresolvable: nobody
+knows them | unreadable: refused | failed: refused for now, 3 attempts): a user that records mention and the listing
+lacks; `asked`: the run that asked for it last, `raw`: how a page shows it, until then. The users' own listing is the
+row `listing:users`. A listed row that names no root has the row `reject:<key>` (kind `reject`, of, family, run, epoch,
+stored): its record is a reject without an id, which nobody can walk.
 
 `page_log`, one entry per page read (`_id` = run/parent/hi): run, entity, parent, lo (included), hi (excluded), count,
 absent, rejected, read_seq, webhook, method, at, duration_ms.
@@ -59,6 +61,8 @@ line, seq (what orders replays, null when unreadable), size (bytes of the body),
 here). From the operator: copy {partition, offset} (where the bytes lie on `dlq`), replay (its name), unsent (that
 replay's copy is not answered for yet), sent_at.
 
+`leases`: _id (`portal:<host>`, `verify:<run>`, `dlq:replay`), owner, until (MongoDB's clock decides), epoch.
+
 `verify_verdicts`, one per comparison of a report: `_id` = report/entity/parent key; `tally` {compared, different, ...}.
 
 `parked`: _id = topic/partition/offset; entity, key, version, parent, topic, partition, offset, timestamp, reason
@@ -80,6 +84,8 @@ PARENT_DISCARDED = "parent discarded"
 
 RUNS, LEASES, ENTITY_STATES = "runs", "leases", "entities"
 INVENTORY, PAGE_LOG, ID_MAP = "source_inventory", "page_log", "id_map"
+REJECT = "reject:"
+"""Before the key of a reject, its `_id` in `source_inventory`."""
 PARKED, DEAD_LETTERS = "parked", "dead_letters"
 VERIFY_REPORTS, VERIFY_VERDICTS, MISMATCHES = "verify_reports", "verify_verdicts", "mismatches"
 

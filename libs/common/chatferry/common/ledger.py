@@ -14,6 +14,7 @@ from chatferry.common.documents import (
     IMPORT_OK,
     INVENTORY,
     PARKED,
+    REJECT,
     SKIPPED,
     WAITING,
 )
@@ -130,6 +131,23 @@ def _enter(result: Account, what: Mapping[str, Any], count: int) -> None:
         result.skipped[reason] = result.skipped.get(reason, 0) + count
 
 
+async def count_met(database: Database, entity: Entity, session: Session | None = None) -> int:
+    """Strangers who have a record: those who are resolved, and whoever else has one, of an earlier read or a kill."""
+    met = {"kind": "stranger", "of": entity.name}
+    known = int(await database[INVENTORY].count_documents({**met, "state": "resolved"}, session=session))
+    others = database[INVENTORY].find({**met, "state": {"$ne": "resolved"}}, {"seq": 1}, session=session)
+    keys = [entity.key(row["seq"]) async for row in others]
+    return known + await _count_stored(database[entity.name], "_id", keys, session)
+
+
+async def _count_stored(records: Collection, field: str, values: Sequence[Any], session: Session | None) -> int:
+    found = 0
+    for start in range(0, len(values), _VALUES_AT_ONCE):
+        some = {field: {"$in": values[start : start + _VALUES_AT_ONCE]}}
+        found += await records.count_documents(some, session=session)
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class _Reading:
     """How many records were read: proved by the inventory where a walk is closed, else those that are stored.
@@ -146,11 +164,7 @@ class _Reading:
         """Of the entity, or under one parent."""
         if self.entity.parent is not None:
             return await self._under_parents(parent)
-        met = {"kind": "stranger", "of": self.entity.name}
-        known = await self._inventory.count_documents({**met, "state": "resolved"}, session=self.session)
-        unsettled = self._inventory.find({**met, "state": "wanted"}, {"seq": 1}, session=self.session)
-        known += await self._stored("_id", [self.entity.key(row["seq"]) async for row in unsettled])
-        return known + await self._roots()
+        return await count_met(self.database, self.entity, self.session) + await self._roots()
 
     async def _under_parents(self, parent: int | None) -> int:
         match: dict[str, Any] = {"family": self.family.name, "entity": self.entity.parent}
@@ -163,24 +177,20 @@ class _Reading:
 
     async def _roots(self) -> int:
         if self.family.reading.walk is not None:
-            mine = {"family": self.family.name, "entity": self.entity.name, "kind": "root"}
+            mine = {"family": self.family.name, "kind": {"$in": ["root", "reject"]}}
             there = await self._inventory.count_documents({**mine, "stored": True}, session=self.session)
             others = self._inventory.find({**mine, "stored": {"$ne": True}}, {"_id": 1}, session=self.session)
-            return there + await self._stored("_id", [row["_id"] async for row in others])
+            return there + await self._stored("_id", [row["_id"].removeprefix(REJECT) async for row in others])
         listing = await self._inventory.find_one({"_id": f"listing:{self.entity.name}"}, session=self.session) or {}
         if listing.get("state") == "closed" and listing.get("whole"):
             return sum(int(listing[name]) for name in ("listed", "absent", "rejected"))
-        strangers = {"kind": "stranger", "of": self.entity.name, "state": {"$in": ["resolved", "wanted"]}}
+        strangers = {"kind": "stranger", "of": self.entity.name}
         keys = self._inventory.find(strangers, {"seq": 1}, session=self.session)
         met = await self._stored("_id", [self.entity.key(row["seq"]) async for row in keys])
         return await self._records.count_documents({}, session=self.session) - met
 
     async def _stored(self, field: str, values: Sequence[Any]) -> int:
-        found = 0
-        for start in range(0, len(values), _VALUES_AT_ONCE):
-            some = {field: {"$in": values[start : start + _VALUES_AT_ONCE]}}
-            found += await self._records.count_documents(some, session=self.session)
-        return found
+        return await _count_stored(self._records, field, values, self.session)
 
     @property
     def _inventory(self) -> Collection:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import ssl
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 import httpx
@@ -23,6 +23,8 @@ from chatferry.common.telemetry.metrics import Metrics
 from chatferry.operator.folder import Folder, Project
 from chatferry.stack import LocalStack
 
+Ask = Callable[[Project, Mapping[str, str]], Awaitable[list[Check]]]
+
 
 async def examine(folder: Folder, env: Mapping[str, str], console: Console) -> bool:
     """True when nothing is missing."""
@@ -32,7 +34,8 @@ async def examine(folder: Folder, env: Mapping[str, str], console: Console) -> b
     except ConfigurationError as none:
         checks.append(Check("project", False, none.sentence))
     else:
-        checks += [*await _portal(project, env), *await _target(project)]
+        checks += [*await _named("auth.cloud", _portal, project, env)]
+        checks += [*await _named("auth.target.import", _target, project, env)]
     for check in checks:
         mark, style = ("ok", "green") if check.ok else ("missing", "bold red")
         console.print(f"[{style}]{mark:>8}[/]  {check.name}: {check.detail}", highlight=False, soft_wrap=True)
@@ -44,13 +47,29 @@ def _stack_checks(folder: Folder, env: Mapping[str, str]) -> list[Check]:
     return [Check(f"infra.storage.ready {part.name}", part.healthy, part.detail) for part in parts]
 
 
+async def _named(name: str, ask: Ask, project: Project, env: Mapping[str, str]) -> list[Check]:
+    """The answers; of each family the same sentence when a file of ours keeps anybody from asking."""
+    try:
+        return await ask(project, env)
+    except ConfigurationError as unusable:
+        return [Check(f"{name}.{family}", False, unusable.sentence) for family in FAMILIES]
+
+
+def _trusted(env: Mapping[str, str], variable: str) -> ssl.SSLContext:
+    """Raises ConfigurationError when the CA file cannot be used."""
+    file = env.get(variable)
+    try:
+        return ssl.create_default_context(cafile=file or None)
+    except OSError:
+        raise ConfigurationError(f"{variable}: {file} cannot be read as certificates in PEM form") from None
+
+
 async def _portal(project: Project, env: Mapping[str, str]) -> list[Check]:
     webhooks = parse_webhooks(secret_lines(None, Path(project.webhooks_file), "PORTAL_WEBHOOKS"))
     clock, redis = SystemClock(), Redis.from_url(project.redis, socket_timeout=5, socket_connect_timeout=5)
     bucket = RedisRateBucket(redis, project.portal_host, Limits(), clock, random.Random())  # noqa: S311 - jitter
-    verify = ssl.create_default_context(cafile=env.get("CHATFERRY_PORTAL_CA_FILE"))
     try:
-        async with httpx.AsyncClient(verify=verify) as http:
+        async with httpx.AsyncClient(verify=_trusted(env, "CHATFERRY_PORTAL_CA_FILE")) as http:
             client = PortalClient(webhooks, http, bucket, clock, Metrics())
             views = [await portal_checks(client, family) for family in FAMILIES.values()]
     finally:
@@ -58,16 +77,18 @@ async def _portal(project: Project, env: Mapping[str, str]) -> list[Check]:
     return [check for view in views for check in view.checks]
 
 
-async def _target(project: Project) -> list[Check]:
-    base = secret_lines(None, Path(project.rest_url_file), "TARGET_URL")[0]
-    checks = []
-    async with httpx.AsyncClient() as http:
+async def _target(project: Project, env: Mapping[str, str]) -> list[Check]:
+    lines = secret_lines(None, Path(project.rest_url_file), "TARGET_URL")
+    if not lines:
+        raise ConfigurationError(f"CHATFERRY_TARGET_URL_FILE: {project.rest_url_file} holds no URL")
+    base, checks = lines[0], []
+    async with httpx.AsyncClient(verify=_trusted(env, "CHATFERRY_TARGET_CA_FILE")) as http:
         for family in FAMILIES.values():
             name = f"auth.target.import.{family.name}"
             try:
                 url = f"{base}/import.{family.name}.count"
                 answer = await http.post(url, json={"entity": family.root.name}, timeout=10)
-            except httpx.HTTPError as failure:
+            except (httpx.HTTPError, httpx.InvalidURL) as failure:
                 detail = f"{project.target_url} does not answer ({type(failure).__name__}); start it"
                 checks.append(Check(name, False, detail))
                 continue

@@ -80,6 +80,11 @@ class Folder:
         """What the supervisor says of its processes."""
         return self.addresses / "processes.json"
 
+    @property
+    def plan(self) -> Path:
+        """What the supervisor is told to run."""
+        return self.secrets / "plan.json"
+
     def _made(self, name: str) -> Path:
         folder = self.root / name
         folder.mkdir(parents=True, exist_ok=True)

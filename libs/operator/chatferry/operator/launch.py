@@ -19,7 +19,7 @@ from chatferry.common.errors import ConfigurationError, FatalError
 from chatferry.common.portal.webhook import parse_webhooks
 from chatferry.common.settings import secret_lines
 from chatferry.operator.folder import Folder, Project, read_json
-from chatferry.operator.processes import stop
+from chatferry.operator.processes import SUPERVISOR, stop
 from chatferry.operator.supervisor import Plan, Service
 from chatferry.stack import Addresses
 
@@ -139,11 +139,10 @@ def _supervise(folder: Folder, wanted: Launch, services: list[Service], lock: IO
     for service in services:
         Path(service.log).unlink(missing_ok=True)
     root = None if wanted.stack_root is None else str(wanted.stack_root)
-    plan = folder.secrets / "plan.json"
-    Plan(str(folder.root), tuple(services), root).write(plan)
+    Plan(str(folder.root), tuple(services), root).write(folder.plan)
     with (folder.logs / "supervisor.log").open("wb") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "chatferry.operator.supervisor", str(plan)],
+            [sys.executable, "-m", SUPERVISOR, str(folder.plan)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -16,6 +17,9 @@ from chatferry.operator.folder import Folder, read_json
 
 MARKER = "CHATFERRY_SUPERVISED"
 """In the environment of every process that a supervisor starts: the folder it belongs to."""
+SUPERVISOR = "chatferry.operator.supervisor"
+"""The module that is run, with the folder's plan as its only argument."""
+_ROUNDED_S = 2.0
 _ENDS_S = 120.0
 _GRACE_S = 20.0
 _LOOK_S = 0.1
@@ -24,16 +28,19 @@ _LOOK_S = 0.1
 def supervision(folder: Folder) -> dict[str, Any]:
     """What the supervisor wrote, corrected by what is: without one nothing is started again. Empty: there was none."""
     state = read_json(folder.processes)
-    if not state or _supervisor(state) is not None:
+    if not state or supervisor_of(folder, state) is not None:
         return state
-    processes = [{**one, "pid": one["pid"] if _lives(one["pid"]) else None} for one in state.get("processes", [])]
+    written = folder.processes.stat().st_mtime
+    processes = [
+        {**one, "pid": one["pid"] if _lives(one["pid"], written) else None} for one in state.get("processes", [])
+    ]
     gone = "the supervisor has died, nothing is started again; run `chatferry down`, then start anew"
     return {**state, "supervisor": None, "processes": processes, "failed": state.get("failed") or gone}
 
 
 def stop(folder: Folder) -> bool:
     """End the supervisor of this folder and all that it started. False when nothing ran. Raises FatalError."""
-    supervisor = _supervisor(read_json(folder.processes))
+    supervisor = supervisor_of(folder, read_json(folder.processes))
     if supervisor is not None:
         with suppress(psutil.NoSuchProcess):
             supervisor.send_signal(signal.SIGTERM)
@@ -54,19 +61,36 @@ def leftovers(folder: Folder) -> list[psutil.Process]:
     return found
 
 
-def _supervisor(state: dict[str, Any]) -> psutil.Process | None:
+def supervisor_of(folder: Folder, state: dict[str, Any]) -> psutil.Process | None:
+    """The one of `state` (processes.json), if it lives.
+
+    Its pid may be another process's by now, even another folder's supervisor: it must name this folder's plan.
+    """
     pid = state.get("supervisor")
     if not isinstance(pid, int):
         return None
     with suppress(psutil.NoSuchProcess, psutil.AccessDenied):  # a zombie is no such process
         process = psutil.Process(pid)
-        return process if "chatferry.operator.supervisor" in process.cmdline() else None
+        *_, module, plan = ["", "", *process.cmdline()]
+        return process if module == SUPERVISOR and _same(plan, folder.plan) else None
     return None
 
 
-def _lives(pid: int | None) -> bool:
+def _same(named: str, file: Path) -> bool:
+    """Also where the folder is reached by another way."""
+    try:
+        return named == str(file) or Path(named).samefile(file)
+    except OSError:
+        return False
+
+
+def _lives(pid: int | None, written: float) -> bool:
+    """`written`: when the pid was written down (seconds since the epoch); who was born later was not meant."""
     with suppress(psutil.NoSuchProcess):
-        return pid is not None and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+        if pid is None:
+            return False
+        process = psutil.Process(pid)
+        return process.status() != psutil.STATUS_ZOMBIE and process.create_time() <= written + _ROUNDED_S
     return False
 
 

@@ -1,1 +1,1 @@
-"""A Bitrix24 portal that behaves as the real one, its limits, odd types and errors included."""
+"""Servers that behave as the real ones, limits, odd types and errors included: a Bitrix24 portal, the MAX platform."""

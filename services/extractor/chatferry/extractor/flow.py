@@ -212,7 +212,7 @@ class RunFlow:
         if self._run.get("listed_at") is not None:
             return
         drive, parts, family = self._drive, self._parts, self._family
-        sink = RootListing(family, drive, parts.roots, most)
+        sink = RootListing(family, drive, parts.roots, parts.records, most)
         await Reader(parts.portal, drive, sink).read(listing_walks(family, parts.webhooks))
         if most is None:
             epoch = drive.lease.epoch

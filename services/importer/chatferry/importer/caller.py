@@ -11,7 +11,7 @@ from chatferry.common.entities import ENTITIES, Entity
 from chatferry.common.errors import OutageError, PermanentError
 from chatferry.common.telemetry.metrics import Metrics
 from chatferry.common.telemetry.traces import span
-from chatferry.importer.domain.answers import Told, Window
+from chatferry.importer.domain.answers import Suspects, Told, Window
 from chatferry.importer.domain.records import ImportRecord
 from chatferry.importer.ports import CallFailedError, Families, Target, Trouble
 
@@ -45,6 +45,7 @@ class Caller:
     def __init__(self, target: Target, families: Families, clock: Clock, metrics: Metrics, rules: CallRules) -> None:
         self._target, self._families, self._clock, self._metrics, self._rules = target, families, clock, metrics, rules
         self._window = Window()
+        self._suspects, self._writes = Suspects(), 0
         self._good: dict[str, ImportRecord] = {}
         self._suspect: Entity | None = None
         self._behind = self._overtakes = False
@@ -53,15 +54,20 @@ class Caller:
     async def call(self, entity: Entity, batch: Sequence[ImportRecord], *, known_bad: bool = False) -> list[ItemResult]:
         """Results in order. Raises OutageError, or PoisonedError (at once when the batch is `known_bad`)."""
         tries = 1 if known_bad else self._rules.tries
-        code = ""
+        code = "target.suspected"
+        if self._suspects.too_many(batch):
+            raise PoisonedError(code, permanent=False)
         for attempt in range(tries):
             if attempt:
                 await self._clock.sleep(self._rules.pause_s * attempt)
             try:
-                return await self._send(entity, batch)
+                results = await self._send(entity, batch)
             except CallFailedError as failed:
-                await self._tell_apart(entity, failed)
+                await self._tell_apart(entity, batch, failed)
                 code = failed.code
+            else:
+                self._suspects.clear(batch)
+                return results
         raise PoisonedError(code, permanent=False)
 
     def overtakes(self) -> bool:
@@ -87,6 +93,7 @@ class Caller:
             return True
         temporary = [one is Told.TEMPORARY for _, _, one in tried]
         wrote = any(result.status in _WRITTEN for _, result, _ in tried)
+        self._writes += wrote
         if wrote and sum(temporary) * 2 <= len(temporary) and self._window.outage():
             self._window.clear()
         self._window.add(
@@ -128,12 +135,15 @@ class Caller:
         try:
             await self._target.probe(entity)
         except CallFailedError as failed:
+            if failed.trouble is not Trouble.THROTTLED:
+                self._suspects.forget()
             raise await self._outage(entity, failed) from None
         if self._orphan is not None and not await self._has_parent_of(self._orphan):
             raise OutageError("target", _LOST.format(parents=entity.parent))
         self._orphan = None
         good = self._taken_before(entity)
-        if self._behind and good is not None and not await self._takes(good):
+        if (self._behind or self._suspects) and good is not None and not await self._takes(good):
+            self._suspects.forget()
             raise OutageError("target", _BEHIND)
         self._behind = False
         await self._families.block(entity.family, None)
@@ -173,16 +183,24 @@ class Caller:
             return False
         return result.code != PARENT_MISSING
 
-    async def _tell_apart(self, entity: Entity, failed: CallFailedError) -> None:
-        """Returns when the target is well apart from this batch. Raises OutageError or PoisonedError."""
+    async def _tell_apart(self, entity: Entity, batch: Sequence[ImportRecord], failed: CallFailedError) -> None:
+        """Returns when the target is well apart from this batch. Raises OutageError or PoisonedError.
+
+        Where a time was told, nobody may ask before it is over: `recheck` does then, and the batch comes again.
+        """
         if failed.trouble is Trouble.REFUSED:
             raise PoisonedError(failed.code, permanent=True) from None
         if failed.trouble is not Trouble.SHAKY:
+            raise await self._outage(entity, failed) from None
+        if failed.retry_after_s:
+            if self._suspects.blame(batch, self._writes):
+                raise PoisonedError(failed.code, permanent=False) from None
             raise await self._outage(entity, failed) from None
         try:
             with self._metrics.timed("target", "probe"):
                 await self._target.probe(entity)
         except CallFailedError as also_failed:
+            self._suspects.forget()
             raise await self._outage(entity, also_failed) from None
 
     async def _outage(self, entity: Entity, failed: CallFailedError) -> OutageError:

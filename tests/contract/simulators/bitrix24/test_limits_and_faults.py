@@ -4,7 +4,7 @@ import httpx
 import pytest
 from tests.contract.simulators.bitrix24.helpers import Rest
 
-from chatferry.simulators.bitrix24 import Fault, FaultKind, Portal, PortalSettings, RateBucket, Running, serve
+from chatferry.simulators.bitrix24 import Fault, FaultKind, Portal, PortalSettings, RateBucket, Running, serve, truth
 
 
 async def test_the_bucket_refuses_what_overflows_and_drains_with_the_portals_clock(
@@ -59,6 +59,8 @@ async def test_an_injected_error_comes_as_often_as_it_was_asked_for(
     assert [await owner.error("user.get") for _ in range(2)] == [(status, code)] * 2
     await owner.result("user.get")
     assert running.statistics.faults == {kind: 2}
+    [met] = truth.statistics(running.board.engine)["faults_by_method"]
+    assert met == {"kind": kind, "method": "user.get", "count": 2}
 
 
 async def test_a_page_of_the_proxy_is_no_json(running: Running, owner: Rest) -> None:

@@ -1,7 +1,8 @@
 """Answers have the keys and JSON types of the documentation's examples."""
 
 import pytest
-from tests.contract.simulators.bitrix24.helpers import Json, Rest, differences, fixture
+from tests.contract.simulators.bitrix24.helpers import Json, Rest, fixture
+from tests.contract.simulators.shapes import differences
 
 from chatferry.simulators.bitrix24 import Portal
 

@@ -203,3 +203,13 @@ def test_a_portal_that_answers_pages_from_elsewhere_is_no_endless_loop() -> None
 
     harvest = walk.absorb(always_the_newest(walk.plan(3, "b")))
     assert harvest.refusal == Refusal("portal.no_progress", transient=True)
+
+
+@pytest.mark.parametrize(("members", "ids"), [([{"id": 1}, {"name": "?"}], [1]), ([{"id": 1}], [1, None])])
+def test_a_participant_whom_no_list_names_makes_the_set_a_partial_one(members: list[Any], ids: list[Any]) -> None:
+    walk = a_walk()
+    walk.plan(50, "a")
+    dialog = {"id": 7, "message_count": 0, "last_message_id": None}
+    harvest = walk.absorb([Answer(dialog), Answer(members), Answer(ids), Answer({"messages": []})])
+    assert harvest.root is not None
+    assert (harvest.root["participant_ids"], harvest.root["participants_partial"]) == ([1], True)

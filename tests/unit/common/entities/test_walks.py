@@ -135,6 +135,7 @@ def test_rows_of_a_list_that_are_no_objects_or_have_no_name_stop_nothing() -> No
     odd: list[Any] = [None, 5, [], "x", {"id": {"a": 1}}, {"id": None}, {"chat_id": 3}, {"id": "chat3", "chat_id": 3}]
     (page,) = walk.absorb([Answer({"items": odd, "hasMore": False})]).pages
     assert page.rows == [{"id": "chat3", "chat_id": 3}]
+    assert page.unidentified == odd[:-1]
 
 
 @settings(max_examples=40, deadline=None)

@@ -4,8 +4,9 @@ import pytest
 
 from chatferry.simulators.bitrix24 import GeneratorSettings, Portal, generate
 from chatferry.simulators.bitrix24.activity import Activity
-from chatferry.simulators.bitrix24.changes import Changes, UnknownError
+from chatferry.simulators.bitrix24.changes import Changes
 from chatferry.simulators.bitrix24.envelope import Stamp
+from chatferry.simulators.controls import UnknownError
 
 
 def portal_and_changes() -> tuple[Portal, Changes]:

@@ -1,6 +1,6 @@
-from chatferry.simulators.bitrix24.clock import ScaledClock
 from chatferry.simulators.bitrix24.limits import LeakyBuckets, OperatingTime
 from chatferry.simulators.bitrix24.settings import RateBucket
+from chatferry.simulators.clock import ScaledClock
 
 
 class Hand:

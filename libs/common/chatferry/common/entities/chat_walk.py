@@ -50,6 +50,7 @@ class ChatWalk:
     _member_ids: set[int] = field(default_factory=set)
     _members_at: int | None = 0
     _ids_refused: bool = False
+    _nameless_member: bool = False
     _sent: list[str] = field(default_factory=list)
     _held: list[Page] = field(default_factory=list)
     """Pages wait for the chat itself: a message without its chat could never be imported."""
@@ -153,6 +154,7 @@ class ChatWalk:
             self._dialog, self.claimed, self.watermark = dialog, claimed, watermark or 0
         if "ids" in told:
             self._member_ids.update(wholes(told["ids"].result))
+            self._nameless_member |= any(whole(one) is None for one in rows_of(told["ids"].result))
             self._ids_refused = told["ids"].refusal is not None
         if "members" in told:
             self._take_members(told["members"], harvest)
@@ -166,12 +168,15 @@ class ChatWalk:
         members = set(self._member_ids)
         if self._ids_refused and not members:
             members.update(wholes([self._dialog.get("owner"), *rows_of(self._dialog.get("manager_list"))]))
-        return {**self._dialog, "participant_ids": sorted(members), "participants_partial": self._ids_refused}
+        partial = self._ids_refused or self._nameless_member
+        return {**self._dialog, "participant_ids": sorted(members), "participants_partial": partial}
 
     def _take_members(self, answer: Answer, harvest: Harvest) -> None:
         users = [map_of(row) for row in rows_of(answer.result)]
         harvest.users.extend(users)
-        self._member_ids.update(number for user in users if (number := whole(user.get("id"))) is not None)
+        named = {number for user in users if (number := whole(user.get("id"))) is not None}
+        self._nameless_member |= any(whole(user.get("id")) is None for user in users)
+        self._member_ids |= named
         self._members_at = answer.next if answer.refusal is None and users else None
 
     def _absorb_page(self, answer: Answer, harvest: Harvest) -> bool:

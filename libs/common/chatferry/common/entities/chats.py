@@ -19,6 +19,7 @@ from chatferry.common.entities.reading import (
     counter,
     map_of,
     text_or_none,
+    usable_name,
     whole,
     wholes,
 )
@@ -161,9 +162,15 @@ def _listings(_: int) -> Sequence[tuple[str, Walk]]:
 
 def _row(row: Mapping[str, Any], webhook: int) -> tuple[int, View] | None:
     number, ref = whole(row.get("chat_id")), row.get("id")
-    if number is None or not isinstance(ref, int | str):
+    if number is None or not usable_name(ref):
         return None
     return number, View(webhook, str(ref))
+
+
+def _traits(row: Mapping[str, Any], webhook: int) -> Mapping[str, Any]:
+    """What the list shows of a chat beside its names moves with each of its messages."""
+    told = {name: row[name] for name in ("id", "chat_id") if row.get(name)}
+    return {**told, "webhook": webhook} if told else {}
 
 
 def _walk(order: WalkOrder) -> Walk:
@@ -223,6 +230,7 @@ CHATS_FAMILY = Family(
         planned=(PLANNED, MESSAGES),
         listings=_listings,
         row=_row,
+        traits=_traits,
         every_webhook=True,
         parse_root=parse_chat,
         walk=_walk,

@@ -137,13 +137,15 @@ class Reading:
 
     `methods`: what the webhook must be able to call. `planned`: (planning name, real method) for the children, the
     first that the portal has is used. `listings` gives, for a webhook's owner, walks over the list of roots. `row`:
-    (id, view) of a listed row, None when it has no id. Without `walk` a listed row is the whole record, and the first
+    (id, view) of a listed row, None when it names no record; `traits` then gives by what that row is known again in the
+    next list, empty when it says nothing of the kind. Without `walk` a listed row is the whole record, and the first
     webhook's list is everybody's (`every_webhook` false). `bury`: the tombstone of a child that the portal lost.
     """
 
     methods: tuple[str, ...]
     listings: Callable[[int], Sequence[tuple[str, Walk]]]
     row: Callable[[Mapping[str, Any], int], tuple[int, View] | None]
+    traits: Callable[[Mapping[str, Any], int], Mapping[str, Any]]
     every_webhook: bool
     parse_root: Parser
     planned: tuple[str, str] | None = None
@@ -175,6 +177,11 @@ def whole(value: Any) -> int | None:
     if isinstance(value, str) and len(value) <= 16 and value.isascii() and value.isdigit():
         return whole(int(value))
     return None
+
+
+def usable_name(value: Any) -> bool:
+    """Whether a row can be asked for by it: `chat1489`, 547. An empty text, 0 and a boolean name nothing."""
+    return isinstance(value, int | str) and not isinstance(value, bool) and bool(value)
 
 
 def counter(value: Any) -> int | None:

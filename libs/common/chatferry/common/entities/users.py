@@ -84,6 +84,10 @@ def _row(row: Mapping[str, Any], webhook: int) -> tuple[int, View] | None:
     return None if number is None else (number, View(webhook, str(number)))
 
 
+def _traits(_: Mapping[str, Any], __: int) -> Mapping[str, Any]:
+    return {}
+
+
 def _ask_for(ids: Sequence[int], label: str) -> Command:
     return Command(label, "im.user.list.get", {"ID": list(ids)})
 
@@ -113,5 +117,12 @@ USERS_FAMILY = Family(
     name="users",
     scope="user",
     entities=(USERS,),
-    reading=Reading(methods=("user.get",), listings=_listing, row=_row, every_webhook=False, parse_root=parse_user),
+    reading=Reading(
+        methods=("user.get",),
+        listings=_listing,
+        row=_row,
+        traits=_traits,
+        every_webhook=False,
+        parse_root=parse_user,
+    ),
 )

@@ -6,7 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from chatferry.common.entities.reading import PAGE, Answer, Command, Harvest, Page, Refusal, map_of, rows_of, whole
+from chatferry.common.entities.reading import (
+    PAGE,
+    Answer,
+    Command,
+    Harvest,
+    Page,
+    Refusal,
+    map_of,
+    rows_of,
+    usable_name,
+    whole,
+)
 
 # Pages of 200 with all their parts are heavy: the whole batch has 60 s (reference: bitrix24.md §3).
 _PAGES_AT_ONCE = 10
@@ -150,9 +161,10 @@ class OffsetWalk:
     def _take(self, result: Mapping[str, Any], harvest: Harvest) -> bool:
         """True when a pass is over."""
         rows = rows_of(result.get("items"))
-        named = [row for row in map(map_of, rows) if isinstance(row.get("id"), int | str)]
+        named = [row for row in map(map_of, rows) if usable_name(row.get("id"))]
+        nameless = [row for row in rows if not usable_name(map_of(row).get("id"))]
         fresh = [row for row in named if self.seen.add(row["id"])]
-        harvest.pages.append(Page(lo=0, hi=0, rows=fresh))
+        harvest.pages.append(Page(lo=0, hi=0, rows=fresh, unidentified=nameless))
         self._new += len(fresh)
         self.offset += self.limit
         if result.get("hasMore") and rows:

@@ -22,6 +22,7 @@ from faststream.kafka.message import KafkaAckableMessage
 from chatferry.common.clock import Clock
 from chatferry.common.errors import OutageError
 from chatferry.common.health import Health
+from chatferry.common.streaming.outages import Outages
 from chatferry.common.streaming.polling import Polling
 from chatferry.common.streaming.progress import Offsets, Progress
 from chatferry.common.streaming.records import Partition, RawRecord
@@ -55,14 +56,14 @@ class RecordConsumer:
         self, broker: KafkaBroker, settings: ConsumerSettings, worker: RecordWorker, clock: Clock, health: Health
     ) -> None:
         self._broker = broker
-        self._settings, self._worker, self._clock, self._health = settings, worker, clock, health
+        self._settings, self._worker, self._clock = settings, worker, clock
         self._working = asyncio.Lock()
         self._failed = asyncio.Event()
         self._stopping = self._running = False
         self._owned: set[Partition] = set()
         self._told = True
         self._held: frozenset[str] = frozenset()
-        self._away: dict[str, OutageError] = {}
+        self._outages = Outages(health, self._apply_pauses)
         longest_s = settings.max_poll_interval_ms / 1_000
         self._polling = Polling(clock, _FAILURES, most_bytes=settings.max_bytes, longest_work_s=longest_s)
         self._offsets = Offsets()
@@ -142,14 +143,14 @@ class RecordConsumer:
                 return
             progress, assignment = Progress(mine), self._offsets
             try:
-                if not self._away:
+                if not self._outages:
                     await self._tell_owned()
                     # Since the poll, a rebalance may have taken some away, or brought them back finished.
                     mine = self._offsets.beyond(self._of_owned(mine))
                     progress = Progress(mine)
                     await self._worker.deliver(mine, progress)
             except OutageError as away:
-                self._went_away(away)
+                self._outages.went_away(away)
             except BaseException as failure:
                 self._fail(failure)
                 raise
@@ -171,13 +172,13 @@ class RecordConsumer:
 
     async def _idle_step(self, waited: float) -> float:
         try:
-            await self._probe_all()
+            await self._outages.probe(self._probe)
             await self._tell_owned()
             await self._commit({})
             await self._polling.ask()
             await self._worker.idle()
         except OutageError as away:
-            self._went_away(away)
+            self._outages.went_away(away)
             return away.retry_after_s or min(max(waited * 2, _FIRST_PROBE_S), _LONGEST_PROBE_S)
         except Exception as failure:
             # The runtime loop: whatever ends it must be seen by the health check, and end the service.
@@ -186,38 +187,14 @@ class RecordConsumer:
             raise
         return self._settings.idle_s
 
-    async def _probe_all(self) -> None:
-        """Raises the outage of a part that is still away, after every part that was away has been asked."""
-        still: OutageError | None = None
-        for away in list(self._away.values()):
-            try:
-                if away.part == "kafka":
-                    await self._polling.ask(at_once=True)
-                await self._worker.probe(away)
-            except OutageError as again:
-                self._went_away(again)
-                still = again
-            else:
-                self._came_back(away)
-        if still is not None:
-            raise still
+    async def _probe(self, away: OutageError) -> None:
+        if away.part == "kafka":
+            await self._polling.ask(at_once=True)
+        await self._worker.probe(away)
 
     def _fail(self, failure: BaseException) -> None:
         self._failure = failure
         self._failed.set()
-
-    def _went_away(self, away: OutageError) -> None:
-        if away.part not in self._away:
-            log.warning("outage", part=away.part)
-        self._away[away.part] = away
-        self._health.outage(away.part, away.sentence)
-        self._apply_pauses()
-
-    def _came_back(self, away: OutageError) -> None:
-        log.info("outage.over", part=away.part)
-        del self._away[away.part]
-        self._health.outage(away.part, None)
-        self._apply_pauses()
 
     def _apply_pauses(self) -> None:
         consumer = self._consumer
@@ -225,7 +202,7 @@ class RecordConsumer:
             return
         for partition in self._owned:
             with suppress(IllegalStateError):
-                if self._away or partition.topic in self._held:
+                if self._outages or partition.topic in self._held:
                     consumer.pause(TopicPartition(*partition))
                 else:
                     consumer.resume(TopicPartition(*partition))
@@ -248,7 +225,7 @@ class RecordConsumer:
         except KafkaError as failure:
             log.warning("commit.failed", group=self._settings.group, error=type(failure).__name__)
         except OutageError as away:
-            self._went_away(away)
+            self._outages.went_away(away)
         else:
             self._offsets.reached(wanted)
 
@@ -290,7 +267,7 @@ class RecordConsumer:
         # FastStream starts its loop again after an exception, in a new task behind the old one.
         if all(task.done() for task in self._subscriber.tasks):
             return f"the consume loop of {self._settings.group} has ended"
-        return None if "kafka" in self._away else self._polling.wrong()
+        return None if "kafka" in self._outages else self._polling.wrong()
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]

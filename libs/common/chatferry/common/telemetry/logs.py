@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import sys
-from collections.abc import MutableMapping
+import time
+from collections import OrderedDict
+from collections.abc import Callable, MutableMapping
 from typing import Any
 
 import structlog
@@ -13,6 +16,38 @@ from opentelemetry import trace
 
 # These log whole URLs (webhook secrets included) or record contents at INFO and DEBUG.
 _LEAKY = ("httpx", "httpcore", "aiokafka", "kafka", "pymongo", "motor", "faststream", "uvicorn.access", "urllib3")
+
+_OURS = "chatferry"
+_NUMBERS = re.compile(r"\d+")
+_REPEATED_EVERY_S = 10.0
+_MOST_TEMPLATES = 1_000
+
+
+class FewRepeats(logging.Filter):
+    """Lets a line of a foreign library through once in 10 s per logger and message template; ours always.
+
+    The next one let through says in `left_out` how many were not. A client that looks for a server which is away says
+    so hundreds of times a minute. `now`: monotonic seconds.
+    """
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._now = now
+        self._seen: OrderedDict[tuple[str, str], tuple[float, int]] = OrderedDict()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.name.partition(".")[0] == _OURS:
+            return True
+        # Not every library leaves the formatting to logging: then the numbers are what differs.
+        template, now = (record.name, _NUMBERS.sub("0", str(record.msg))), self._now()
+        shown_at, left_out = self._seen.pop(template, (now - _REPEATED_EVERY_S, 0))
+        shown = now - shown_at >= _REPEATED_EVERY_S
+        self._seen[template] = (now, 0) if shown else (shown_at, left_out + 1)
+        if len(self._seen) > _MOST_TEMPLATES:
+            self._seen.popitem(last=False)
+        if shown and left_out:
+            record.left_out = left_out
+        return shown
 
 
 def configure_logs(service: str, level: str) -> None:
@@ -32,7 +67,7 @@ def configure_logs(service: str, level: str) -> None:
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
+            foreign_pre_chain=[*shared, _with_left_out],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 _without_values,
@@ -40,6 +75,7 @@ def configure_logs(service: str, level: str) -> None:
             ],
         )
     )
+    handler.addFilter(FewRepeats())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
@@ -69,6 +105,12 @@ def _with_trace(_: object, __: str, event: MutableMapping[str, Any]) -> MutableM
     context = trace.get_current_span().get_span_context()
     if context.is_valid:
         event["trace_id"] = f"{context.trace_id:032x}"
+    return event
+
+
+def _with_left_out(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    if left_out := getattr(event["_record"], "left_out", 0):
+        event["left_out"] = left_out
     return event
 
 

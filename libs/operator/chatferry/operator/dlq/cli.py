@@ -20,6 +20,7 @@ from chatferry.common.documents import create_indexes
 from chatferry.operator.dlq import delivery, letter, listing, words
 from chatferry.operator.dlq.discard import Word, discard
 from chatferry.operator.dlq.kafka import contents_of, outlet_of
+from chatferry.operator.dlq.lease import ReplayLease
 from chatferry.operator.dlq.mongo import MongoLetters, MongoRecords
 from chatferry.operator.dlq.progress import ReplayProgress
 from chatferry.operator.dlq.replay import Parts, Replayed, replay
@@ -111,7 +112,7 @@ def replay_command(
 ) -> None:
     """Send them again, and wait until they arrived.
 
-    Cut off at any moment, the same command finishes it; a second one changes nothing.
+    Cut off at any moment, the same command finishes it. One at a time: beside another one it ends at once.
     """
     selection = Selection(error_class, code, entity, chat, tuple(ids or ()))
     insist(selection, everything=everything)
@@ -123,10 +124,19 @@ def replay_command(
 
 
 async def _replay(store: Store, selection: Selection, wait_s: float) -> Replayed:
-    now, clock = datetime.now(UTC), SystemClock()
+    now = datetime.now(UTC)
     await create_indexes(store.database)
-    await delivery.open_for(store.database, selection)
     name = f"replay-{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+
+    async def work() -> Replayed:
+        await delivery.open_for(store.database, selection)
+        return await _send_all(store, selection, wait_s, (name, now))
+
+    return await ReplayLease(store.database, name, SystemClock()).alone(work)
+
+
+async def _send_all(store: Store, selection: Selection, wait_s: float, replayed: tuple[str, datetime]) -> Replayed:
+    (name, now), clock = replayed, SystemClock()
     letters = MongoLetters(store.database, name, now)
     async with AsyncExitStack() as stack:
         contents = await stack.enter_async_context(contents_of(store.database, store.project, clock))

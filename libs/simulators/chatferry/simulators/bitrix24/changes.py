@@ -2,14 +2,11 @@
 
 from dataclasses import replace
 
-from chatferry.simulators.bitrix24.clock import Clock
 from chatferry.simulators.bitrix24.envelope import Stamp
 from chatferry.simulators.bitrix24.messages import DELETED_TEXT, Message
 from chatferry.simulators.bitrix24.model import GROUP, PRIVATE, Chat, Portal
-
-
-class UnknownError(LookupError):
-    """There is no such chat, message or user; the text says which."""
+from chatferry.simulators.clock import Clock
+from chatferry.simulators.controls import UnknownError
 
 
 class Changes:

@@ -11,23 +11,21 @@ PATCH  /control/settings                                speed, bucket, operating
 POST   /control/webhooks                                {"user_id", "scopes"?}: {"url_file"}; DELETE ../{user_id}
 """
 
-import inspect
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Any
 
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
-from starlette.routing import Route
 
 from chatferry.simulators.bitrix24 import jsontext, truth
-from chatferry.simulators.bitrix24.changes import Changes, UnknownError
+from chatferry.simulators.bitrix24.changes import Changes
 from chatferry.simulators.bitrix24.faults import Fault
 from chatferry.simulators.bitrix24.model import Webhook
 from chatferry.simulators.bitrix24.switchboard import Switchboard
+from chatferry.simulators.controls import ControlApp, UnknownError, call_with, json_object
 
 Json = dict[str, Any]
 IssueWebhook = Callable[[int, tuple[str, ...] | None], Path]
@@ -53,23 +51,7 @@ def control_app(switchboard: Switchboard, issue_webhook: IssueWebhook) -> Starle
         ("/webhooks", "POST", control.add_webhook),
         ("/webhooks/{user_id:int}", "DELETE", control.revoke_webhook),
     )
-    return Starlette(
-        routes=[Route(f"/control{path}", handler, methods=[verb]) for path, verb, handler in routes],
-        exception_handlers={HTTPException: _refusal, ValueError: _bad_input, UnknownError: _unknown},
-    )
-
-
-async def _refusal(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    return _json({"error": error.detail}, error.status_code)
-
-
-async def _bad_input(_request: Request, error: Exception) -> Response:
-    return _json({"error": str(error)}, 400)
-
-
-async def _unknown(_request: Request, error: Exception) -> Response:
-    return _json({"error": str(error)}, 404)
+    return ControlApp(routes, jsontext.dump)
 
 
 def _json(value: Any, status: int = 200) -> Response:
@@ -77,37 +59,7 @@ def _json(value: Any, status: int = 200) -> Response:
 
 
 async def _body(request: Request) -> Json:
-    """Raises ValueError when it is not a JSON object."""
-    text = await request.body()
-    try:
-        value = jsontext.load(text) if text else {}
-    except ValueError:
-        value = None
-    if not isinstance(value, dict):
-        raise ValueError("the body must be a JSON object")
-    return value
-
-
-def _call(function: Callable[..., Any], body: Json) -> Any:
-    """The body as keyword arguments; raises ValueError for missing, unknown and wrongly typed ones."""
-    signature = inspect.signature(function)
-    try:
-        signature.bind(**body)
-    except TypeError as error:
-        raise ValueError(f"{error}; wanted: {', '.join(signature.parameters)}") from error
-    for name, value in body.items():
-        _check_type(name, value, signature.parameters[name].annotation)
-    return function(**body)
-
-
-def _check_type(name: str, value: Any, wanted: Any) -> None:
-    kinds: tuple[type, ...] = (list,) if get_origin(wanted) is list else get_args(wanted) or (wanted,)
-    if float in kinds:
-        kinds += (int,)
-    if any(issubclass(kind, str) for kind in kinds):
-        kinds += (str,)
-    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-        raise ValueError(f"{name} must be {' or '.join(kind.__name__ for kind in kinds)}")
+    return await json_object(request, jsontext.load)
 
 
 async def _lines(chats: Iterable[Iterable[Json]]) -> AsyncIterator[bytes]:
@@ -155,13 +107,13 @@ class _Control:
         name = request.path_params["name"]
         if name not in CHANGES:
             raise UnknownError(f"there is no change {name!r}; there are {', '.join(CHANGES)}")
-        return _json({"result": _call(getattr(self._board.changes, name), await _body(request))})
+        return _json({"result": call_with(getattr(self._board.changes, name), await _body(request))})
 
     async def faults(self, _request: Request) -> Response:
         return _json([asdict(fault) for fault in self._board.engine.faults.rules])
 
     async def add_fault(self, request: Request) -> Response:
-        fault: Fault = _call(Fault, await _body(request))
+        fault: Fault = call_with(Fault, await _body(request))
         self._board.engine.faults.add(fault)
         return _json(asdict(fault))
 
@@ -170,7 +122,7 @@ class _Control:
         return _json({})
 
     async def start_activity(self, request: Request) -> Response:
-        _call(self._board.start_activity, await _body(request))
+        call_with(self._board.start_activity, await _body(request))
         return _json({})
 
     async def stop_activity(self, _request: Request) -> Response:

@@ -3,7 +3,6 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
-from chatferry.simulators.bitrix24.clock import Clock
 from chatferry.simulators.bitrix24.envelope import Stamp
 from chatferry.simulators.bitrix24.errors import PortalError
 from chatferry.simulators.bitrix24.faults import FaultPlan
@@ -15,6 +14,7 @@ from chatferry.simulators.bitrix24.params import Params
 from chatferry.simulators.bitrix24.render import UserJson
 from chatferry.simulators.bitrix24.settings import PortalSettings
 from chatferry.simulators.bitrix24.visibility import View
+from chatferry.simulators.clock import Clock
 
 BATCH = "batch"
 

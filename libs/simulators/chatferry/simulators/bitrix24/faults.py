@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 from random import Random
 
 from chatferry.simulators.bitrix24.errors import PortalError
+from chatferry.simulators.chance import hits
 
 
 class FaultKind(StrEnum):
@@ -55,6 +56,8 @@ class FaultPlan:
 
     def __init__(self, random: Random) -> None:
         self.rules: list[Fault] = []
+        self.met: Counter[tuple[FaultKind, str]] = Counter()
+        """How often each kind was given to each method since the start."""
         self._random = random
 
     def add(self, fault: Fault) -> None:
@@ -80,17 +83,13 @@ class FaultPlan:
 
     def _draw(self, method: str, kinds: tuple[FaultKind, ...], given: Counter[str]) -> Fault | None:
         for fault in self.rules:
-            if fault.kind in kinds and fault.count != 0 and fnmatchcase(method, fault.methods) and self._hits(fault):
+            if (
+                fault.kind in kinds
+                and fault.count != 0
+                and fnmatchcase(method, fault.methods)
+                and hits(fault, self._random)
+            ):
                 given[fault.kind] += 1
+                self.met[fault.kind, method] += 1
                 return fault
         return None
-
-    def _hits(self, fault: Fault) -> bool:
-        if fault.skip > 0:
-            fault.skip -= 1
-            return False
-        if fault.probability < 1 and self._random.random() >= fault.probability:
-            return False
-        if fault.count is not None:
-            fault.count -= 1
-        return True

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from chatferry.simulators.bitrix24.clock import Clock
 from chatferry.simulators.bitrix24.settings import RateBucket
+from chatferry.simulators.clock import Clock
 
 FREE_CALL_S = 0.1
 """Calls of this length or less add nothing to the operating time."""

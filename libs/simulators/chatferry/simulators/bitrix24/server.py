@@ -14,16 +14,16 @@ import trustme
 from starlette.types import ASGIApp
 
 from chatferry.simulators.bitrix24.changes import Changes
-from chatferry.simulators.bitrix24.clock import ScaledClock
 from chatferry.simulators.bitrix24.control import control_app
 from chatferry.simulators.bitrix24.engine import Engine, Statistics
 from chatferry.simulators.bitrix24.faults import FaultPlan
 from chatferry.simulators.bitrix24.limits import LeakyBuckets
-from chatferry.simulators.bitrix24.listener import Listener, listen
 from chatferry.simulators.bitrix24.model import ALL_SCOPES, Portal, Webhook
 from chatferry.simulators.bitrix24.settings import PortalSettings, ServeSettings
 from chatferry.simulators.bitrix24.switchboard import Switchboard
 from chatferry.simulators.bitrix24.transport import RestApp
+from chatferry.simulators.clock import ScaledClock
+from chatferry.simulators.listener import Listener, listen
 
 
 def new_webhook(
@@ -107,7 +107,7 @@ async def serve(
         async def side(app: ASGIApp, port: int | None, tls: ssl.SSLContext | None = None) -> str | None:
             if port is None:
                 return None
-            listener = await stack.enter_async_context(listen(app, where, port, tls))
+            listener = await stack.enter_async_context(listen(app, where.host, port, tls, where.name))
             listeners.append(listener)
             return listener.url
 

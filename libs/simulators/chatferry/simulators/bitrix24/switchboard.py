@@ -8,11 +8,11 @@ from typing import Any
 
 from chatferry.simulators.bitrix24.activity import Activity
 from chatferry.simulators.bitrix24.changes import Changes
-from chatferry.simulators.bitrix24.clock import ScaledClock
 from chatferry.simulators.bitrix24.engine import Engine
 from chatferry.simulators.bitrix24.model import Webhook
 from chatferry.simulators.bitrix24.settings import RateBucket
 from chatferry.simulators.bitrix24.transport import RestApp
+from chatferry.simulators.clock import ScaledClock
 
 
 class Switchboard:

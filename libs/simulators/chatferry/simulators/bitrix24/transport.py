@@ -1,10 +1,8 @@
 """`/rest/{user}/{secret}/{method}` over ASGI: from bytes to a call and back, faults of the wire included."""
 
 import asyncio
-import socket
-import struct
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from starlette.formparsers import MultiPartException
 from starlette.requests import Request
@@ -17,19 +15,7 @@ from chatferry.simulators.bitrix24.errors import PortalError
 from chatferry.simulators.bitrix24.faults import Fault, FaultKind
 from chatferry.simulators.bitrix24.limits import LeakyBuckets
 from chatferry.simulators.bitrix24.params import Params, nest, parse_query
-
-TRANSPORT_KEY = "chatferry.transport"
-"""Where the HTTP protocol puts its transport into the scope, for faults that end a connection."""
-
-JSON_TYPE = b"application/json; charset=utf-8"
-BAD_GATEWAY = b"<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>"
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    status: int
-    body: bytes
-    content_type: bytes = JSON_TYPE
+from chatferry.simulators.wire import BAD_GATEWAY, HTML_TYPE, Answer, reset, send_answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +48,12 @@ class RestApp:
             return
         if fault is not None and fault.kind is FaultKind.SLOW:
             await asyncio.sleep(fault.delay_s)
-        await _send(self._answer(scope, rest, params, fault), fault, send)
+        cut = fault is not None and fault.kind is FaultKind.CUT_BODY
+        await send_answer(self._answer(scope, rest, params, fault), send, cut=cut)
 
     def _answer(self, scope: Scope, rest: RestCall | None, params: Params, fault: Fault | None) -> Answer:
         if fault is not None and fault.kind is FaultKind.HTML_502:
-            return Answer(502, BAD_GATEWAY, b"text/html; charset=utf-8")
+            return Answer(502, BAD_GATEWAY, HTML_TYPE)
         try:
             if self.https_required and scope["scheme"] == "http":
                 raise PortalError("INVALID_REQUEST")
@@ -134,21 +121,3 @@ def _json_params(body: bytes) -> Params:
     if isinstance(value, list):
         return {str(index): item for index, item in enumerate(value)}
     return value if isinstance(value, dict) else {}
-
-
-async def _send(answer: Answer, fault: Fault | None, send: Send) -> None:
-    headers = [(b"content-type", answer.content_type), (b"content-length", b"%d" % len(answer.body))]
-    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    if fault is not None and fault.kind is FaultKind.CUT_BODY:
-        # The server closes the connection of an application that leaves its answer unfinished.
-        await send({"type": "http.response.body", "body": answer.body[: len(answer.body) // 2], "more_body": True})
-        return
-    await send({"type": "http.response.body", "body": answer.body})
-
-
-def reset(scope: Scope) -> None:
-    """The peer gets RST: with a linger time of zero nothing is said goodbye to."""
-    transport = cast("asyncio.Transport", scope[TRANSPORT_KEY])
-    sock = transport.get_extra_info("socket")
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    transport.abort()

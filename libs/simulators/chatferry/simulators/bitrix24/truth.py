@@ -41,6 +41,9 @@ def statistics(engine: Engine) -> Row:
         "limit_answers": given.errors["QUERY_LIMIT_EXCEEDED"],
         "operating_answers": given.errors["OPERATION_TIME_LIMIT"] + given.command_errors["OPERATION_TIME_LIMIT"],
         "faults": dict(given.faults),
+        "faults_by_method": [
+            {"kind": str(kind), "method": method, "count": count} for (kind, method), count in engine.faults.met.items()
+        ],
         "first_request_at": given.first_request_at,
         "last_request_at": given.last_request_at,
     }

@@ -9,6 +9,7 @@ from chatferry.common.adapters.mongo import Database, Document, DuplicateKeyErro
 from chatferry.common.documents import INVENTORY
 from chatferry.common.entities import Entity
 from chatferry.common.errors import LeaseLostError
+from chatferry.common.ledger import count_met
 from chatferry.extractor.adapters.fence import not_newer
 
 _ACCOUNT = ("listed", "absent", "rejected")
@@ -46,8 +47,7 @@ class MongoListings:
         if not fields["whole"]:
             return 0
         stored = await self._database[entity.name].count_documents({})
-        strangers = {"kind": "stranger", "of": entity.name, "state": "resolved"}
-        met = await self._database[INVENTORY].count_documents(strangers)
+        met = await count_met(self._database, entity)
         return int(stored - met - fields["listed"] - fields["rejected"])
 
     async def listed(self, entity: Entity, ids: Sequence[int]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -22,6 +23,9 @@ from chatferry.extractor.adapters.acceptance import ACCEPTED
 from chatferry.extractor.ports import Waiting
 
 _BY_IMPORTER = {"service": "importer", "line": {"$ne": None}}
+_PARENTS_AT_ONCE = 50_000
+Holding = tuple[str, Document, str]
+"""A collection, which of its documents hold records back, and the field that names whose."""
 _UNSETTLED = {"status": {"$in": list(WAITING)}}
 
 
@@ -59,23 +63,37 @@ class MongoProgress:
         """Records that only a person moves: of dead parents, behind one that is dead for now, of failed walks."""
         if entity.parent is None:
             return 0
-        dead = self._database[entity.parent].find({"status": IMPORT_ERR}, {"seq": 1})
         failed = {
             "kind": "root",
             "entity": entity.parent,
             "state": {"$in": ["failed", "unreadable"]},
             "$nor": [ACCEPTED],
         }
-        parents = {doc["seq"] async for doc in dead}
-        parents |= {row["seq"] async for row in self._database[INVENTORY].find(failed, {"seq": 1})}
         ahead = {"entity": entity.name, "state": {"$in": ["dead", "replaying"]}, "error_class": "exhausted"}
-        parents |= {
-            row["line"] async for row in self._database[DEAD_LETTERS].find({**ahead, **_BY_IMPORTER}, {"line": 1})
-        }
-        if not parents:
-            return 0
-        held = {**_UNSETTLED, "parent": {"$in": sorted(parents)}}
-        return int(await self._database[entity.name].count_documents(held))
+        holding: list[Holding] = [
+            (entity.parent, {"parent": None, "status": IMPORT_ERR}, "seq"),
+            (INVENTORY, failed, "seq"),
+            (DEAD_LETTERS, {**ahead, **_BY_IMPORTER}, "line"),
+        ]
+        stuck = after = 0
+        while parents := await self._next_parents(holding, after):
+            held = {**_UNSETTLED, "parent": {"$in": parents}}
+            stuck += await self._database[entity.name].count_documents(held)
+            after = parents[-1]
+        return stuck
+
+    async def _next_parents(self, holding: Sequence[Holding], after: int) -> list[int]:
+        """The lowest ids above `after` that any of them names: as many as one question may list."""
+        found: set[int] = set()
+        for collection, query, field in holding:
+            stages: list[Document] = [
+                {"$match": {"$and": [query, {field: {"$gt": after}}]}},
+                {"$group": {"_id": f"${field}"}},
+                {"$sort": {"_id": 1}},
+                {"$limit": _PARENTS_AT_ONCE},
+            ]
+            found |= {row["_id"] async for row in self._database[collection].aggregate(stages, allowDiskUse=True)}
+        return sorted(found)[:_PARENTS_AT_ONCE]
 
     async def counts(self, family: Family) -> dict[str, dict[str, int]]:
         with mongo_outage():

@@ -26,7 +26,7 @@ from chatferry.extractor.ports import PageEntry, Saved
 
 _DUPLICATE = 11000
 _SEEN = {"payload_hash": 1, "version": 1, "seq": 1, "missed": 1}
-_BURIED_AT_ONCE, _BURIED = 500, {"payload": 1, "flags": 1}
+_BURIED_AT_ONCE, _BURIED_BYTES, _BURIED = 500, 8 * 1024 * 1024, {"payload": 1, "flags": 1}
 _LIVING = {"payload": {"$ne": None}, "payload.deleted": {"$ne": True}}
 _CLEARED = ("attempts", "last_error", "skip_reason", "flags", "missed")
 
@@ -44,16 +44,18 @@ class MongoRecords:
             return Saved()
         by_key = {one.key: one for one in candidates}
         with mongo_outage():
-            stored: dict[str, Document] = {}
-            if not fresh:
-                found = self._of(entity).find({"_id": {"$in": list(by_key)}}, _SEEN)
-                stored = {doc["_id"]: doc async for doc in found}
-                await self._seen_again(entity, stored, version)
+            # Rejects are looked up always: one that is stored has its dead letter.
+            looked_up = [key for key, one in by_key.items() if not fresh or one.payload is None]
+            stored = await self._stored(entity, looked_up) if looked_up else {}
+            await self._seen_again(entity, stored, version)
             missing = [one for key, one in by_key.items() if key not in stored]
             documents = [_document(one, version, flagged=flagged) for one in missing]
             stored |= await self._insert(entity, missing, documents, version) if missing else {}
             changed = await self._update(entity, [by_key[key] for key in stored], stored, version)
         return Saved(new=len(by_key) - len(stored), changed=changed)
+
+    async def _stored(self, entity: Entity, keys: Sequence[str]) -> dict[str, Document]:
+        return {doc["_id"]: doc async for doc in self._of(entity).find({"_id": {"$in": list(keys)}}, _SEEN)}
 
     async def _seen_again(self, entity: Entity, stored: Mapping[str, Document], version: int) -> None:
         """A page that was read twice, a kill between the two, may show what it lacked at first."""
@@ -88,21 +90,30 @@ class MongoRecords:
         self, entity: Entity, candidates: Sequence[Candidate], documents: Sequence[Document], version: int
     ) -> dict[str, Document]:
         """Insert all; returns what was stored before, by key."""
+        rejects = {one.key: one.hash for one in candidates if one.payload is None}
         await self._bury_rejects(entity, candidates, version)
+        stored: dict[str, Document] = {}
         try:
             await self._of(entity).insert_many(documents, ordered=False)
         except BulkWriteError as failure:
             refused = refused_writes(failure)
             if any(code != _DUPLICATE for code in refused.values()):
                 raise
-            keys = [candidates[index].key for index in refused]
-            return {doc["_id"]: doc async for doc in self._of(entity).find({"_id": {"$in": keys}}, _SEEN)}
-        return {}
+            stored = await self._stored(entity, [candidates[index].key for index in refused])
+        if rejects:
+            same = [key for key, doc in stored.items() if rejects.get(key) == doc["payload_hash"]]
+            await self._take_back([f"{key}@{version}" for key in same])
+            await self._supersede([key for key in rejects if key not in stored], version)
+        return stored
 
     async def _update(
         self, entity: Entity, candidates: Sequence[Candidate], stored: Mapping[str, Document], version: int
     ) -> int:
-        changed = [one for one in candidates if stored[one.key]["payload_hash"] != one.hash]
+        changed = [
+            one
+            for one in candidates
+            if stored[one.key]["payload_hash"] != one.hash and stored[one.key]["version"] < version
+        ]
         await self._bury_rejects(entity, changed, version)
         return await self._write(
             entity, [(one.key, _content(one, version), one.payload is None) for one in changed], version
@@ -129,7 +140,8 @@ class MongoRecords:
             return
         missed = {"parent": parent, "missed": {"$gte": began}, "version": {"$lt": version}, **_LIVING}
         with mongo_outage():
-            while docs := await self._of(entity).find(missed, _BURIED).limit(_BURIED_AT_ONCE).to_list(None):
+            while keys := await self._next_missed(entity, missed):
+                docs = await self._of(entity).find({"_id": {"$in": keys}, **missed}, _BURIED).to_list(None)
                 contents: list[tuple[str, Document, bool]] = []
                 for doc in docs:
                     payload = bury(doc["payload"])
@@ -138,27 +150,40 @@ class MongoRecords:
                     contents.append((doc["_id"], {**content, **kept, "status": NEW, "due": True}, False))
                 await self._write(entity, contents, version)
 
+    async def _next_missed(self, entity: Entity, missed: Document) -> list[str]:
+        """Keys of the next to bury: as many as may be held at once, at least one."""
+        sized = {"size": {"$bsonSize": "$payload"}}
+        stages: list[Document] = [{"$match": missed}, {"$limit": _BURIED_AT_ONCE}, {"$project": sized}]
+        keys: list[str] = []
+        left = _BURIED_BYTES
+        for doc in await self._of(entity).aggregate(stages).to_list(None):
+            left -= doc["size"]
+            if keys and left < 0:
+                break
+            keys.append(doc["_id"])
+        return keys
+
     async def _supersede(self, keys: Sequence[str], version: int) -> None:
         """There is newer content, or a newer reject: dead letters of the older one need no replay."""
-        await self._database[DEAD_LETTERS].update_many(
-            {"key": {"$in": list(keys)}, "state": "dead", "version": {"$lt": version}},
-            {"$set": {"state": "superseded", "reason": "newer content was read", "at": self._clock.now()}},
-        )
+        older = {"key": {"$in": list(keys)}, "state": "dead", "version": {"$lt": version}}
+        await self._end_letters(older, "newer content was read")
+
+    async def _take_back(self, letters: Sequence[str]) -> None:
+        """Another process has stored these rejects in the same moment, with letters of its own."""
+        if letters:
+            await self._end_letters({"_id": {"$in": list(letters)}, "state": "dead"}, "it was read twice")
+
+    async def _end_letters(self, which: Document, reason: str) -> None:
+        ended = {"state": "superseded", "reason": reason, "at": self._clock.now()}
+        await self._database[DEAD_LETTERS].update_many(which, {"$set": ended})
 
     async def _bury_rejects(self, entity: Entity, candidates: Any, version: int) -> None:
-        """Dead letters first: whoever sees the record's document finds its reason."""
-        rejects = [one for one in candidates if one.payload is None]
-        if not rejects:
-            return
-        # Whatever became of the letter about this very content, there is one.
-        known = {"key": {"$in": [one.key for one in rejects]}, "state": {"$ne": "superseded"}}
-        letters_there = self._database[DEAD_LETTERS].find(known, {"key": 1, "hash": 1})
-        there = {(doc["key"], doc.get("hash")) async for doc in letters_there}
-        letters = [
-            InsertOne(_dead_letter(entity, one, version, self._clock.now()))
-            for one in rejects
-            if (one.key, one.hash) not in there
-        ]
+        """Dead letters first: whoever sees the record's document finds its reason.
+
+        Each version has a letter of its own, whatever became of earlier ones about the same content.
+        """
+        now = self._clock.now()
+        letters = [InsertOne(_dead_letter(entity, one, version, now)) for one in candidates if one.payload is None]
         if not letters:
             return
         try:

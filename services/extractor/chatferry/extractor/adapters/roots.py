@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from chatferry.common.adapters.mongo import BulkWriteError, Database, Document, UpdateOne, mongo_outage
-from chatferry.common.documents import INVENTORY
+from chatferry.common.documents import INVENTORY, REJECT
 from chatferry.common.entities import Family
 from chatferry.common.entities.reading import View
 from chatferry.common.errors import LeaseLostError
@@ -44,6 +44,13 @@ class MongoRoots:
             except BulkWriteError as failure:
                 # A row that a newer epoch has written is not found, and cannot be made a second time.
                 raise _lost_if_duplicate(failure) from failure
+
+    async def list_nameless(self, family: Family, run: str, epoch: int, keys: Sequence[str], *, stored: bool) -> None:
+        row: Document = {"family": family.name, "kind": "reject", "of": family.root.name, "run": run, "epoch": epoch}
+        update = {"$set": {**row, "stored": True}} if stored else {"$set": row, "$setOnInsert": {"stored": False}}
+        await self._enter_all(
+            [UpdateOne({"_id": f"{REJECT}{key}", **not_newer(epoch)}, update, upsert=True) for key in keys]
+        )
 
     async def relist(self, family: Family, run: str, epoch: int, webhooks: Sequence[int]) -> None:
         async for rows in self._unlisted(family, run):

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from chatferry.common.adapters.mongo import Database, Document, UpdateOne, mongo_outage
+from chatferry.common.adapters.mongo import Database, UpdateOne, mongo_outage
 from chatferry.common.documents import INVENTORY
 from chatferry.common.entities import Entity
 from chatferry.extractor.domain.records import scrubbed
-from chatferry.extractor.ports import Stranger
+from chatferry.extractor.ports import Lost, Stranger
 
 
 class MongoStrangers:
@@ -40,18 +41,18 @@ class MongoStrangers:
                 async for row in self._rows.find(query).sort("seq", 1).limit(limit)
             ]
 
-    async def settle(self, entity: Entity, run: str, resolved: Sequence[int], lost: Sequence[int]) -> None:
-        nobody = {"state": "unresolvable", "reason": "no method of the portal knows this user"}
+    async def settle(self, entity: Entity, run: str, resolved: Sequence[int], lost: Sequence[Lost]) -> None:
+        unknown = await self.unknown(entity, [one.seq for one in lost])
+        ends: dict[tuple[str, str | None], list[int]] = defaultdict(list)
+        ends["resolved", None] += resolved
+        for one in lost:
+            kept = one.seq not in unknown and one.state != "failed"
+            ends["resolved" if kept else one.state, None if kept else one.reason].append(one.seq)
         with mongo_outage():
-            await self._set(entity, lost, {"state": {"$ne": "resolved"}}, nobody)
-            await self._set(entity, lost, {}, {"asked": run})
-            await self._set(entity, resolved, {}, {"state": "resolved", "reason": None, "asked": run})
-
-    async def _set(self, entity: Entity, ids: Sequence[int], which: Document, fields: Mapping[str, str | None]) -> None:
-        if ids:
-            keys = [_id(entity, number) for number in ids]
-            update = {"$set": fields, "$unset": {"raw": ""}}
-            await self._rows.update_many({"_id": {"$in": keys}, **which}, update)
+            for (state, reason), ids in ends.items():
+                keys = [_id(entity, number) for number in ids]
+                update = {"$set": {"state": state, "reason": reason, "asked": run}, "$unset": {"raw": ""}}
+                await self._rows.update_many({"_id": {"$in": keys}}, update)
 
 
 def _update(entity: Entity, one: Stranger, unknown: Collection[int]) -> UpdateOne:

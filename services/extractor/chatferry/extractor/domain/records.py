@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -65,13 +65,26 @@ class Canonicalizer:
             return self._reject(row, parent, "record.wrong_parent")
         return Candidate(self.entity.key(payload["id"]), payload["id"], parent, payload, hash_of_canonical(body), flags)
 
+    def nameless(self, row: Any, traits: Mapping[str, Any]) -> Candidate:
+        """The reject of a listed row that names no root; it is the same one wherever the traits, if any, are."""
+        reject = self._reject(row, None, "record.no_id")
+        digest = hash_of_canonical(_raw(traits)) if traits else reject.hash
+        return replace(reject, key=self._unidentified(digest), seq=0, hash=digest)
+
+    def _unidentified(self, digest: str) -> str:
+        return self.entity.key(f"unidentified:{digest[:16]}")
+
     def _reject(self, row: Any, parent: int | None, code: str) -> Candidate:
-        # The standard library's: it takes integers of any size.
-        raw = json.dumps(scrubbed(row), ensure_ascii=False, sort_keys=True, default=str).encode()
+        raw = _raw(row)
         digest = hash_of_canonical(raw)
         number = (whole(row.get("id")) or whole(row.get("ID"))) if isinstance(row, Mapping) else None
-        name: int | str = number if number is not None else f"unidentified:{digest[:16]}"
-        return Candidate(self.entity.key(name), number or 0, parent, None, digest, (), code, raw)
+        key = self._unidentified(digest) if number is None else self.entity.key(number)
+        return Candidate(key, number or 0, parent, None, digest, (), code, raw)
+
+
+def _raw(value: Any) -> bytes:
+    # The standard library's: it takes integers of any size.
+    return json.dumps(scrubbed(value), ensure_ascii=False, sort_keys=True, default=str).encode()
 
 
 def scrubbed(value: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from chatferry.extractor.ports.inventory import (
     Inventory,
     Listings,
+    Lost,
     PageEntry,
     Roots,
     Row,
@@ -41,6 +42,7 @@ __all__ = [
     "Leases",
     "Letters",
     "Listings",
+    "Lost",
     "Outbox",
     "PageEntry",
     "Portal",

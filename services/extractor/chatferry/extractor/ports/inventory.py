@@ -45,6 +45,9 @@ class Roots(Protocol):
     async def list_roots(self, family: Family, run: str, epoch: int, roots: Sequence[tuple[int, View]]) -> None:
         """Enter listed roots for this run, views merged. LeaseLostError when a newer epoch has written one of them."""
 
+    async def list_nameless(self, family: Family, run: str, epoch: int, keys: Sequence[str], *, stored: bool) -> None:
+        """Enter rejects of the list, by their keys; `stored`: their records are. Safe to repeat. LeaseLostError."""
+
     async def relist(self, family: Family, run: str, epoch: int, webhooks: Sequence[int]) -> None:
         """Enter the roots of earlier runs that no list of this one had, as the given webhooks saw them then.
 
@@ -89,6 +92,15 @@ class Stranger:
     raw: Mapping[str, Any] | None
 
 
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A stranger whom the portal did not show. `state`: unresolvable, unreadable or failed; `reason`: a sentence."""
+
+    seq: int
+    state: str
+    reason: str
+
+
 class StrangerStore(Protocol):
     """Strangers survive the process that met them; each run asks for all of them once."""
 
@@ -101,5 +113,8 @@ class StrangerStore(Protocol):
     async def wanted(self, entity: Entity, run: str, limit: int) -> list[Stranger]:
         """Those that this run has not asked for yet: what became of them since?"""
 
-    async def settle(self, entity: Entity, run: str, resolved: Sequence[int], lost: Sequence[int]) -> None:
-        """These have the newest record now, these nobody knows (any more: whoever has a record keeps it)."""
+    async def settle(self, entity: Entity, run: str, resolved: Sequence[int], lost: Sequence[Lost]) -> None:
+        """These have the newest record now, these have none: whoever has one of an earlier time keeps it.
+
+        A read that has failed is noted all the same: nobody knows whether that record is still the newest.
+        """

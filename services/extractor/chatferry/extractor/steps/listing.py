@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Sequence
+from typing import Any
 
 from chatferry.common.entities import Family
-from chatferry.common.entities.reading import Refusal, View
+from chatferry.common.entities.reading import Refusal, View, map_of
 from chatferry.common.errors import BlockedError
-from chatferry.extractor.domain.records import Canonicalizer
+from chatferry.extractor.domain.records import Candidate, Canonicalizer
 from chatferry.extractor.ports import Listings, Records, Roots
 from chatferry.extractor.steps.context import Drive
 from chatferry.extractor.steps.reader import Active, Reaped
@@ -28,21 +29,38 @@ def _refused(active: Active, family: Family, refusal: Refusal) -> BlockedError:
 
 
 class RootListing:
-    """The Sink for lists whose rows name roots. `most`: test_limit."""
+    """The Sink for lists whose rows name roots; a row that names none is a reject. `most`: test_limit."""
 
-    def __init__(self, family: Family, drive: Drive, roots: Roots, most: int | None) -> None:
-        self._family, self._drive, self._roots = family, drive, roots
+    def __init__(self, family: Family, drive: Drive, roots: Roots, records: Records, most: int | None) -> None:
+        self._family, self._drive, self._roots, self._records = family, drive, roots, records
+        self._rows = Canonicalizer(family.root, family.reading.parse_root, drive.told, drive.limits.record_bytes_max)
         self._left = most
         self._taken: set[int] = set()
 
     async def take(self, reaped: Sequence[Reaped]) -> list[Active]:
         roots: list[tuple[int, View]] = []
         for one in reaped:
+            rejects: list[Candidate] = []
             for page in one.harvest.pages:
-                found = (self._family.reading.row(row, one.active.webhook) for row in page.rows)
-                roots += [root for root in found if root is not None and self._wanted(root[0])]
+                found = [(row, self._family.reading.row(row, one.active.webhook)) for row in page.rows]
+                roots += [root for _, root in found if root is not None and self._wanted(root[0])]
+                unusable = [*(row for row, root in found if root is None), *page.unidentified]
+                rejects += [self._reject(row, one.active.webhook) for row in unusable]
+            await self._store(rejects, one.read_seq)
         await self._roots.list_roots(self._family, self._drive.run, self._drive.lease.epoch, roots)
         return []
+
+    def _reject(self, row: Any, webhook: int) -> Candidate:
+        return self._rows.nameless(row, self._family.reading.traits(map_of(row), webhook))
+
+    async def _store(self, rejects: Sequence[Candidate], version: int) -> None:
+        """Entered first and marked last: whichever of the writes a kill leaves out, the ledger balances."""
+        if not rejects:
+            return
+        keys, run, epoch = [one.key for one in rejects], self._drive.run, self._drive.lease.epoch
+        await self._roots.list_nameless(self._family, run, epoch, keys, stored=False)
+        await self._records.save(self._family.root, rejects, version, fresh=False)
+        await self._roots.list_nameless(self._family, run, epoch, keys, stored=True)
 
     def _wanted(self, seq: int) -> bool:
         if self._left is None:

@@ -4,26 +4,48 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from chatferry.common.entities import ENTITIES, Entity
-from chatferry.common.entities.reading import Answer, Refusal, whole
+from chatferry.common.entities.reading import Refusal, whole
 from chatferry.common.entities.users import STRANGERS
 from chatferry.extractor.domain.records import Candidate, Canonicalizer
-from chatferry.extractor.ports import Portal, Records, Stranger, StrangerStore
+from chatferry.extractor.ports import Lost, Portal, Records, Stranger, StrangerStore
 from chatferry.extractor.steps.context import Drive, outlast
 
 _KNOWN_MOST = 50_000
 _ASK, _CALLS = 50, 20
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """`again`: why some have to be asked for once more."""
+_OF_THE_METHOD = frozenset(
+    {"ERROR_METHOD_NOT_FOUND", "insufficient_scope", "ACCESS_DENIED", "allowed_only_intranet_user"}
+)
+"""Refusals that no other users in the question would change."""
 
-    resolved: int
-    again: Refusal | None
+
+@dataclass(frozen=True, slots=True)
+class _Chunk:
+    """Users who are asked for by one command. `attempts`: how often that was refused for now."""
+
+    users: tuple[Stranger, ...]
+    attempts: int = 0
+
+
+@dataclass(slots=True)
+class _Told:
+    """What came of one request. `later`: to be asked again in `pause_s`; `smaller`: at once."""
+
+    resolved: int = 0
+    smaller: list[_Chunk] = field(default_factory=list)
+    later: list[_Chunk] = field(default_factory=list)
+    pause_s: float = 0.0
+
+    def again(self, chunk: _Chunk, pause_s: float) -> None:
+        """Its turn comes again."""
+        self.later.append(chunk)
+        self.pause_s = max(self.pause_s, pause_s)
 
 
 class Strangers:
@@ -49,63 +71,78 @@ class Strangers:
             self._known.popitem(last=False)
 
     async def resolve(self, portal: Portal, webhook: int) -> int:
-        """Ask for all that this run has not asked for, those that are refused for now three times.
+        """Ask for all that this run has not asked for; how many records came.
 
-        Returns how many records came.
+        What is refused for now is asked for three times; a refusal for good is traced down to the users who cause it.
         """
-        resolved = attempt = 0
-        pauses = self._drive.limits.retry_after_s
+        resolved = 0
         while wanted := await outlast(
             self._drive, lambda: self._store.wanted(self._users, self._drive.run, _ASK * _CALLS)
         ):
-            self._drive.heed()
-            last = attempt + 1 >= len(pauses)
-            asked = await outlast(self._drive, lambda: self._ask(portal, webhook, wanted, last=last))  # noqa: B023
-            resolved += asked.resolved
-            if asked.again is None:
-                attempt = 0
-            elif asked.again.later_s is not None:
-                await self._drive.clock.sleep(asked.again.later_s)
-            else:
-                attempt += 1
-                await self._drive.clock.sleep(pauses[min(attempt, len(pauses) - 1)] * self._drive.jitter())
+            resolved += await self._resolve(portal, webhook, wanted)
         return resolved
 
-    async def _ask(self, portal: Portal, webhook: int, wanted: Sequence[Stranger], *, last: bool) -> _Asked:
-        chunks = [wanted[start : start + _ASK] for start in range(0, len(wanted), _ASK)]
-        commands = [STRANGERS.command([one.seq for one in chunk], f"s{n}") for n, chunk in enumerate(chunks)]
+    async def _resolve(self, portal: Portal, webhook: int, wanted: Sequence[Stranger]) -> int:
+        ready = [_Chunk(tuple(wanted[start : start + _ASK])) for start in range(0, len(wanted), _ASK)]
+        later: list[_Chunk] = []
+        resolved, pause = 0, 0.0
+        while ready or later:
+            self._drive.heed()
+            if not ready:
+                await self._drive.clock.sleep(pause)
+                ready, later, pause = later, [], 0.0
+            asked, ready = ready[:_CALLS], ready[_CALLS:]
+            told = await outlast(self._drive, partial(self._ask, portal, webhook, asked))
+            ready, later = [*told.smaller, *ready], [*later, *told.later]
+            resolved, pause = resolved + told.resolved, max(pause, told.pause_s)
+        return resolved
+
+    async def _ask(self, portal: Portal, webhook: int, chunks: Sequence[_Chunk]) -> _Told:
+        """One request. Users whose turn comes again are left as they are."""
+        commands = [STRANGERS.command([one.seq for one in chunk.users], f"s{n}") for n, chunk in enumerate(chunks)]
         version = self._drive.sequence.take()
         answers = await portal.batch(webhook, commands)
+        told, asked = _Told(), {one.seq: one for chunk in chunks for one in chunk.users}
         found: dict[int, Candidate] = {}
-        for answer in answers:
+        ends: dict[int, tuple[str, str]] = {}
+        for chunk, answer in zip(chunks, answers, strict=True):
             for row in STRANGERS.rows(answer.result):
                 self._take(found, row)
-        again, unanswered = _refused_for_now(chunks, answers, last=last)
-        for one in wanted:
-            if one.seq not in found and one.seq not in unanswered and one.raw is not None:
-                self._take(found, one.raw)
-        await self._records.save(self._users, list(found.values()), version, fresh=False)
-        self._drive.metrics.extracted.labels(self._users.name).inc(len(found))
-        resolved = [one.seq for one in wanted if one.seq in found]
-        lost = [one.seq for one in wanted if one.seq not in found and one.seq not in unanswered]
+            end = self._end(chunk, answer.refusal, told)
+            ends |= {} if end is None else {one.seq: end for one in chunk.users}
+        for seq in ends.keys() - found.keys():
+            if (shown := asked[seq].raw) is not None:
+                self._take(found, shown)
+        saved = [candidate for seq, candidate in found.items() if seq in asked]
+        await self._records.save(self._users, saved, version, fresh=False)
+        self._drive.metrics.extracted.labels(self._users.name).inc(len(saved))
+        resolved = [seq for seq in ends if seq in found]
+        lost = [Lost(seq, *end) for seq, end in ends.items() if seq not in found]
         await self._store.settle(self._users, self._drive.run, resolved, lost)
-        return _Asked(len(resolved), again)
+        told.resolved = len(resolved)
+        return told
+
+    def _end(self, chunk: _Chunk, refusal: Refusal | None, told: _Told) -> tuple[str, str] | None:
+        """State and reason of those of a chunk whom its answer lacks; None: it, or its halves, are asked for again."""
+        pauses = self._drive.limits.retry_after_s
+        if refusal is None:
+            return "unresolvable", "no method of the portal knows this user"
+        if refusal.later_s is not None:
+            told.again(chunk, refusal.later_s)
+            return None
+        attempts = chunk.attempts + 1
+        if refusal.transient and attempts < len(pauses):
+            told.again(replace(chunk, attempts=attempts), pauses[attempts] * self._drive.jitter())
+            return None
+        if refusal.transient:
+            return "failed", f"the portal refused it {attempts} times ({refusal.code})"
+        if len(chunk.users) > 1 and refusal.code not in _OF_THE_METHOD:
+            half = len(chunk.users) // 2
+            told.smaller += [_Chunk(chunk.users[:half]), _Chunk(chunk.users[half:])]
+            return None
+        return "unreadable", f"the portal refused it ({refusal.code})"
 
     def _take(self, found: dict[int, Candidate], row: Mapping[str, Any]) -> None:
         candidate = self._rows.row(row, {}, None)
         if candidate.payload is not None:
             found.setdefault(candidate.seq, candidate)
-
-
-def _refused_for_now(
-    chunks: Sequence[Sequence[Stranger]], answers: Sequence[Answer], *, last: bool
-) -> tuple[Refusal | None, set[int]]:
-    """Users whose turn comes again, and why; after the last attempt only those that are to be asked for later."""
-    again: Refusal | None = None
-    users: set[int] = set()
-    for chunk, answer in zip(chunks, answers, strict=True):
-        refusal = answer.refusal
-        if refusal is not None and refusal.transient and (refusal.later_s is not None or not last):
-            again = refusal
-            users.update(one.seq for one in chunk)
-    return again, users

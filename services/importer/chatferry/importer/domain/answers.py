@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import Enum, auto
 
 from chatferry.common.contracts.target import BEHIND, PARENT_MISSING, ItemResult
@@ -83,3 +84,70 @@ class Window:
     def clear(self) -> None:
         """Forget; the target writes again."""
         self._last.clear()
+
+
+@dataclass(slots=True)
+class _Suspect:
+    """`most`: the largest call that it may go in; `alone`: rounds by itself since its last attempt."""
+
+    most: int
+    writes_before: int
+    rounds: int = 0
+    alone: int = 0
+
+
+class Suspects:
+    """Records in calls that were refused with a time told, while the target was well each time that time was over.
+
+    Nothing may be asked before, and until then the next call is cut anew: so each record counts for itself, and what is
+    found out outlives the pauses. After three such rounds a call is halved in each further one.
+    """
+
+    __slots__ = ("_suspects",)
+    _ROUNDS = 3
+    _MOST = 10_000
+
+    def __init__(self) -> None:
+        self._suspects: OrderedDict[tuple[str, int], _Suspect] = OrderedDict()
+
+    def __bool__(self) -> bool:
+        return bool(self._suspects)
+
+    def too_many(self, batch: Sequence[ImportRecord]) -> bool:
+        """Whether these would fail again together."""
+        sizes = [self._suspects[key].most for record in batch if (key := _of(record)) in self._suspects]
+        return len(batch) > min(sizes, default=len(batch))
+
+    def blame(self, batch: Sequence[ImportRecord], writes: int) -> bool:
+        """One more round; True when it is these records. `writes`: how often the target has written so far.
+
+        A lone record is to blame where the target has written others since it is suspected, or in its third round.
+        """
+        suspects = [self._suspects.setdefault(_of(record), _Suspect(len(batch), writes)) for record in batch]
+        while len(self._suspects) > self._MOST:
+            self._suspects.popitem(last=False)
+        for one in suspects:
+            one.rounds += 1
+            if one.rounds >= self._ROUNDS:
+                one.most = max(1, min(one.most, (len(batch) + 1) // 2))
+        if len(suspects) > 1:
+            return max(one.rounds for one in suspects) >= self._ROUNDS
+        [lone] = suspects
+        lone.alone += 1
+        blamed = lone.rounds >= self._ROUNDS and (writes > lone.writes_before or lone.alone >= self._ROUNDS)
+        if blamed:
+            lone.alone = 0
+        return blamed
+
+    def clear(self, batch: Sequence[ImportRecord]) -> None:
+        """The target has answered for each of these."""
+        for record in batch:
+            self._suspects.pop(_of(record), None)
+
+    def forget(self) -> None:
+        """It was an outage."""
+        self._suspects.clear()
+
+
+def _of(record: ImportRecord) -> tuple[str, int]:
+    return record.key, record.version

@@ -1,10 +1,10 @@
-"""The portal's own time, which may run faster than the world's."""
+"""A simulated server's own time, which may run faster than the world's."""
 
 import time
 from collections.abc import Callable
 
 Clock = Callable[[], float]
-"""Seconds since the epoch, in the portal's time."""
+"""Seconds since the epoch, in the simulated server's time."""
 
 
 class ScaledClock:

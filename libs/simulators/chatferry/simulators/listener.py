@@ -1,4 +1,4 @@
-"""One port of the simulated portal: uvicorn inside the caller's event loop."""
+"""One port of a simulated server: uvicorn inside the caller's event loop."""
 
 import asyncio
 import socket
@@ -10,8 +10,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from chatferry.simulators.bitrix24.settings import ServeSettings
-from chatferry.simulators.bitrix24.transport import TRANSPORT_KEY
+from chatferry.simulators.wire import TRANSPORT_KEY
 
 TICK_S = 1
 """How often the server looks after its Date header."""
@@ -56,9 +55,14 @@ class Listener(uvicorn.Server):
 
 
 @asynccontextmanager
-async def listen(app: ASGIApp, where: ServeSettings, port: int, tls: ssl.SSLContext | None) -> AsyncIterator[Listener]:
-    """Answers until the block is left. Raises OSError, with a sentence, when the port is taken."""
-    sock = _bound(where.host, port)
+async def listen(
+    app: ASGIApp, host: str, port: int, tls: ssl.SSLContext | None = None, name: str | None = None
+) -> AsyncIterator[Listener]:
+    """Answers until the block is left; `name` stands in the URL where it is not the address to listen on.
+
+    Raises OSError, with a sentence, when the port is taken.
+    """
+    sock = _bound(host, port)
     scheme = "https" if tls else "http"
     server = Listener(
         uvicorn.Config(
@@ -75,7 +79,7 @@ async def listen(app: ASGIApp, where: ServeSettings, port: int, tls: ssl.SSLCont
             timeout_graceful_shutdown=DRAIN_S,
             ssl_context_factory=(lambda _config, _default: tls) if tls is not None else None,
         ),
-        f"{scheme}://{where.name}:{sock.getsockname()[1]}",
+        f"{scheme}://{name or host}:{sock.getsockname()[1]}",
     )
     serving = asyncio.create_task(server.serve([sock]))
     ready = asyncio.create_task(server.ready.wait())
