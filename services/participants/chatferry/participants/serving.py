@@ -154,12 +154,18 @@ class Serving:
             return wanted
 
     def _tell(self, served: Sequence[Served]) -> None:
-        linked = [one for one in served if one.entry.max_chat is not None]
-        hits = sum(one.cached for one in linked)
-        now_ms = self._now_ms()
-        read_ms = (one.count.updated_at_ms for one in linked)
-        ages_s = [max(0, now_ms - ms) / 1_000 for ms in read_ms if ms is not None]
-        self._audience.served(hits, len(linked) - hits, ages_s)
+        hits, misses, now_ms = 0, 0, self._now_ms()
+        ages_s: list[float] = []
+        for one in served:
+            if one.entry.max_chat is None:
+                continue
+            if one.cached:
+                hits += 1
+            else:
+                misses += 1
+            if (read_ms := one.count.stamp.started_ms) > 0:
+                ages_s.append(max(0, now_ms - read_ms) / 1_000)
+        self._audience.served(hits, misses, ages_s)
 
     def _now_ms(self) -> int:
         return int(self._clock.now().timestamp() * 1_000)
@@ -167,4 +173,4 @@ class Serving:
 
 def _overdue(state: State) -> bool:
     """Whether a reader's coming is reason enough to read it anew; of what is provisional a read is under way."""
-    return state in (State.STALE, State.STATIC)
+    return state is State.STALE or state is State.STATIC

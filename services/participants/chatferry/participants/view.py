@@ -16,6 +16,8 @@ from chatferry.participants.ports import Catalogue
 _AT_ONCE = 5_000
 _SORT_EVERY_S = 0.25
 _MOVED_ONE_BY_ONE = 500
+# Fewer than one in so many are sorted by themselves.
+_FEW = 16
 # A cursor holds the value that it goes on from.
 _LONGEST_TITLE_SORTED = 200
 
@@ -130,10 +132,11 @@ class View:
     def page(self, query: Query, after: Place | None, limit: int) -> Page:
         """The first chats of a query, or those that follow a place."""
         hits = self._hits(query.search) if query.search else self._entries.keys()
+        order = self._order(query.sort) if len(hits) * _FEW > len(self._entries) else self._order_of(query.sort, hits)
         found: list[tuple[Entry, Place]] = []
-        for place in self._order(query.sort).places(after, descending=query.descending):
+        for place in order.places(after, descending=query.descending):
             chat = ChatId(place[1])
-            if chat not in hits or chat not in self._entries:
+            if chat not in hits:
                 continue
             if len(found) == limit:
                 return Page([one for one, _ in found], found[-1][1], len(hits))
@@ -142,6 +145,12 @@ class View:
 
     def _hits(self, search: str) -> set[ChatId]:
         return {chat for chat, title in self._titles.items() if search in title}
+
+    def _order_of(self, sort: Sort, chats: Iterable[ChatId]) -> _Order:
+        """Of a few, without walking past all others."""
+        order = _Order()
+        order.sort(place for chat in chats if (place := self._place(sort, chat)) is not None)
+        return order
 
     def _take(self, entry: Entry) -> None:
         before = self._entries.get(entry.id)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -214,6 +215,7 @@ def render_chat(entry: Entry, count: Count, state: State) -> Rendered:
     }
 
 
+@lru_cache(maxsize=50_000)
 def moment(ms: int | None) -> str | None:
     """ISO 8601 in UTC, to the millisecond; None too for what no date can say."""
     if ms is None or not _FIRST_MS <= ms <= _LAST_MS:
