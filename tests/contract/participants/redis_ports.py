@@ -17,9 +17,9 @@ from chatferry.participants.adapters.redis_base import Keys, open_redis, probe_o
 from chatferry.participants.adapters.redis_budget import RedisBudget
 from chatferry.participants.adapters.redis_counts import RedisCounts
 from chatferry.participants.adapters.redis_layers import Switch
-from chatferry.participants.adapters.redis_slots import RedisSlots
+from chatferry.participants.adapters.redis_slots import Member, RedisSlots
 from chatferry.participants.adapters.redis_waiting import RedisWaiting
-from chatferry.participants.adapters.redis_wanted import RedisWanted
+from chatferry.participants.adapters.redis_wanted import RedisWanted, WantedRules
 from chatferry.participants.domain.catalogue import slot_of
 from chatferry.participants.domain.counts import ChatId, MaxChatId
 from chatferry.participants.domain.plan import Debounce
@@ -49,6 +49,8 @@ class Replica:
     allowance: Allowance = field(default_factory=Allowance)
     rules: LeaseRules = RULES
     replicas: int = 3
+    quick_s: float = 1.0
+    """Long: a machine that is busy with tests is not one on which Redis is away."""
     clock: Clock = field(default_factory=SystemClock)
 
     def __post_init__(self) -> None:
@@ -56,10 +58,11 @@ class Replica:
         self.reading: set[ChatId] = set()
         self.quick = Switch(self.clock, probe_of(self.redis))
         self.steady = Switch(self.clock, probe_of(self.redis, 0.5))
-        self.counts = RedisCounts(self.redis, self.keys, self.ttl_s, rng)
+        self.counts = RedisCounts(self.redis, self.keys, self.ttl_s, rng, self.quick_s)
         self.budget = RedisBudget(self.redis, self.keys, self.allowance, self.clock, rng)
-        self.slots = RedisSlots(self.redis, self.keys, self.name, self.rules, self.clock, self.busy)
-        self.wanted = RedisWanted(self.redis, self.keys, self.clock, self.rules.read_s, self.reading, DEBOUNCE)
+        self.slots = RedisSlots(self.redis, self.keys, Member(self.name, self.rules, self.busy), self.clock)
+        rules = WantedRules(self.rules.read_s, DEBOUNCE, self.quick_s)
+        self.wanted = RedisWanted(self.redis, self.keys, rules, self.clock, self.reading)
         self.here = here
         self.waiting = RedisWaiting(self.redis, self.keys, here)
         self.local_counts = LocalCounts(self.clock)

@@ -22,6 +22,10 @@ DEBOUNCED_S = DEBOUNCE.wait_ms / 1_000 + 0.02
 AGAIN_S = 0.55
 
 
+def plan(*chats: ChatId) -> dict[ChatId, Urgency]:
+    return dict.fromkeys(chats, Urgency.TOP)
+
+
 class World:
     """The port, and the slots that are held."""
 
@@ -29,7 +33,7 @@ class World:
         self.wanted, self.held = wanted, held
 
     async def claimed(self, *planned: ChatId, most: int = 10) -> list[tuple[ChatId, Urgency]]:
-        return [(claim.chat, claim.urgency) for claim in await self.wanted.claim(self.held, planned, most)]
+        return [(claim.chat, claim.urgency) for claim in await self.wanted.claim(self.held, plan(*planned), most)]
 
     def claim(self, chat: ChatId, urgency: Urgency = Urgency.ASKED) -> Claim:
         return Claim(chat, urgency, self.held[slot_of(chat)])
@@ -61,7 +65,7 @@ async def test_asked_comes_before_changed_and_changed_before_planned(world: Worl
     assert await world.claimed(ONE, THREE) == [
         (ONE, Urgency.ASKED),
         (TWO, Urgency.CHANGED),
-        (THREE, Urgency.SAFETY),
+        (THREE, Urgency.TOP),
     ]
 
 
@@ -98,7 +102,7 @@ async def test_a_chat_that_is_being_read_is_not_claimed_again_whoever_wants_it(w
 async def test_what_is_asked_for_is_over_with_a_read_that_is_under_way(world: World) -> None:
     await world.claimed(ONE)
     await world.wanted.ask([ONE], Urgency.ASKED)
-    await world.wanted.finish([world.claim(ONE, Urgency.SAFETY)])
+    await world.wanted.finish([world.claim(ONE, Urgency.TOP)])
     assert await world.claimed() == []
 
 
@@ -141,11 +145,11 @@ async def test_who_asks_anew_does_not_wait_because_of_an_earlier_failure(world: 
 
 
 async def test_a_planned_read_that_brought_nothing_is_left_to_the_plan(world: World) -> None:
-    assert await world.claimed(ONE) == [(ONE, Urgency.SAFETY)]
-    await world.wanted.finish([world.claim(ONE, Urgency.SAFETY)], again=[ONE])
+    assert await world.claimed(ONE) == [(ONE, Urgency.TOP)]
+    await world.wanted.finish([world.claim(ONE, Urgency.TOP)], again=[ONE])
     await asyncio.sleep(AGAIN_S)
     assert await world.claimed() == []
-    assert await world.claimed(ONE) == [(ONE, Urgency.SAFETY)]
+    assert await world.claimed(ONE) == [(ONE, Urgency.TOP)]
 
 
 async def test_chats_of_other_slots_are_left_to_their_holders(world: World) -> None:
@@ -159,7 +163,7 @@ async def test_nothing_is_claimed_without_a_slot_and_nothing_finished_without_a_
     await world.wanted.ask([ONE], Urgency.ASKED)
     await world.wanted.finish([])
     await world.wanted.ask([], Urgency.ASKED)
-    assert await world.wanted.claim({}, [ONE], 5) == []
+    assert await world.wanted.claim({}, plan(ONE), 5) == []
     assert await world.claimed() == [(ONE, Urgency.ASKED)]
 
 

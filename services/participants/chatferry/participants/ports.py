@@ -95,8 +95,8 @@ class Wanted(Protocol):
         began with the first of several, and not over with a read that was under way already."""
 
     async def claim(self, held: Mapping[int, int], planned: Mapping[ChatId, Urgency], most: int) -> list[Claim]:
-        """Take the most urgent of the held slots, then of the planned ones in their order (as SAFETY: who planned them
-        knows why), that are not being read by anybody. Nothing of a slot that is another's by now, or soon may be."""
+        """Take the most urgent of the held slots, then of the planned ones in their order, that are not being read by
+        anybody. Nothing of a slot that is another's by now, or soon may be."""
 
     async def finish(self, claims: Collection[Claim], again: Collection[ChatId] = ()) -> None:
         """These are read no more. `again`: of them, those whose read brought nothing and is wanted still (a planned one

@@ -161,7 +161,7 @@ class LocalWanted:
             else:
                 self._due[Urgency.CHANGED].setdefault(chat, now + self._debounce.wait_ms / 1_000)
 
-    async def claim(self, held: Mapping[int, int], planned: Collection[ChatId], most: int) -> list[Claim]:
+    async def claim(self, held: Mapping[int, int], planned: Mapping[ChatId, Urgency], most: int) -> list[Claim]:
         now, claims = self._clock.monotonic(), list[Claim]()
         due = [
             (urgency, chat)
@@ -169,7 +169,7 @@ class LocalWanted:
             for chat, at in sorted(chats.items(), key=lambda one: one[1])
             if at <= now
         ]
-        for urgency, chat in [*due, *((Urgency.SAFETY, chat) for chat in planned)]:
+        for urgency, chat in [*due, *((urgency, chat) for chat, urgency in planned.items())]:
             slot = slot_of(chat)
             if len(claims) < most and slot in held and chat not in self._reading:
                 self._reading.add(chat)

@@ -47,8 +47,9 @@ cap = math.min(most, cap + math.max(0, math.floor((now - math.max(refused, pause
 redis.call('PEXPIRE', KEYS[1], 86400000)
 """
 # ARGV: most, per_hour, MAX's limit, reserve, 1 for ASKED. Three windows, each with its own most: the second; the second
-# and the time that leave may be late by, so that what is made then keeps to MAX's limit too; and for what nobody waits
-# for a quarter of a second, so that who is asked for finds room soon. -> now in ms, wait in microseconds.
+# and the time that leave may be late by, so that what is made then keeps to MAX's limit too; and a part of the second,
+# so that calls are no bursts with a pause behind them: a half, or a quarter for what nobody waits for, so that who is
+# waited for finds room soon. -> now in ms, wait in microseconds.
 _TAKE = f"""{_READ}
 local limit, urgent = tonumber(ARGV[3]), ARGV[5] == '1'
 local reserve = math.min(tonumber(ARGV[4]), math.floor(most / 5))
@@ -61,7 +62,7 @@ local function room(most_in, window)
 end
 room(may, 1000000)
 room(math.max(may, math.min(math.ceil(may * 1.1), limit)), 1100000)
-if not urgent then room(math.ceil(may / 4), 250000) end
+if urgent then room(math.ceil(may / 2), 500000) else room(math.ceil(may / 4), 250000) end
 if limited then
   local spent, old = 0, {{}}
   local buckets = redis.call('HGETALL', KEYS[3])

@@ -87,10 +87,10 @@ return k[1] .. ' ' .. k[2] .. ' ' .. k[3] .. ' ' .. k[4]
 
 
 class RedisCounts:
-    """Port Counts."""
+    """Port Counts. `quick_s`: longest wait where a reader waits too."""
 
-    def __init__(self, redis: Redis, keys: Keys, ttl_s: float, rng: random.Random) -> None:
-        self._keys, self._ttl_ms, self._rng = keys, int(ttl_s * 1_000), rng
+    def __init__(self, redis: Redis, keys: Keys, ttl_s: float, rng: random.Random, quick_s: float = QUICK_S) -> None:
+        self._keys, self._ttl_ms, self._rng, self._quick_s = keys, int(ttl_s * 1_000), rng, quick_s
         self._load = redis.register_script(_LOAD)
         self._write = redis.register_script(_WRITE)
         self._hint = redis.register_script(_HINT)
@@ -98,7 +98,7 @@ class RedisCounts:
     async def load(self, chats: Sequence[ChatId]) -> dict[ChatId, Count]:
         if not chats:
             return {}
-        async with redis_outage(QUICK_S):
+        async with redis_outage(self._quick_s):
             rows = await self._load(keys=self._of(chats), args=[self._ttl_ms])
         return {chat: _count(row) for chat, row in zip(chats, rows, strict=True) if row is not None}
 

@@ -210,13 +210,13 @@ class LayeredWanted:
         except OutageError:
             await self._local.ask(chats, urgency)
 
-    async def claim(self, held: Mapping[int, int], planned: Collection[ChatId], most: int) -> list[Claim]:
+    async def claim(self, held: Mapping[int, int], planned: Mapping[ChatId, Urgency], most: int) -> list[Claim]:
         try:
             return await self._switch.attempt(lambda: self._claim(held, planned, most))
         except OutageError:
             return await self._local.claim(held, planned, most)
 
-    async def _claim(self, held: Mapping[int, int], planned: Collection[ChatId], most: int) -> list[Claim]:
+    async def _claim(self, held: Mapping[int, int], planned: Mapping[ChatId, Urgency], most: int) -> list[Claim]:
         for urgency, chats in self._local.take_all().items():
             try:
                 await self._redis.ask(chats, urgency)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 
 from redis.asyncio import Redis
 
@@ -94,21 +95,22 @@ end
 """
 
 
-class RedisSlots:
-    """Port Slots. `replica`: a name that no other process has ever had, without spaces. `busy`: slots of which this
-    process reads something that Redis was not told of."""
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A replica. `name`: no other process has ever had it; without spaces. `busy`: slots of which this process reads
+    something, whether or not Redis was told."""
 
-    def __init__(
-        self,
-        redis: Redis,
-        keys: Keys,
-        replica: str,
-        rules: LeaseRules,
-        clock: Clock,
-        busy: Callable[[], Collection[int]] = tuple,
-    ) -> None:
-        assert rules.read_s < rules.lease_s, "a lease lasts longer than a read"
-        self._replica, self._rules, self._clock, self._busy = replica, rules, clock, busy
+    name: str
+    rules: LeaseRules
+    busy: Callable[[], Collection[int]] = tuple
+
+
+class RedisSlots:
+    """Port Slots."""
+
+    def __init__(self, redis: Redis, keys: Keys, member: Member, clock: Clock) -> None:
+        assert member.rules.read_s < member.rules.lease_s, "a lease lasts longer than a read"
+        self._replica, self._rules, self._clock, self._busy = member.name, member.rules, clock, member.busy
         self._keys = [
             keys.own("replicas"),
             keys.own("leases"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from itertools import islice
 
 from redis.asyncio import Redis
@@ -17,6 +18,7 @@ from chatferry.participants.domain.plan import Debounce, Urgency
 from chatferry.participants.ports import Claim
 
 _SWEEP_S = 5.0
+_PLANNED = 9
 
 # Sorted sets `asked` and `changed`: chat -> when it is due. Hash `reading`: chat -> the reader's epoch and what it was
 # wanted for: a(sked), c(hanged), p(lanned). Who does not hold the slot's lease with its epoch any more changes nothing.
@@ -71,7 +73,7 @@ end
 for j = 1, planned do
   local at = 3 + 2 * n + 2 * j
   local i = tonumber(ARGV[at])
-  if good[i] then claim(ARGV[at + 1], i, {int(Urgency.SAFETY)}) end
+  if good[i] then claim(ARGV[at + 1], i, {_PLANNED}) end
 end
 return out
 """
@@ -113,14 +115,21 @@ end
 """
 
 
-class RedisWanted:
-    """Port Wanted. `read_s`: longest read. `reading`: what this process reads now; shared with its stand-in."""
+@dataclass(frozen=True, slots=True)
+class WantedRules:
+    """`read_s`: longest read. `quick_s`: longest wait for Redis where a reader waits too."""
 
-    def __init__(
-        self, redis: Redis, keys: Keys, clock: Clock, read_s: float, reading: set[ChatId], debounce: Debounce
-    ) -> None:
-        self._keys, self._clock, self._read_ms, self._debounce = keys, clock, int(read_s * 1_000), debounce
-        self._reading, self._swept = reading, -_SWEEP_S
+    read_s: float
+    debounce: Debounce = field(default_factory=Debounce)
+    quick_s: float = QUICK_S
+
+
+class RedisWanted:
+    """Port Wanted. `reading`: what this process reads now; shared with its stand-in."""
+
+    def __init__(self, redis: Redis, keys: Keys, rules: WantedRules, clock: Clock, reading: set[ChatId]) -> None:
+        self._keys, self._rules, self._clock, self._reading = keys, rules, clock, reading
+        self._read_ms, self._debounce, self._swept = int(rules.read_s * 1_000), rules.debounce, -_SWEEP_S
         # What we have claimed is what a sweep leaves alone: neither may see the other half done.
         self._turn = asyncio.Lock()
         self._ask = redis.register_script(_ASK)
@@ -133,10 +142,10 @@ class RedisWanted:
             return
         kind, delay = ("asked", 0) if urgency is Urgency.ASKED else ("changed", self._debounce.wait_ms)
         keys = [self._keys.own(f"{kind}:{slot_of(chat)}") for chat in chats]
-        async with redis_outage(QUICK_S):
+        async with redis_outage(self._rules.quick_s):
             await self._ask(keys=keys, args=[delay, *chats])
 
-    async def claim(self, held: Mapping[int, int], planned: Collection[ChatId], most: int) -> list[Claim]:
+    async def claim(self, held: Mapping[int, int], planned: Mapping[ChatId, Urgency], most: int) -> list[Claim]:
         if not held or most <= 0:
             return []
         async with self._turn:
@@ -148,8 +157,8 @@ class RedisWanted:
             async with redis_outage():
                 flat = await self._claim(keys=self._sets(held), args=arguments)
             claims = [
-                Claim(ChatId(int(chat)), Urgency(urgency), held[slot])
-                for slot, chat, urgency in zip(flat[0::3], flat[1::3], flat[2::3], strict=True)
+                Claim(chat, planned[chat] if urgency == _PLANNED else Urgency(urgency), held[slot])
+                for slot, chat, urgency in zip(flat[0::3], map(ChatId, map(int, flat[1::3])), flat[2::3], strict=True)
             ]
             self._reading.update(claim.chat for claim in claims)
             return claims
