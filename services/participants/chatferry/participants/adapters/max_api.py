@@ -1,0 +1,218 @@
+"""The MAX Bot API over HTTP. The token stays in here; whatever is no answer about a chat never touches its count."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import orjson
+
+from chatferry.common.clock import Clock
+from chatferry.common.errors import ConfigurationError, OutageError
+from chatferry.participants.domain.counts import Answer, MaxChatId, Verdict
+from chatferry.participants.domain.updates import READ_ALL, BrokenUpdateError, Update, read_update
+from chatferry.participants.ports import MaxBusyError, MaxRefusedError, Membership
+
+_POLL_S = 30
+_LONGEST_WAIT_S = 3_600.0
+_INT32 = 2**31
+_OF_A_DIALOG = 2
+_AWAY = "MAX cannot be asked now ({}); what is known is served until it can"
+_CERTIFICATE = "MAX's certificate is not trusted: name its authority in CHATFERRY_MAX_CA_FILE"
+Failed = Callable[[str], None]
+"""Told the kind of each call that brought no answer: connection, certificate, timeout, server, status, body, busy,
+refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class MaxAddress:
+    """`answer_s`: longest wait for a whole answer. `connections`: more than 30 calls a second can keep busy."""
+
+    url: str
+    token: str = field(repr=False)
+    ca_file: Path | None = None
+    answer_s: float = 3.0
+    connections: int = 100
+
+
+class HttpMax:
+    """Port `Max`, and `Polled`: long polling. A 401 or a refused token is MaxRefusedError, a 429 MaxBusyError; for all
+    else that is no answer OutageError("max").
+    """
+
+    def __init__(
+        self,
+        settings: MaxAddress,
+        clock: Clock,
+        failed: Failed,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._answer_s, self._clock, self._failed = settings.answer_s, clock, failed
+        limits = httpx.Limits(max_connections=settings.connections, max_keepalive_connections=settings.connections)
+        self._http = httpx.AsyncClient(
+            base_url=settings.url.rstrip("/"),
+            verify=_trusted(settings),
+            timeout=None,  # noqa: S113 - each call has one end for all of it
+            limits=limits,
+            headers={"authorization": settings.token, "accept": "application/json"},
+            transport=transport,
+        )
+
+    async def close(self) -> None:
+        """Let the connections go."""
+        await self._http.aclose()
+
+    async def chat(self, chat: MaxChatId) -> Answer:
+        response = await self._ask("GET", f"/chats/{chat}")
+        if response.status_code == httpx.codes.FORBIDDEN:
+            return Answer(Verdict.DENIED)
+        if response.status_code == httpx.codes.NOT_FOUND:
+            return Answer(Verdict.GONE)
+        answer = _answer(self._body(response), chat)
+        if answer is None:
+            raise self._away("body")
+        return answer
+
+    async def membership(self, chat: MaxChatId) -> Membership | None:
+        response = await self._ask("GET", f"/chats/{chat}/members/me")
+        if response.status_code != httpx.codes.OK:
+            return None
+        told = self._body(response)
+        admin, permissions = told.get("is_admin"), told.get("permissions")
+        if admin is True and isinstance(permissions, list):
+            return Membership(READ_ALL in permissions)
+        return Membership(trusted=False) if admin is False else None
+
+    async def subscribed(self, url: str) -> bool:
+        found = (await self._whole("GET", "/subscriptions")).get("subscriptions")
+        if not isinstance(found, list):
+            raise self._away("body")
+        return any(isinstance(one, dict) and one.get("url") == url for one in found)
+
+    async def subscribe(self, url: str, secret: str, types: Sequence[str]) -> None:
+        wanted = {"url": url, "secret": secret, "update_types": list(types)}
+        if (await self._whole("POST", "/subscriptions", content=orjson.dumps(wanted))).get("success") is not True:
+            raise self._away(
+                "body", "MAX does not take the subscription: is CHATFERRY_MAX_WEBHOOK_URL https, port 443?"
+            )
+
+    async def updates(self, marker: int | None) -> tuple[Sequence[tuple[Update, bytes]], int | None]:
+        """What has happened since the marker, waited for; asking with a marker gives up all before it.
+
+        The marker to go on from; None when MAX named none. Events that are none of ours to read are left out.
+        """
+        params = {"timeout": str(_POLL_S)} | ({} if marker is None else {"marker": str(marker)})
+        told = await self._whole("GET", "/updates", more_s=_POLL_S, params=params)
+        found, following = told.get("updates"), told.get("marker")
+        if not isinstance(found, list) or not (following is None or type(following) is int):
+            raise self._away("body")
+        return [one for each in found if (one := _event(each)) is not None], following
+
+    async def _whole(self, method: str, path: str, *, more_s: float = 0, **asked: Any) -> Mapping[str, Any]:
+        """The body of a call that has nothing to do with a chat."""
+        response = await self._ask(method, path, more_s=more_s, **asked)
+        if response.status_code != httpx.codes.OK:
+            raise self._away("status")
+        return self._body(response)
+
+    async def _ask(self, method: str, path: str, *, more_s: float = 0, **asked: Any) -> httpx.Response:
+        """200; or 403 and 404, when it is MAX that says so and not a gateway before it."""
+        try:
+            async with asyncio.timeout(self._answer_s + more_s):
+                response = await self._http.request(method, path, **asked)
+        except TimeoutError:
+            raise self._away("timeout") from None
+        except (httpx.HTTPError, httpx.InvalidURL) as failure:
+            # Nothing of it is passed on: httpx puts URLs and headers into what it raises.
+            if _about_certificate(failure):
+                raise self._away("certificate", _CERTIFICATE) from None
+            raise self._away("connection") from None
+        self._check(response)
+        return response
+
+    def _check(self, response: httpx.Response) -> None:
+        status = response.status_code
+        if status == httpx.codes.OK:
+            return
+        if status == httpx.codes.TOO_MANY_REQUESTS:
+            self._failed("busy")
+            raise MaxBusyError(self._retry_after(response))
+        if status >= httpx.codes.INTERNAL_SERVER_ERROR:
+            raise self._away("server")
+        if status not in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN, httpx.codes.NOT_FOUND):
+            raise self._away("status")
+        if status == httpx.codes.UNAUTHORIZED or self._body(response).get("code") == "verify.token":
+            self._failed("refused")
+            raise MaxRefusedError
+
+    def _body(self, response: httpx.Response) -> Mapping[str, Any]:
+        try:
+            body = orjson.loads(response.content)
+        except orjson.JSONDecodeError:
+            raise self._away("body") from None
+        if not isinstance(body, dict):
+            raise self._away("body")
+        return body
+
+    def _retry_after(self, response: httpx.Response) -> float | None:
+        told = response.headers.get("retry-after", "").strip()
+        if told.isascii() and told.isdigit():
+            return min(float(told), _LONGEST_WAIT_S)
+        try:
+            wait_s = (parsedate_to_datetime(told) - self._clock.now()).total_seconds()
+        except (TypeError, ValueError):
+            return None
+        return min(max(wait_s, 0.0), _LONGEST_WAIT_S)
+
+    def _away(self, kind: str, sentence: str | None = None) -> OutageError:
+        self._failed(kind)
+        return OutageError("max", sentence or _AWAY.format(kind))
+
+
+def _answer(body: Mapping[str, Any], chat: MaxChatId) -> Answer | None:
+    """None when the body does not say what it has to: then nothing is known, rather than something wrong."""
+    named, status, title = body.get("chat_id"), body.get("status"), body.get("title")
+    if named is not None and named != chat:
+        return None
+    last_event_ms = body.get("last_event_time")
+    last_event_ms = last_event_ms if type(last_event_ms) is int and last_event_ms > 0 else None
+    title = title if isinstance(title, str) else None
+    # Beside the known ones (removed, left, closed, suspended): of a state that we do not know, no count is taken.
+    if status is not None and status != "active":
+        return Answer(Verdict.GONE, None, last_event_ms, title)
+    count = _OF_A_DIALOG if body.get("type") == "dialog" else body.get("participants_count")
+    if type(count) is not int or not 0 <= count < _INT32:
+        return None
+    return Answer(Verdict.COUNTED, count, last_event_ms, title)
+
+
+def _event(told: Any) -> tuple[Update, bytes] | None:
+    body = orjson.dumps(told)
+    try:
+        return read_update(body), body
+    except BrokenUpdateError:
+        return None
+
+
+def _trusted(settings: MaxAddress) -> ssl.SSLContext:
+    if settings.ca_file is None:
+        return ssl.create_default_context()
+    try:
+        return ssl.create_default_context(cafile=str(settings.ca_file))
+    except (OSError, ssl.SSLError):
+        raise ConfigurationError(
+            f"CHATFERRY_MAX_CA_FILE: {settings.ca_file} cannot be read as certificates in PEM form"
+        ) from None
+
+
+def _about_certificate(failure: BaseException) -> bool:
+    cause: BaseException | None = failure
+    while cause is not None and not isinstance(cause, ssl.SSLCertVerificationError):
+        cause = cause.__cause__ or cause.__context__
+    return cause is not None
