@@ -23,6 +23,7 @@ _OWN_SERVERS = {
     ROOT / "tests" / "integration" / "stack": "tests the local stack itself",
     ROOT / "tests" / "chaos": "kills processes of a local stack of its own; tests/containers kills containers",
     ROOT / "tests" / "integration" / "common" / "portal" / "test_bucket.py": "kills a redis-server of its own",
+    ROOT / "tests" / "integration" / "participants" / "test_redis_away.py": "kills a redis-server of its own",
     ROOT / "tests" / "integration" / "operator" / "test_supervision.py": "kills parts of a local stack of its own",
     ROOT / "tests" / "integration" / "operator" / "test_clean.py": "starts a local stack of its own",
 }
