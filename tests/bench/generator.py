@@ -22,6 +22,7 @@ import httpx
 
 _DEADLINE_S = 10.0
 _MOST_CONNECTIONS = 500
+_IDLE_S = 3.0
 _SEARCHES = ("отдел", "ПРОЕКТ", "ёлка", "sales 1", "склад 99")
 
 
@@ -57,21 +58,30 @@ class Connections:
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
         self._host, self._port = parts.hostname, parts.port
-        self._free: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+        # Since when each is free: a server closes those that nobody uses, uvicorn after 5 s.
+        self._free: list[tuple[float, asyncio.StreamReader, asyncio.StreamWriter]] = []
         self._room = asyncio.Semaphore(_MOST_CONNECTIONS)
 
     async def ask(self, request: bytes) -> tuple[int, bytes]:
         async with self._room:
-            reader, writer = self._free.pop() if self._free else await asyncio.open_connection(self._host, self._port)
+            reader, writer = await self._one()
             writer.write(request)
             head = await reader.readuntil(b"\r\n\r\n")
             length = int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0])
             body = await reader.readexactly(length)
-            self._free.append((reader, writer))
+            self._free.append((time.monotonic(), reader, writer))
             return int(head[9:12]), body
 
+    async def _one(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        while self._free:
+            since, reader, writer = self._free.pop()
+            if time.monotonic() - since < _IDLE_S:
+                return reader, writer
+            writer.close()
+        return await asyncio.open_connection(self._host, self._port)
+
     def close(self) -> None:
-        for _, writer in self._free:
+        for _, _, writer in self._free:
             writer.close()
 
 

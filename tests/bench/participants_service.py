@@ -9,14 +9,13 @@ from starlette.routing import BaseRoute, Mount
 from chatferry.common.adapters.mongo import open_client, open_database
 from chatferry.common.service import Context, Work, run_service
 from chatferry.participants.adapters.local import LocalCounts, LocalWaiting
+from chatferry.participants.adapters.local_work import LocalWanted
 from chatferry.participants.adapters.mongo_catalogue import MongoCatalogue
 from chatferry.participants.adapters.mongo_max_side import MongoMaxSide
 from chatferry.participants.adapters.redis_base import Keys as RedisKeys
 from chatferry.participants.adapters.redis_base import open_redis, probe_of
 from chatferry.participants.adapters.redis_counts import RedisCounts
 from chatferry.participants.adapters.redis_layers import LayeredCounts, Switch
-from chatferry.participants.adapters.redis_waiting import RedisWaiting
-from chatferry.participants.adapters.redis_wanted import RedisWanted
 from chatferry.participants.admission import Keys, Rates
 from chatferry.participants.api import Calls, Gate, answers_of, build_api
 from chatferry.participants.domain.pages import Cursors
@@ -45,10 +44,9 @@ class Reading:
         keys = RedisKeys(settings.project)
         counts = RedisCounts(self._redis, keys, settings.cache_ttl_s, rng)
         layered = LayeredCounts(counts, LocalCounts(clock), Switch(clock, probe_of(self._redis)))
-        wanted = RedisWanted(self._redis, keys, clock, settings.max_answer_seconds, set(), Debounce())
-        waiting = RedisWaiting(self._redis, keys, LocalWaiting())
         rules = Rules(settings.cache_ttl_s * 1_000, settings.fresh_wait_seconds)
-        serving = Serving(self._view, Sources(layered, wanted, waiting), clock, rules, self._watching)
+        sources = Sources(layered, LocalWanted(clock, set(), Debounce()), LocalWaiting())
+        serving = Serving(self._view, sources, clock, rules, self._watching)
         api_keys = settings.keys()
         calls = Calls(serving, MongoMaxSide(database, clock), Cursors(api_keys[0].encode()), settings.api_page_max)
         gate = Gate(Keys(api_keys), Rates(settings.api_rate_per_second, clock), self._watching)
