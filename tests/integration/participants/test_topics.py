@@ -8,6 +8,7 @@ import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer
@@ -207,8 +208,10 @@ async def test_the_portals_records_are_read_from_the_start_whenever_the_service_
     topics = (f"{project}.chats", f"{project}.chat_messages")
     common = common_headers(f"/chatferry/{project}/portal", datetime.now(UTC), None)
     time = {"source_original": "", "utc": "2026-03-04T00:00:00Z", "original_offset": "+00:00"}
-    messages = [{"id": n, "chat_id": n % 5 + 1, "sent_at": time} for n in range(1_000)]
-    chats = [{"id": n, "title": None, "participant_ids": [1, 2], "created_at": None} for n in range(1, 6)]
+    messages: list[dict[str, Any]] = [{"id": n, "chat_id": n % 5 + 1, "sent_at": time} for n in range(1_000)]
+    chats: list[dict[str, Any]] = [
+        {"id": n, "title": None, "participant_ids": [1, 2], "created_at": None} for n in range(1, 6)
+    ]
     await producer.send(
         [
             Outgoing(topic, b"%d" % body["id"], json.dumps(body).encode(), record_headers("k", 1, "t", common=common))
@@ -217,7 +220,7 @@ async def test_the_portals_records_are_read_from_the_start_whenever_the_service_
         ]
     )
     catalogue, skipped = FakeCatalogue(), list[tuple[str, str]]()
-    worker = SourceWorker(catalogue, topics, lambda *what: skipped.append(what), _alive)
+    worker = SourceWorker(catalogue, topics, lambda entity, reason: skipped.append((entity, reason)), _alive)
     async with _consuming(stack, worker, f"{project}.participants.catalogue", topics), asyncio.timeout(30):
         while len(skipped) < 2 or len(await _active(catalogue)) < 5:  # noqa: ASYNC110
             await asyncio.sleep(0.05)

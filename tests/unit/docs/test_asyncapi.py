@@ -20,6 +20,10 @@ from chatferry.extractor.adapters.events import RunEvents
 from chatferry.importer.adapters.events import KafkaEvents
 from chatferry.importer.domain.records import ImportRecord, read_record
 from chatferry.importer.ports import Dead, Done
+from chatferry.participants.adapters.kafka_out import KafkaAnnouncements, KafkaInbox
+from chatferry.participants.domain.counts import ChatId, Count, Mark, Stamp
+from chatferry.participants.domain.updates import read_update
+from chatferry.participants.ports import Change
 
 DOCUMENT: dict[str, Any] = json.loads((ROOT / "docs" / "asyncapi.json").read_text(encoding="utf-8"))
 NOW = datetime(2026, 3, 4, 6, 42, 31, tzinfo=UTC)
@@ -227,6 +231,28 @@ async def test_results_are_sent_as_the_document_says(read: ImportRecord) -> None
     await events.failed([Dead(read.raw, read.entity, read, "permanent", "record.invalid", "no", 3, False)])
     _holds("RecordImported", producer.sent[0])
     _holds("RecordFailed", producer.sent[1])
+
+
+async def test_an_event_of_max_is_sent_as_the_document_says() -> None:
+    producer = _Producer()
+    inbox = KafkaInbox("demo.max.updates", "demo", producer, SystemClock())  # type: ignore[arg-type]
+    for chat in ({"chat_id": -5, "user": {"user_id": 7}}, {}):
+        body = json.dumps({"update_type": "of_tomorrow", "timestamp": 1_772_606_551_000, "more": [1], **chat}).encode()
+        await inbox.put(read_update(body), body)
+    for sent in producer.sent:
+        _holds("MaxUpdate", sent)
+    assert [sent.key for sent in producer.sent] == [b"-5", b"of_tomorrow"]
+
+
+async def test_a_change_of_a_count_is_sent_as_the_document_says() -> None:
+    producer = _Producer()
+    announcements = KafkaAnnouncements("demo.participants", "demo", producer, SystemClock())  # type: ignore[arg-type]
+    stamp = Stamp(3, 1_772_606_551_250)
+    counts = [Count(4, Mark.STATIC), *(Count(4, mark, stamp) for mark in Mark if mark is not Mark.STATIC)]
+    await announcements.count_changed([Change(ChatId(-5), count, 17) for count in counts])
+    assert len(producer.sent) == len(Mark)
+    for sent in producer.sent:
+        _holds("CountChanged", sent)
 
 
 async def test_a_dead_letter_keeps_its_record_and_says_what_the_document_says(read: ImportRecord) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -183,7 +183,7 @@ async def test_an_outage_leaves_every_record_to_be_delivered_again() -> None:
     log.chat(_chat(7))
     log.message(_message(7, "2026-03-04T00:00:00Z"))
 
-    async def away(newest: object) -> None:
+    async def away(newest_ms: Mapping[ChatId, int]) -> None:
         raise OutageError("mongodb", "away")
 
     sources.catalogue.note_activity = away  # type: ignore[method-assign]
