@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -67,6 +67,16 @@ async def until_back(replica: Replica) -> None:
     raise AssertionError("Redis does not come back")
 
 
+async def settled(replica: Replica) -> None:
+    """What was to be written back is."""
+    deadline = time.monotonic() + 10
+    while True:
+        if not replica.quick.back.is_set():
+            return
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.02)
+
+
 async def test_counts_go_on_in_the_process_and_are_written_back(server: RedisOfOurs, replicas: list[Replica]) -> None:
     replica, other, _ = replicas
     async with LayeredCounts(replica.counts, replica.local_counts, replica.quick) as counts:
@@ -86,13 +96,39 @@ async def test_counts_go_on_in_the_process_and_are_written_back(server: RedisOfO
         await other.counts.write(ONE, later)
         await until_back(replica)
         assert (await counts.load([TWO]))[TWO] == moved, "before it is written back, too"
-        deadline = time.monotonic() + 10
-        while True:
-            if not replica.quick.back.is_set():
-                break
-            assert time.monotonic() < deadline
-            await asyncio.sleep(0.02)
+        await settled(replica)
         assert await other.counts.load([ONE, TWO]) == {ONE: later, TWO: moved}
+
+
+async def test_after_a_moment_only_what_was_written_meanwhile_is_written_back(
+    server: RedisOfOurs, replicas: list[Replica]
+) -> None:
+    replica, other, _ = replicas
+    async with LayeredCounts(replica.counts, replica.local_counts, replica.quick) as counts:
+        before = read(10)
+        chats = [ChatId(n) for n in range(1, 101)]
+        for chat in chats:
+            await counts.write(chat, before)
+        replica.quick._fell()
+        during = read(20, before.stamp.started_ms + 10)
+        await counts.write(TWO, during)
+        written: list[ChatId] = []
+        restore = replica.counts.restore
+
+        async def noted(counts: Sequence[tuple[ChatId, Count]]) -> None:
+            written.extend(chat for chat, _ in counts)
+            await restore(counts)
+
+        replica.counts.restore = noted  # type: ignore[method-assign]
+        for forgotten, expected in ((False, [TWO]), (True, chats)):
+            written.clear()
+            if forgotten:
+                await replica.redis.flushall()
+                replica.quick._fell()
+            await until_back(replica)
+            await settled(replica)
+            assert sorted(written) == expected
+            assert (await other.counts.load([TWO]))[TWO] == during
 
 
 async def test_no_request_waits_long_for_a_redis_that_hangs_and_few_look_for_it(

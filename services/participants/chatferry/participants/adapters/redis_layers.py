@@ -28,6 +28,7 @@ ATTEMPT_EVERY_S = 0.5
 _WINDOW_S = 1.1
 _SETTLED_S = 2.0
 _BATCH = 200
+_SAMPLE = 50
 T = TypeVar("T")
 
 
@@ -88,6 +89,7 @@ class LayeredCounts:
     def __init__(self, redis: RedisCounts, local: LocalCounts, switch: Switch) -> None:
         self._redis, self._local, self._switch = redis, local, switch
         self._restoring: asyncio.Task[None] | None = None
+        self._unwritten: set[ChatId] = set()
 
     async def __aenter__(self) -> Self:
         self._restoring = asyncio.create_task(self._restore(), name="counts for Redis")
@@ -114,6 +116,7 @@ class LayeredCounts:
         try:
             written = await self._switch.attempt(lambda: self._redis.write(chat, count))
         except OutageError:
+            self._unwritten.add(chat)
             return await self._local.write(chat, count)
         if written:
             self._local.learn({chat: count})
@@ -123,6 +126,7 @@ class LayeredCounts:
         try:
             moved = await self._switch.attempt(lambda: self._redis.hint(chat, known, update))
         except OutageError:
+            self._unwritten.add(chat)
             return await self._local.hint(chat, known, update)
         if moved is not None:
             self._local.learn({chat: moved})
@@ -131,14 +135,24 @@ class LayeredCounts:
     async def _restore(self) -> None:
         while True:
             await self._switch.back.wait()
-            known = self._local.known()
             try:
-                for begin in range(0, len(known), _BATCH):
-                    await self._redis.restore(known[begin : begin + _BATCH])
+                await self._write_back()
             except OutageError:
                 await self._switch.clock.sleep(ATTEMPT_EVERY_S)
             else:
                 self._switch.back.clear()
+
+    async def _write_back(self) -> None:
+        """All of it to a Redis that has forgotten some, else what was written meanwhile: it may have been away for a
+        moment only."""
+        known, unwritten = self._local.known(), frozenset(self._unwritten)
+        sample = dict([one for one in known if one[0] not in unwritten][-_SAMPLE:])
+        there = await self._redis.load(list(sample))
+        if all(chat in there and there[chat].stamp >= count.stamp for chat, count in sample.items()):
+            known = [(chat, count) for chat, count in known if chat in unwritten]
+        for begin in range(0, len(known), _BATCH):
+            await self._redis.restore(known[begin : begin + _BATCH])
+        self._unwritten -= unwritten
 
 
 class LayeredBudget:
