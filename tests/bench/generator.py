@@ -23,6 +23,7 @@ import httpx
 _DEADLINE_S = 10.0
 _MOST_CONNECTIONS = 500
 _IDLE_S = 3.0
+_LONG_MS = 50
 _SEARCHES = ("отдел", "ПРОЕКТ", "ёлка", "sales 1", "склад 99")
 
 
@@ -32,6 +33,8 @@ class Tally:
 
     latencies_ms: list[float] = field(default_factory=list)
     errors: Counter[str] = field(default_factory=Counter)
+    slowest_ms: dict[int, float] = field(default_factory=dict)
+    """By the second in which they were due, where that was long."""
 
 
 def paths(url: str, key: str, page: int) -> list[bytes]:
@@ -97,7 +100,10 @@ async def generate(url: str, requests: list[bytes], rate: float, seconds: float)
         except (OSError, asyncio.IncompleteReadError, TimeoutError) as failure:
             tally.errors[type(failure).__name__] += 1
             return
-        tally.latencies_ms.append((time.perf_counter() - due) * 1_000)
+        took_ms, second = (time.perf_counter() - due) * 1_000, int(due - began)
+        tally.latencies_ms.append(took_ms)
+        if took_ms > _LONG_MS:
+            tally.slowest_ms[second] = max(took_ms, tally.slowest_ms.get(second, 0))
         if status != 200:
             tally.errors[str(status)] += 1
         elif b'"use_cached_participants":true' not in body:
@@ -133,6 +139,7 @@ def main(url: str, key: str, rate: float, seconds: float, page: int) -> None:
         "took_s": took,
         **{f"p{name}_ms": cuts[int(float(name) * 10) - 1] for name in ("50", "90", "99", "99.9")},
         "most_ms": max(tally.latencies_ms),
+        "stalls_ms": {second: round(ms) for second, ms in sorted(tally.slowest_ms.items())},
         "generator_cpu": (now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime) / took,
     }
     sys.stdout.write(json.dumps(found) + "\n")
