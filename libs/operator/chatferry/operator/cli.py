@@ -22,7 +22,8 @@ from chatferry.common.entities import ENTITIES
 from chatferry.common.errors import ChatferryError, ConfigurationError, FatalError
 from chatferry.operator.accept import Word, accept
 from chatferry.operator.containers import keep_webhooks, patiently, prepare_secrets
-from chatferry.operator.demo import DemoOptions, bootstrap, run_demo
+from chatferry.operator.demo import bootstrap
+from chatferry.operator.demo_cli import app as demo_app
 from chatferry.operator.dlq.cli import app as dlq_app
 from chatferry.operator.doctor import examine
 from chatferry.operator.folder import Folder
@@ -37,6 +38,7 @@ from chatferry.stack import Addresses, LocalStack, StackError
 T = TypeVar("T")
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 stack_app = typer.Typer(no_args_is_help=True, help="The local Kafka, MongoDB and Redis.")
+app.add_typer(demo_app, name="demo")
 app.add_typer(stack_app, name="stack")
 app.add_typer(dlq_app, name="dlq")
 Rate = Annotated[float | None, typer.Option(min=0.01, help="Most requests per second to the portal.")]
@@ -69,20 +71,6 @@ def _with_store(work: Callable[[Folder, Store], Awaitable[T]]) -> T:
             store.close()
 
     return asyncio.run(run())
-
-
-@app.command()
-def demo(
-    data: Annotated[Path | None, typer.Option(help="Folder with users, chats and messages as JSONL.")] = None,
-    seed: Annotated[int, typer.Option(help="The portal that is made up without a folder.")] = 1,
-    keep: Annotated[bool, typer.Option(help="Leave everything running afterwards.")] = False,
-    max_rate: Rate = None,
-    bucket: Annotated[str, typer.Option(help="The portal's limits, CAPACITY:PER_SECOND, or off.")] = "50:2",
-) -> None:
-    """Move a portal's users, chats and messages over a real Kafka into the target, and prove it."""
-    options = DemoOptions(data, seed, keep, max_rate, bucket)
-    if not asyncio.run(run_demo(_folder(), options, _console())):
-        raise typer.Exit(1)
 
 
 @app.command()

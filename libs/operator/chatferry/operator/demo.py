@@ -83,14 +83,14 @@ async def run_demo(folder: Folder, options: DemoOptions, console: Console) -> bo
         lock.close()
         verified = await _migrate(folder, project, options, console)
     except BaseException:
-        _end(folder, stack_root)
+        end_demo(folder, stack_root)
         raise
     if options.keep:
         console.print(
             "everything stays up: `chatferry status`, `chatferry migrate chats`, `chatferry down`", soft_wrap=True
         )
     else:
-        _end(folder, stack_root)
+        end_demo(folder, stack_root)
     console.print(f"{time.monotonic() - began:.1f} s in all", highlight=False, soft_wrap=True)
     return verified
 
@@ -132,6 +132,6 @@ async def bootstrap(addresses: Addresses, project: str) -> None:
         client.close()
 
 
-def _end(folder: Folder, stack_root: Path | None) -> None:
+def end_demo(folder: Folder, stack_root: Path | None) -> None:
     if not stop(folder) and stack_root is not None:
         LocalStack(stack_root, announce=lambda _: None).down()

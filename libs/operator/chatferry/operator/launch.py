@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -66,7 +66,7 @@ def launch(folder: Folder, wanted: Launch, lock: IO[str], announce: Announce) ->
         old.unlink()
     simulated = _simulated(folder, wanted.portal) if isinstance(wanted.portal, SimulatedPortal) else None
     webhooks_file = simulated.webhooks_file if simulated else wanted.portal.webhooks_file  # type: ignore[union-attr]
-    target_port, secret = _free_port(), secrets.token_urlsafe(24)
+    target_port, secret = free_port(), secrets.token_urlsafe(24)
     target_url = f"http://127.0.0.1:{target_port}"
     rest_url_file = folder.secret("target.url", f"{target_url}/rest/1/{secret}")
     environment = {
@@ -82,7 +82,7 @@ def launch(folder: Folder, wanted: Launch, lock: IO[str], announce: Announce) ->
     services = [_service(folder, name, environment, target_port if name == "chat" else 0) for name in SERVICES]
     if simulated is not None:
         services.insert(0, simulated.service)
-    supervisor = _supervise(folder, wanted, services, lock)
+    supervisor = supervise(folder, wanted.stack_root, services, lock)
     _wait_until_ready(folder, supervisor, simulated, announce)
     portal_host = parse_webhooks(secret_lines(None, webhooks_file, "PORTAL_WEBHOOKS"))[0].host
     project = Project(
@@ -109,7 +109,7 @@ class _Simulated:
 
 
 def _simulated(folder: Folder, portal: SimulatedPortal) -> _Simulated:
-    state, port = folder.secrets / "portal", _free_port()
+    state, port = folder.secrets / "portal", free_port()
     (folder.secrets / "webhooks").unlink(missing_ok=True)
     state.mkdir(exist_ok=True)
     for old in state.iterdir():
@@ -135,10 +135,13 @@ def _service(folder: Folder, name: str, environment: Mapping[str, str], port: in
     return Service(name, argv, own, str(folder.logs / f"{name}.log"), environment["CHATFERRY_PORTAL_WEBHOOKS_FILE"])
 
 
-def _supervise(folder: Folder, wanted: Launch, services: list[Service], lock: IO[str]) -> subprocess.Popen[bytes]:
+def supervise(
+    folder: Folder, stack_root: Path | None, services: Sequence[Service], lock: IO[str]
+) -> subprocess.Popen[bytes]:
+    """Start what keeps these running, and the stack under `stack_root`; it inherits the folder's lock."""
     for service in services:
         Path(service.log).unlink(missing_ok=True)
-    root = None if wanted.stack_root is None else str(wanted.stack_root)
+    root = None if stack_root is None else str(stack_root)
     Plan(str(folder.root), tuple(services), root).write(folder.plan)
     with (folder.logs / "supervisor.log").open("wb") as log:
         return subprocess.Popen(
@@ -157,17 +160,18 @@ def _wait_until_ready(
     """Ends everything when it does not come to that."""
     try:
         if simulated is not None:
-            _wait(folder, supervisor, "portal", lambda: _collect_webhooks(simulated))
+            wait_until(folder, supervisor, "portal", lambda: _collect_webhooks(simulated))
             announce("portal: answers")
         for name in SERVICES:
-            _wait(folder, supervisor, name, lambda name=name: _not_ready(folder, name))  # type: ignore[misc]
+            wait_until(folder, supervisor, name, lambda name=name: not_ready(folder, name))  # type: ignore[misc]
             announce(f"{name}: ready")
     except BaseException:
         stop(folder)
         raise
 
 
-def _wait(folder: Folder, supervisor: subprocess.Popen[bytes], name: str, wrong: Callable[[], str | None]) -> None:
+def wait_until(folder: Folder, supervisor: subprocess.Popen[bytes], name: str, wrong: Callable[[], str | None]) -> None:
+    """Until nothing is wrong with it any more. Raises FatalError: it takes too long, or has given up."""
     deadline = time.monotonic() + _READY_S
     while (reason := wrong()) is not None:
         failed = read_json(folder.processes).get("failed")
@@ -193,7 +197,8 @@ def _collect_webhooks(simulated: _Simulated) -> str | None:
     return None
 
 
-def _not_ready(folder: Folder, name: str) -> str | None:
+def not_ready(folder: Folder, name: str) -> str | None:
+    """What keeps a service from its work, None when nothing does."""
     file = folder.addresses / f"{name}.url"
     if not file.exists():
         return "it has not started to listen"
@@ -205,7 +210,8 @@ def _not_ready(folder: Folder, name: str) -> str | None:
     return "; ".join(wrong.values()) if wrong else None
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Of 127.0.0.1; another may take it before it is used."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return int(free.getsockname()[1])

@@ -1,0 +1,1 @@
+"""`chatferry demo participants`: the participants service beside a MAX platform whose truth is known."""
