@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import orjson
 import pytest
 from tests.unit.participants.story import EPOCH, Story, busy
 
@@ -11,6 +12,8 @@ from chatferry.common.errors import OutageError
 from chatferry.participants.domain.catalogue import slot_of
 from chatferry.participants.domain.counts import Answer, MaxChatId, Verdict
 from chatferry.participants.domain.plan import Urgency
+from chatferry.participants.domain.updates import read_update
+from chatferry.participants.flow.planning import LOOK_EVERY_S
 from chatferry.participants.ports import MaxRefusedError
 
 
@@ -140,6 +143,19 @@ def test_whether_events_can_be_trusted_is_asked_once_for_a_new_chat(story: Story
     story.begin(story.reader.run(story.stopping))
     story.after(400)
     assert story.max.rights_asked == [MaxChatId(chat)]
+    assert len(story.max.asked) == 1, "its events are trusted"
+
+
+def test_a_chat_that_the_bot_comes_to_is_asked_for_its_rights_by_whatever_read_is_first(story: Story) -> None:
+    """The plan reads a new chat before the event's own read is due, which is no longer wanted then."""
+    story.begin(story.reader.run(story.stopping))
+    story.after(LOOK_EVERY_S - 0.5)
+    story.max.counts[MaxChatId(-5)] = 4
+    body = {"update_type": "bot_added", "chat_id": -5, "timestamp": int(story.clock.now().timestamp() * 1_000)}
+    story.do(story.listener.apply([read_update(orjson.dumps(body))]))
+    story.do(story.view.follow(story.catalogue))
+    story.after(400)
+    assert story.max.rights_asked == [MaxChatId(-5)]
     assert len(story.max.asked) == 1, "its events are trusted"
 
 

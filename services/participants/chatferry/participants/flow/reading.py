@@ -156,7 +156,9 @@ class Reader:
 
     async def _rights(self, claim: Claim, entry: Entry, max_chat: MaxChatId) -> bool | None:
         """Whether the bot is told of this chat's changes, asked when nobody has said, or it may have become so."""
-        doubtful = entry.trusted is None or (not entry.trusted and claim.urgency in _RIGHTS_MAY_HAVE_COME)
+        # A new chat's first read may be the plan's: what an event wanted is not wanted any more then.
+        may_have_come = entry.counted is None or claim.urgency in _RIGHTS_MAY_HAVE_COME
+        doubtful = entry.trusted is None or (not entry.trusted and may_have_come)
         if not doubtful or not self.planner.trust.events_on:
             return None
         await self._leave(claim.urgency)
