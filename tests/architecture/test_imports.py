@@ -16,7 +16,18 @@ SERVICES = ("extractor", "importer", "verifier", "chat", "participants")
 OUTER = {"__init__", "__main__", "__pycache__", "py", "app", "handlers", "adapters", "settings"}
 OUTER_OF_ONE = {
     "chat": {"api", "openapi", "admission", "wire", "metrics", "watch", "refusals"},
-    "participants": {"api", "openapi", "admission", "metrics", "describing", "refusals", "webhook", "wire"},
+    "participants": {
+        "api",
+        "openapi",
+        "admission",
+        "metrics",
+        "describing",
+        "lasting",
+        "refusals",
+        "shared",
+        "webhook",
+        "wire",
+    },
 }
 # Contract by contract, an import that it forbids: file, module.
 PLANTED = {

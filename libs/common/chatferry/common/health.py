@@ -19,6 +19,7 @@ class Health:
     _alive: dict[str, Check] = field(default_factory=dict)
     _ready: dict[str, Check] = field(default_factory=dict)
     _outages: dict[str, str] = field(default_factory=dict)
+    _borne: frozenset[str] = frozenset()
     _lock: Lock = field(default_factory=Lock)
 
     def alive_when(self, name: str, check: Check) -> None:
@@ -42,6 +43,14 @@ class Health:
         """Parts that are away now, and what was seen."""
         with self._lock:
             return dict(self._outages)
+
+    def bears(self, parts: frozenset[str]) -> None:
+        """The service does its work without these, less well: they are named, and it is ready all the same."""
+        self._borne = parts
+
+    def unready(self) -> bool:
+        """Whether something keeps the process from its work."""
+        return bool(self.ready().keys() - self._borne)
 
     def alive(self) -> dict[str, str]:
         """What is wrong with the process, by check; empty when nothing is."""

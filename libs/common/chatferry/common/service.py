@@ -187,10 +187,11 @@ def _end(done: asyncio.Task[None], server: uvicorn.Server, failed: list[Failure]
 
 def _own_routes(context: Context) -> list[BaseRoute]:
     def alive(_: Request) -> Response:
-        return _answer(context.health.alive())
+        wrong = context.health.alive()
+        return _answer(wrong, bad=bool(wrong))
 
     def ready(_: Request) -> Response:
-        return _answer(context.health.ready())
+        return _answer(context.health.ready(), bad=context.health.unready())
 
     return [
         Route("/healthz", alive),
@@ -199,6 +200,6 @@ def _own_routes(context: Context) -> list[BaseRoute]:
     ]
 
 
-def _answer(wrong: dict[str, str]) -> Response:
-    body = {"ok": not wrong, "wrong": wrong}
-    return Response(orjson.dumps(body), status_code=503 if wrong else 200, media_type="application/json")
+def _answer(wrong: dict[str, str], *, bad: bool) -> Response:
+    body = {"ok": not bad, "wrong": wrong}
+    return Response(orjson.dumps(body), status_code=503 if bad else 200, media_type="application/json")

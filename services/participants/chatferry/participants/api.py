@@ -100,6 +100,8 @@ class Calls:
             raise RefusedCallError(409, "MAX_CHAT_TAKEN", sentence)
         if not await self.catalogue.link(chat, max_chat):
             raise _unknown()
+        # What is cached is of the chat that it was linked to before.
+        await self.serving.renew(chat)
         return {"id": chat, "max_chat_id": max_chat}
 
     def _filled(self) -> Serving:

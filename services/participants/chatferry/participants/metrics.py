@@ -18,6 +18,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from chatferry.common.clock import Clock
+from chatferry.common.health import Health
 from chatferry.common.telemetry.metrics import Metrics
 from chatferry.participants.domain.catalogue import Entry
 from chatferry.participants.domain.counts import State, state_of
@@ -81,9 +82,9 @@ class _Ages(Collector):
 class Watching:
     """The instruments, on the process' registry: what the story, the readers and MAX's adapter tell goes here."""
 
-    def __init__(self, metrics: Metrics, clock: Clock) -> None:
+    def __init__(self, metrics: Metrics, clock: Clock, health: Health | None = None) -> None:
         registry = metrics.registry
-        self._outage = metrics.outage
+        self._outage, self._health = metrics.outage, health
         self._hits = _Lately(_HIT_SPAN_S, clock)
         self._calls_lately = _Lately(_CALL_SPAN_S, clock)
         self._linked = 0
@@ -100,7 +101,11 @@ class Watching:
         hit_rate = "Share of served counts of MAX's chats that came from the cache, fresh, in the last 5 minutes."
         gauge("participants_cache_hit_rate", hit_rate).set_function(self.hit_rate)
         self._counts_served = counter("participants_counts_served", "Served counts of MAX's chats.", "cache")
-        self._update = histogram("participants_update_duration", "Seconds from wanted to written.", _UPDATE_S)
+        self._update = histogram(
+            "participants_update_duration",
+            "Seconds from its turn to written.",
+            _UPDATE_S,
+        )
         # A gauge that only rises: the requirement's name, which a counter would have with _total behind it.
         self._errors = gauge("participants_max_api_errors", "Calls to MAX that failed, since the start.", "kind")
         self._stale = gauge("participants_stale_data_count", "Chats of MAX whose count is neither fresh nor frozen.")
@@ -141,6 +146,8 @@ class Watching:
 
     def max_away(self, sentence: str | None) -> None:
         self._outage.labels("max").set(0 if sentence is None else 1)
+        if self._health is not None:
+            self._health.outage("max", sentence)
 
     def served(self, hits: int, misses: int, ages_s: Iterable[float]) -> None:
         self._hits.add(hits, misses)

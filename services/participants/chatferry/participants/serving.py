@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -105,6 +106,11 @@ class Serving:
         served, late = await self._serve(entries, wait_s if fresh else None)
         unknown = [chat for chat in asked if self.view.entry(chat) is None]
         return ServedCounts(served, unknown, [one.entry.id for one in served if one.entry.id in late])
+
+    async def renew(self, chat: ChatId) -> None:
+        """Ask for a new count; without Redis its turn comes by itself."""
+        with suppress(OutageError):
+            await self._sources.wanted.ask([chat], Urgency.ASKED)
 
     async def _serve(self, entries: Sequence[Entry], wait_s: float | None) -> tuple[list[Served], set[ChatId]]:
         served, late = await self._known(entries, wait_s), set[ChatId]()

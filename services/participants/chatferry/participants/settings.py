@@ -95,7 +95,7 @@ class ParticipantsSettings(ServiceSettings):
     )
     max_webhook_secret_file: Path | None = Field(default=None, description="File that holds it.")
     max_webhook_bytes_max: int = Field(
-        default=256 * _KIB, ge=_KIB, le=1024 * _KIB, description="Largest body of an event."
+        default=256 * _KIB, ge=_KIB, le=768 * _KIB, description="Largest body of an event."
     )
     max_links_file: Path | None = Field(
         default=None, description="Which MAX chat a portal's chat is: a line chat_id,max_chat_id for each."

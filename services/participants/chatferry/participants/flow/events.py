@@ -63,10 +63,12 @@ class Listener:
         return count
 
     def _told(self, entry: Entry, update: Update) -> Told:
-        later = update.at_ms - (entry.activity_ms or 0) >= _ACTIVITY_EVERY_MS
+        # Nothing happens later than now, whatever an event says.
+        at_ms = min(update.at_ms, int(self.clock.now().timestamp() * 1_000))
+        later = at_ms - (entry.activity_ms or 0) >= _ACTIVITY_EVERY_MS
         return Told(
             title=update.title if update.effect is Effect.RENAMED and entry.id < 0 else None,
-            activity_ms=update.at_ms if later else None,
+            activity_ms=at_ms if later else None,
             trusted=_trusted(update),
             at_ms=update.at_ms,
         )

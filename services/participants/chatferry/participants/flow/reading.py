@@ -175,7 +175,7 @@ class Reader:
         count = of_answer(answer, known, stamp)
         if await self.parts.counts.write(claim.chat, count):
             title = answer.title if entry.id < 0 else None
-            told = Told(count, title, answer.last_event_ms, trusted)
+            told = Told(count, title, answer.last_event_ms, trusted, grant.now_ms)
             await self.parts.catalogue.note(claim.chat, told)
             self.parts.chats.learn(replace(entry, counted=count, trusted=entry.trusted if trusted is None else trusted))
         await self.parts.waiting.tell({claim.chat: stamp.started_ms})

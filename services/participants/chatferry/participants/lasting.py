@@ -1,0 +1,58 @@
+"""Work that goes on beside other work: an outage ends one kind of it for a while, and none of the others."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+
+from chatferry.common.errors import OutageError
+from chatferry.common.service import Context
+from chatferry.common.telemetry.logs import get_logger
+
+log = get_logger(__name__)
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 3.0
+_CALM_S = 5.0
+Kind = Callable[[], Awaitable[None]]
+
+
+async def side_by_side(context: Context, works: Sequence[tuple[str, Kind]]) -> None:
+    """Run them all until `stopping` is set; each that an OutageError ends is begun anew. Raises any other error."""
+    tasks = [asyncio.create_task(_outlasting(context, work), name=name) for name, work in works]
+    stopped = asyncio.create_task(_until(context.stopping), name="stop")
+    running = {stopped, *tasks}
+    try:
+        while not stopped.done():
+            done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+    finally:
+        # What is under way is finished by whoever looks at `stopping`; the others only wait for their next turn.
+        await asyncio.wait(running | {stopped}, timeout=_LONGEST_WAIT_S if context.stopping.is_set() else 0)
+        for task in (stopped, *tasks):
+            task.cancel()
+        await asyncio.gather(stopped, *tasks, return_exceptions=True)
+
+
+async def _until(stopping: asyncio.Event) -> None:
+    await stopping.wait()
+
+
+async def _outlasting(context: Context, work: Kind) -> None:
+    wait_s, calm = _FIRST_WAIT_S, dict[str, asyncio.TimerHandle]()
+    while not context.stopping.is_set():
+        try:
+            await work()
+        except OutageError as away:
+            if away.part in calm:
+                calm[away.part].cancel()
+            else:
+                log.warning("outage", part=away.part)
+            context.health.outage(away.part, away.sentence)
+            context.metrics.outage.labels(away.part).set(1)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(context.stopping.wait(), wait_s)
+            wait_s = min(wait_s * 2, _LONGEST_WAIT_S)
+            calm[away.part] = asyncio.get_running_loop().call_later(_CALM_S, context.reached, away.part)
+        else:
+            return
