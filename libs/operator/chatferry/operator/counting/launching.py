@@ -19,7 +19,7 @@ from chatferry.operator.launch import Announce, free_port, not_ready, supervise,
 from chatferry.operator.supervisor import Service
 from chatferry.stack import Addresses
 
-_LARGEST = 400
+_LARGEST = 5_000
 _REPLICA = "participants-{}"
 
 

@@ -34,7 +34,7 @@ _LAST_LOOK_S = 1.5
 _DIFFERENCES_SHOWN = 5
 _SECOND_MS = 1_000.0
 _FASTEST_LOOK_S, _LOOKED_AT_PER_S = 0.25, 4_000
-_COUNTED_PER_S = 1_000
+_LEARNING_LOOK_S, _COUNTED_PER_S = 0.5, 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +175,7 @@ class Demo:
                     "demo.late",
                     f"{follower.counted} of {len(wanted)} chats were counted within {self.pace.learning_s:.0f} s",
                 )
-            await asyncio.sleep(max(_FASTEST_LOOK_S, chats / _COUNTED_PER_S))
+            await asyncio.sleep(max(_LEARNING_LOOK_S, chats / _COUNTED_PER_S))
 
     async def _phase(self, phase: Phase, seconds: float) -> None:
         every_s = max(_FASTEST_LOOK_S, self.follower.options.chats / _LOOKED_AT_PER_S)

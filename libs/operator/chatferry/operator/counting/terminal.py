@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Literal
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -16,6 +17,15 @@ from chatferry.operator.counting.picture import SAYS, Picture, Row
 _NARROW = 100
 _PLAIN_EVERY_S = 5.0
 _BAR = 24
+_COLUMNS: tuple[tuple[str, int, Literal["left", "right"]], ...] = (
+    ("at MAX", 6, "right"),
+    ("served", 6, "right"),
+    ("", 1, "left"),
+    ("state", 11, "left"),
+    ("read", 6, "right"),
+    ("changed", 7, "right"),
+    ("shown in", 8, "right"),
+)
 STATE_STYLES = {"fresh": "green", "provisional": "cyan", "stale": "yellow", "frozen": "blue", "denied": "magenta"}
 
 
@@ -77,19 +87,19 @@ def _figures(picture: Picture, *, narrow: bool) -> Table:
     counted = f"{picture.counted:,}" if picture.phase == "learning" else f"{picture.chats:,}"
     cells = [
         ("chats counted", Text(f"{counted} of {picture.chats:,}", style="bold")),
-        ("changes at MAX", Text(f"{picture.changes:,}, {picture.missed:,} without an event", style="bold")),
+        ("changes at MAX", Text(f"{picture.changes:,}, {picture.missed:,} untold", style="bold")),
         ("counts right", Text(_share(picture.right_share), style="bold green")),
         ("calls to MAX", Text(f"{picture.calls_per_s:.1f}/s, {picture.calls_total:,} in all", style="bold")),
         ("most in a second", Text(f"{picture.calls_most} of {MAX_CALLS_IN_A_SECOND}", style=calls_style)),
         ("pages from cache", Text(_share(picture.cached_share), style="bold")),
-        ("a change shows in", Text(_lag(picture), style="bold")),
+        ("change shows in", Text(_lag(picture), style="bold")),
         ("readers' calls", Text(_readers(picture), style="bold red" if picture.failed else "bold")),
     ]
     columns = 2 if narrow else 3
-    table = Table.grid(padding=(0, 1))
+    table = Table.grid(padding=(0, 2, 0, 0))
     for _ in range(columns):
         table.add_column(style="dim", no_wrap=True)
-        table.add_column(no_wrap=True, min_width=20)
+        table.add_column(no_wrap=True, overflow="ellipsis", min_width=19)
     for begin in range(0, len(cells), columns):
         table.add_row(*(part for label, value in cells[begin : begin + columns] for part in (Text(label), value)))
     return table
@@ -97,14 +107,9 @@ def _figures(picture: Picture, *, narrow: bool) -> Table:
 
 def _rows(rows: tuple[Row, ...], *, narrow: bool) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 1))
-    table.add_column("changed last", no_wrap=True, overflow="ellipsis", width=22 if narrow else 34)
-    table.add_column("at MAX", justify="right")
-    table.add_column("served", justify="right")
-    table.add_column("", width=1)
-    table.add_column("state", width=11)
-    table.add_column("read", justify="right", width=7)
-    table.add_column("changed", justify="right", width=7)
-    table.add_column("shown in", justify="right", width=8)
+    table.add_column("changed last", no_wrap=True, overflow="ellipsis", width=20 if narrow else 36)
+    for name, width, justify in _COLUMNS:
+        table.add_column(name, justify=justify, width=width, no_wrap=True)
     for row in rows:
         mark = Text("✓", style="green") if row.right else Text("…", style="yellow")
         table.add_row(
