@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pymongo.collection import Collection
 from tests.integration.whole.ledger_world import (
     REFUSED_CHAT,
     Stopped,
@@ -101,7 +102,7 @@ def test_a_listed_chat_that_has_no_name_is_read_and_dead(stopped: Stopped, tmp_p
     record = {"_id": key, "seq": 0, "parent": None, "payload": None, "payload_hash": "h", "status": "IMPORT_ERR"}
     letter = {"_id": f"{key}@1", "entity": "chats", "key": key, "parent": None, "seq": 0, "state": "dead"}
     database = stopped.database
-    there = [
+    there: list[tuple[Collection[dict[str, Any]], dict[str, Any]]] = [
         (database.source_inventory, reject),
         (database.chats, {**record, "version": 1}),
         (database.dead_letters, {**letter, "version": 1, "service": "extractor", "copied": True}),

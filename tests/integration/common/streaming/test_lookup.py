@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from contextlib import aclosing
 
 import pytest
 from aiokafka import TopicPartition
@@ -98,3 +100,15 @@ async def test_a_broker_that_is_away_is_an_outage() -> None:
     with pytest.raises(OutageError):
         async with _lookup("127.0.0.1:1"):
             pass
+
+
+async def test_it_ends_at_once_although_it_was_reading_a_moment_ago(stack: Addresses, topics: tuple[str, str]) -> None:
+    producer = RecordProducer(stack.kafka, client_id="tests")
+    try:
+        await producer.send([Outgoing(topics[0], key, b"x", ()) for key in KEYS])
+    finally:
+        await producer.close()
+    for _ in range(3):
+        async with asyncio.timeout(10):
+            async with _lookup(stack.kafka) as lookup, aclosing(lookup.scan(topics[0])) as scan:
+                assert await anext(scan)

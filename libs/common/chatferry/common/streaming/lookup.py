@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping
 from types import TracebackType
 from typing import Self
@@ -17,6 +18,7 @@ from chatferry.common.streaming.records import Partition, RawRecord
 _SENTENCE = "Kafka does not answer for what is read from it; ask again when it does"
 _WORTH_A_SEEK = 2_000
 _AT_ONCE = 500
+_SWALLOWED_S = 0.2
 _SILENT_S = 20.0
 # A broker answers a connection's requests in turn: whatever is asked while a fetch at the end of a partition waits for
 # records that do not come is answered after it.
@@ -48,7 +50,11 @@ class RecordLookup:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         del kind, error, trace
-        await self._consumer.stop()
+        stopping = asyncio.create_task(self._consumer.stop(), name="end of a lookup")
+        # aiokafka's fetcher swallows its cancellation while it cancels what an assignment that is over was fetching.
+        while not (await asyncio.wait({stopping}, timeout=_SWALLOWED_S))[0]:
+            self._consumer._fetcher._fetch_task.cancel()
+        await stopping
 
     async def read(self, wanted: Mapping[Partition, Collection[int]]) -> dict[tuple[Partition, int], RawRecord]:
         """The records at these offsets; those that are no longer there are left out."""
