@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncGenerator, Collection, Mapping
 from types import TracebackType
 from typing import Self
 
@@ -69,7 +69,7 @@ class RecordLookup:
             self._rest()
         return found
 
-    async def scan(self, topic: str) -> AsyncIterator[list[RawRecord]]:
+    async def scan(self, topic: str) -> AsyncGenerator[list[RawRecord], None]:
         """All records of the topic that are there now, partition by partition, in batches."""
         try:
             for number in await self._partitions(topic):
