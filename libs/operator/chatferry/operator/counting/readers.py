@@ -6,7 +6,7 @@ import asyncio
 import time
 from array import array
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -38,9 +38,10 @@ class Answered:
 
 @dataclass(slots=True)
 class Record:
-    """What readers have met. `offset_ms`: what MAX's clock is ahead of ours."""
+    """What readers have met. `offset_ms`: what MAX's clock is ahead of `clock`, which tells seconds since 1970."""
 
     offset_ms: float
+    clock: Callable[[], float] = time.time
     failed: int = 0
     cached_pages: int = 0
     judged: int = 0
@@ -50,7 +51,7 @@ class Record:
     _lately: deque[tuple[float, int, int]] = field(default_factory=deque)
 
     def now_ms(self) -> float:
-        return time.time() * _SECOND_MS + self.offset_ms
+        return self.clock() * _SECOND_MS + self.offset_ms
 
     def answered(self, page: Answered, took_s: float, *, cached: bool) -> None:
         """`took_s`: from the moment at which the call was due."""

@@ -14,7 +14,7 @@ from rich.text import Text
 from chatferry.operator.counting.judging import MAX_CALLS_IN_A_SECOND, Verdict
 from chatferry.operator.counting.picture import SAYS, Picture, Row
 
-_NARROW = 100
+_NARROW, _WIDE = 100, 120
 _PLAIN_EVERY_S = 5.0
 _BAR = 24
 _COLUMNS: tuple[tuple[str, int, Literal["left", "right"]], ...] = (
@@ -55,7 +55,7 @@ class Screen:
 
 def rendered(picture: Picture, width: int) -> RenderableType:
     narrow = width < _NARROW
-    parts: list[RenderableType] = [_head(picture), _figures(picture, narrow=narrow)]
+    parts: list[RenderableType] = [_head(picture), _figures(picture, columns=3 if width >= _WIDE else 2)]
     if picture.rows:
         parts += [Text(), _rows(picture.rows, narrow=narrow)]
     return Group(*parts)
@@ -82,7 +82,7 @@ def _head(picture: Picture) -> Table:
     return line
 
 
-def _figures(picture: Picture, *, narrow: bool) -> Table:
+def _figures(picture: Picture, *, columns: int) -> Table:
     calls_style = "bold red" if picture.calls_most > MAX_CALLS_IN_A_SECOND else "bold"
     counted = f"{picture.counted:,}" if picture.phase == "learning" else f"{picture.chats:,}"
     cells = [
@@ -95,7 +95,6 @@ def _figures(picture: Picture, *, narrow: bool) -> Table:
         ("change shows in", Text(_lag(picture), style="bold")),
         ("readers' calls", Text(_readers(picture), style="bold red" if picture.failed else "bold")),
     ]
-    columns = 2 if narrow else 3
     table = Table.grid(padding=(0, 2, 0, 0))
     for _ in range(columns):
         table.add_column(style="dim", no_wrap=True)
