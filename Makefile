@@ -6,10 +6,10 @@ MEMBERS := libs/common libs/stack libs/simulators libs/operator services/extract
 READY := .venv/.ready
 BIN := .venv/bin
 
-.PHONY: help setup demo test chaos check bench format lock generate demo-docker test-docker clean
+.PHONY: help setup demo demo-participants test chaos check bench format lock generate demo-docker test-docker clean
 
 help: ## what can be typed
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 19
 
 setup: $(READY) ## install everything into .venv/
 
@@ -23,6 +23,9 @@ $(READY): requirements.lock Makefile $(addsuffix /pyproject.toml,$(MEMBERS))
 
 demo: $(READY) ## move a portal's users, chats and messages over a real Kafka, and see the report that proves it
 	@$(BIN)/chatferry demo
+
+demo-participants: $(READY) ## participant counts that follow a MAX platform, live, and the verdict (about a minute and a half)
+	@$(BIN)/chatferry demo participants
 
 demo-docker: ## the same in containers, with the public images and ours (needs Docker, nothing else)
 	@tools/demo-docker

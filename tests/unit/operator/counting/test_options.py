@@ -43,13 +43,20 @@ def test_without_events_the_quiet_is_longer_than_a_round_of_reads(chats: int) ->
     assert pace.quiet_s >= pace.poll_s + 8, "the longest wait, until it is noticed, and the read"
 
 
-@pytest.mark.parametrize(("seconds", "moves"), [(51, False), (52, True)])
-def test_rights_are_taken_away_only_where_the_quiet_outlasts_the_poll_that_makes_up_for_it(
-    seconds: int, moves: bool
+@pytest.mark.parametrize(("seconds", "unheard"), [(51, 0), (52, 20)])
+def test_changes_are_kept_untold_only_where_the_quiet_outlasts_the_poll_that_finds_them(
+    seconds: int, unheard: int
 ) -> None:
     pace = paced(Options(seconds=seconds))
-    assert pace.rights_move is moves
-    assert not moves or pace.quiet_s >= pace.poll_s + 8
+    assert pace.unheard == unheard
+    assert not unheard or pace.quiet_s >= pace.poll_s + 8
+
+
+@pytest.mark.parametrize("chats", [1, 9, 200, 20_000])
+def test_polling_what_is_untold_leaves_most_calls_to_others(chats: int) -> None:
+    pace = paced(Options(chats=chats))
+    assert pace.unheard <= chats / 10
+    assert pace.unheard / pace.poll_s <= 4
 
 
 @pytest.mark.parametrize("chats", [1, 100, 200, 400, 20_000])

@@ -75,8 +75,8 @@ def platform_of(folder: Folder, options: Options, pace: Pace) -> Platform:
     settings = {
         "script.changes_per_minute": pace.changes_per_s * share,
         "script.messages_per_minute": 0.5 * share,
-        "script.admin": 0.03 if pace.rights_move else 0.0,
-        "script.bot": 0.02 if pace.rights_move else 0.0,
+        "script.admin": 0.02 if pace.unheard else 0.0,
+        "script.bot": 0.02 if pace.unheard else 0.0,
         "delivery.https_only": "false",
         "delivery.retry_first_s": 1,
         "delivery.retry_factor": 1.5,
@@ -90,6 +90,7 @@ def platform_of(folder: Folder, options: Options, pace: Pace) -> Platform:
     }
     argv = [sys.executable, "-m", "chatferry.simulators.max", "--seed", str(options.seed), "--paused"]
     argv += ["--chats", str(options.chats), "--largest", str(_LARGEST), "--dialogs", "0"]
+    argv += ["--not-admin", str(pace.unheard / options.chats)]
     argv += ["--port", str(port), "--control-port", str(control), "--token-file", str(token_file)]
     argv += [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
     service = Service("max", tuple(argv), {}, str(folder.logs / "max.log"))

@@ -16,8 +16,9 @@ _READS_PER_S = 20.0
 _LOOK_S = 5.0
 """The service looks every so often for chats that are due."""
 _DEBOUNCE_S = 3.0
-_RIGHTS_POLL_S = 5
-_RIGHTS_QUIET_S = 13
+_UNHEARD_POLL_S, _UNHEARD_MOST = 5, 20
+_POLLED_QUIET_S = 13
+"""Long enough for a poll to find the last change that no event has told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +35,13 @@ class Options:
 @dataclass(frozen=True, slots=True)
 class Pace:
     """`quiet_s`: the end of the time, in which nothing changes any more. `poll_s`: within so many seconds the service
-    reads a chat whose events do not come. `rights_move`: the bot's rights are taken and given back now and then, so
-    that some changes are told by no event."""
+    reads a chat whose events do not come. `unheard`: chats in which the bot may not hear of changes; if there are any,
+    its rights are taken and given back elsewhere too."""
 
     changes_per_s: float
     quiet_s: int
     poll_s: int
-    rights_move: bool
+    unheard: int
     learning_s: float
 
     @property
@@ -57,16 +58,17 @@ def paced(options: Options) -> Pace:
         poll_s = max(5, math.ceil(options.chats / _READS_PER_S))
         quiet_s = math.ceil(poll_s + _LOOK_S + _DEBOUNCE_S)
     else:
-        poll_s, quiet_s = _RIGHTS_POLL_S, max(5, min(15, options.seconds // 4))
+        poll_s, quiet_s = _UNHEARD_POLL_S, max(5, min(15, options.seconds // 4))
     least = quiet_s + _CHANGING_LEAST_S if options.events == "off" else 8
     if not least <= options.seconds <= SECONDS_MOST:
-        polled = f" for {options.chats} chats that are read in turn" if options.events == "off" else ""
-        raise ConfigurationError(f"--seconds {options.seconds}: give {least} to {SECONDS_MOST}{polled}")
+        why = f" for {options.chats} chats that are read in turn" if options.events == "off" else ""
+        raise ConfigurationError(f"--seconds {options.seconds}: give {least} to {SECONDS_MOST}{why}")
+    polled = options.events == "on" and quiet_s >= _POLLED_QUIET_S
     return Pace(
         changes_per_s=min(2.0, max(0.5, options.chats / 200)),
         quiet_s=quiet_s,
         poll_s=poll_s,
-        rights_move=options.events == "on" and quiet_s >= _RIGHTS_QUIET_S,
+        unheard=min(_UNHEARD_MOST, options.chats // 10) if polled else 0,
         learning_s=60 + 2 * options.chats / _READS_PER_S,
     )
 

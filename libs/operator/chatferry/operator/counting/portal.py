@@ -17,10 +17,22 @@ _AT_ONCE = 500
 
 
 async def publish_portal(kafka: str, project: str, chats: Sequence[Chat]) -> dict[int, int]:
-    """Which MAX chat each of the portal's chats is. Raises OutageError."""
-    links = {number: chat.id for number, chat in enumerate(chats, start=1)}
+    """Which MAX chat each of the portal's chats is, once Kafka has them all. Raises OutageError."""
+    links, records = portal_records(project, chats)
+    producer = RecordProducer(kafka, client_id=f"{project}.demo")
+    try:
+        for begin in range(0, len(records), _AT_ONCE):
+            await producer.send(records[begin : begin + _AT_ONCE])
+    finally:
+        await producer.close()
+    return links
+
+
+def portal_records(project: str, chats: Sequence[Chat]) -> tuple[dict[int, int], list[Outgoing]]:
+    """Numbers of the portal, each with the MAX chat that it is; and their records."""
     entity = ENTITIES["chats"]
     common = common_headers(event_source(project, "demo.bitrix24.ru"), SystemClock().now(), None)
+    links = {number: chat.id for number, chat in enumerate(chats, start=1)}
     records = [
         Outgoing(
             f"{project}.chats",
@@ -30,13 +42,7 @@ async def publish_portal(kafka: str, project: str, chats: Sequence[Chat]) -> dic
         )
         for number, chat in enumerate(chats, start=1)
     ]
-    producer = RecordProducer(kafka, client_id=f"{project}.demo")
-    try:
-        for begin in range(0, len(records), _AT_ONCE):
-            await producer.send(records[begin : begin + _AT_ONCE])
-    finally:
-        await producer.close()
-    return links
+    return links, records
 
 
 def _body(number: int, chat: Chat) -> dict[str, object]:
