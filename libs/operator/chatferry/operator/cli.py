@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
+import stamina
 import typer
 from rich.console import Console
 
@@ -46,6 +47,8 @@ Rate = Annotated[float | None, typer.Option(min=0.01, help="Most requests per se
 
 def main() -> None:
     """Run the command; an error of ours is one sentence on stderr."""
+    # What is tried again is no news, and by default would go to stdout, where a verdict is read.
+    stamina.instrumentation.set_on_retry_hooks(())
     try:
         app()
     except (ChatferryError, StackError) as wrong:
