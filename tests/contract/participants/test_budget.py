@@ -77,9 +77,7 @@ async def test_what_nobody_waits_for_leaves_room_while_somebody_does(make: Make)
     await leave(budget)
     times = await granted_in(budget, 2.0, Urgency.SAFETY)
     assert len(times) >= 12, "eight a second are left to them"
-    for _ in range(2):
-        assert (await budget.take(Urgency.ASKED)).wait_s <= 0
-    assert (await budget.take(Urgency.SAFETY)).wait_s > 0
+    assert len(await granted_in(budget, 0.3, Urgency.ASKED)) >= 2, "the reserve, however soon after the others"
 
 
 async def test_a_refusal_makes_everybody_wait_and_go_on_at_half_the_rate(make: Make) -> None:
