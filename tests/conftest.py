@@ -26,6 +26,7 @@ _OWN_SERVERS = {
     ROOT / "tests" / "integration" / "participants" / "test_redis_away.py": "kills a redis-server of its own",
     ROOT / "tests" / "integration" / "operator" / "test_supervision.py": "kills parts of a local stack of its own",
     ROOT / "tests" / "integration" / "operator" / "test_clean.py": "starts a local stack of its own",
+    ROOT / "tests" / "integration" / "operator" / "test_demo_participants.py": "starts local stacks of its own",
 }
 _OWN_STACK = "kills the Kafka of a local stack of its own"
 

@@ -68,15 +68,10 @@ async def test_a_change_shows_when_a_reader_gets_the_new_count() -> None:
     await stage.at(1_000_900)
     picture = stage.follower.picture("changing", 0.5, 10)
     [row] = picture.rows
-    assert (row.served, row.state, row.right, row.lag_s, row.changed_s) == (
-        6,
-        "provisional",
-        True,
-        pytest.approx(0.4),
-        pytest.approx(0.4),
-    )
+    assert (row.served, row.state, row.right) == (6, "provisional", True)
+    assert [row.lag_s, row.changed_s] == pytest.approx([0.4, 0.4])
     assert row.age_s == pytest.approx(1.9)
-    assert (picture.lag_p50_s, picture.lag_most_s) == (pytest.approx(0.4), pytest.approx(0.4))
+    assert [picture.lag_p50_s, picture.lag_most_s] == pytest.approx([0.4, 0.4])
 
 
 async def test_a_change_that_another_overtakes_counts_from_the_first() -> None:

@@ -18,8 +18,8 @@ from chatferry.operator.counting.platform import Chat, Control, open_control
 from chatferry.operator.counting.portal import portal_records
 from chatferry.participants.handlers import read_chat
 from chatferry.simulators.max.generator import Size
-from chatferry.simulators.max.server import Running, Serve, serve
-from chatferry.simulators.max.settings import Settings, changed
+from chatferry.simulators.max.server import Running, serve
+from chatferry.simulators.max.settings import Serve, Settings, changed
 
 
 @pytest.fixture

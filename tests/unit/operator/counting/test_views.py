@@ -94,13 +94,14 @@ def test_the_page_and_its_figures_are_served_on_loopback_and_nothing_else_is() -
     page.show(PICTURE)
     with serve_page(page) as url:
         assert url.startswith("http://127.0.0.1:")
-        assert not page.watched
+        watched = [page.watched]
         html, state = httpx.get(url), httpx.get(f"{url}state.json")
         assert html.content == HTML.read_bytes()
         assert "default-src 'none'" in html.headers["content-security-policy"]
         assert state.json()["calls_total"] == 20_512
         assert state.json()["rows"][2]["truth"] is None
-        assert page.watched
+        watched.append(page.watched)
+        assert watched == [False, True]
         assert httpx.get(f"{url}secrets/max.token").status_code == 404
     with pytest.raises(httpx.ConnectError):
         httpx.get(url)
