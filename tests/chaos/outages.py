@@ -15,7 +15,7 @@ from tests.chaos.proof import prove
 from chatferry.operator.runs import Options
 
 NAME = "outages"
-_NAMED_WITHIN_S, _RESUMES_WITHIN_S, _STARTS_WITHIN_S, _END_S = 45.0, 15.0, 60.0, 300.0
+_NAMED_WITHIN_S, _RESUMES_WITHIN_S, _STARTS_WITHIN_S = 45.0, 15.0, 60.0
 _IN_FLIGHT_S = 2.0
 _GROWTH_MIB = 30.0
 _SERVICES = ("extractor", "importer", "verifier")
@@ -45,7 +45,7 @@ PARTS = (
 @dataclass(frozen=True, slots=True)
 class Scale:
     """`away_s`: at least so long, and until health names it. `parts`: so many, drawn anew in each round, go away one by
-    one before all do."""
+    one before all do. `end_s`: longest rest of the run after that."""
 
     messages: int
     chats: int
@@ -54,10 +54,11 @@ class Scale:
     away_s: float
     rounds: int
     parts: int
+    end_s: float
 
 
-SHORT = Scale(messages=1_500, chats=30, page=20, max_rate=1.0, away_s=4.0, rounds=1, parts=3)
-LONG = Scale(messages=60_000, chats=600, page=50, max_rate=0.8, away_s=60.0, rounds=2, parts=len(PARTS))
+SHORT = Scale(messages=1_500, chats=30, page=20, max_rate=1.0, away_s=4.0, rounds=1, parts=3, end_s=300)
+LONG = Scale(messages=60_000, chats=600, page=50, max_rate=0.8, away_s=60.0, rounds=2, parts=len(PARTS), end_s=1_200)
 
 
 def disturb(root: Path, seed: int, scale: Scale) -> Passed:
@@ -72,7 +73,7 @@ def disturb(root: Path, seed: int, scale: Scale) -> Passed:
                 name = parts[0].process if len(parts) == 1 else "all"
                 assert chaos.run(run).get("phase") == "get", f"the reading was over before {name} went away"
                 resumed[name] = max(resumed.get(name, 0), _take_away(chaos, parts, scale.away_s))
-        messages = prove(chaos, chaos.finish(run, _END_S))
+        messages = prove(chaos, chaos.finish(run, scale.end_s))
         assert chaos.database.chat_messages.count_documents({"attempts": {"$gt": 0}}) == 0, "a record was blamed"
         seconds = time.monotonic() - began
     figures = {"messages": messages, "seconds": f"{seconds:.0f}", "away": f"{scale.away_s:.0f}s"}
