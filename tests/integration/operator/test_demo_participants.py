@@ -101,9 +101,16 @@ def test_it_ends_with_a_verdict_and_leaves_nothing_running(local: Local, events:
     local.assert_nothing_runs()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-@pytest.mark.parametrize("moment", ["kafka: starting", "changing:"])
-def test_interrupted_it_ends_all_that_it_has_started(local: Local, number: signal.Signals, moment: str) -> None:
+@pytest.mark.parametrize(
+    ("moment", "number"),
+    [
+        ("kafka: starting", signal.SIGINT),
+        ("kafka: starting", signal.SIGTERM),
+        ("changing:", signal.SIGINT),
+        ("changing:", signal.SIGHUP),
+    ],
+)
+def test_interrupted_it_ends_all_that_it_has_started(local: Local, moment: str, number: signal.Signals) -> None:
     process = local.begin("--chats", "10", "--seconds", "60", "--replicas", "1", "--json")
     local.until_said(process, moment)
     process.send_signal(number)
@@ -111,6 +118,21 @@ def test_interrupted_it_ends_all_that_it_has_started(local: Local, number: signa
     assert process.returncode not in (0, None)
     assert said == "", "there is no verdict"
     assert "Traceback" not in local.said()
+    local.assert_nothing_runs()
+
+
+def test_a_replica_that_is_killed_costs_some_calls_and_no_count(local: Local) -> None:
+    """It is the one that MAX sends its events to; it comes back where it was."""
+    process = local.begin("--chats", "30", "--seconds", "40", "--replicas", "2", "--json")
+    local.until_said(process, "changing:")
+    running = read_json(local.root / "run" / "processes.json")["processes"]
+    psutil.Process(next(one["pid"] for one in running if one["name"] == "participants-1")).kill()
+    said, _ = process.communicate(timeout=_WITHIN_S)
+    assert process.returncode == 0, local.said() + said
+    verdict = json.loads(said)
+    assert verdict["exact_after_quiet"] is True
+    assert verdict["duplicate_reads"] == 0
+    assert 0 < verdict["failed_requests"] < verdict["served_requests"] / 4
     local.assert_nothing_runs()
 
 

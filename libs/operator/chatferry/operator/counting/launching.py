@@ -105,12 +105,13 @@ def launch_participants(folder: Folder, stage: Stage, wanted: Wanted, lock: IO[s
     platform = platform_of(folder, wanted.options, wanted.pace)
     key_file = folder.secret("participants.key", secrets.token_urlsafe(24))
     environment = _environment(folder, stage, wanted, platform, key_file)
-    hook = free_port()
-    environment["CHATFERRY_MAX_WEBHOOK_URL"] = f"http://127.0.0.1:{hook}"
+    # One that is started again comes back where readers and MAX know it.
+    ports = [free_port() for _ in range(wanted.options.replicas)]
+    environment["CHATFERRY_MAX_WEBHOOK_URL"] = f"http://127.0.0.1:{ports[0]}"
     names = [_REPLICA.format(number) for number in range(1, wanted.options.replicas + 1)]
     replicas = [
-        _replica(folder, name, environment | {"CHATFERRY_HTTP_PORT": str(0 if number else hook)}, stage.links_file)
-        for number, name in enumerate(names)
+        _replica(folder, name, environment | {"CHATFERRY_HTTP_PORT": str(port)}, stage.links_file)
+        for name, port in zip(names, ports, strict=True)
     ]
     supervisor = supervise(folder, stage.stack_root, [platform.service, *replicas], lock)
     wait_until(folder, supervisor, "the MAX platform", lambda: _silent(platform.control))
