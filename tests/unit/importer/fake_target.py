@@ -17,7 +17,7 @@ class FakeTarget:
 
     `holds`: what follows a temporary error in its chat is not tried. `parents`: chats that messages may name; None
     for any. `unwritable`: reads work and what is there is `unchanged`, but a write is answered by "items" or by "call".
-    `told_s`: the time after which a call that failed may come again.
+    `told_s`: the time after which a call that failed may come again; not told for what is `poison` and `untold`.
     """
 
     def __init__(self, faults: Faults) -> None:
@@ -26,6 +26,7 @@ class FakeTarget:
         self.order: list[tuple[str, int]] = []
         self.errors: dict[str, tuple[int, bool]] = {}
         self.poison: set[str] = set()
+        self.untold: set[str] = set()
         self.told_s: float | None = None
         self.away: Trouble | None = None
         self.unwritable: str | None = None
@@ -38,8 +39,9 @@ class FakeTarget:
             raise CallFailedError(self.away, "target.away", "away")
         self._faults.before("call")
         self.calls.append([record.key for record in records])
-        if any(record.key in self.poison for record in records):
-            raise CallFailedError(Trouble.SHAKY, "target.http_500", "poisoned", self.told_s)
+        if poison := self.poison.intersection(record.key for record in records):
+            told_s = self.told_s if poison - self.untold else None
+            raise CallFailedError(Trouble.SHAKY, "target.http_500", "poisoned", told_s)
         if self.unwritable == "call" and any(self.stored.get(r.key, 0) < r.version for r in records):
             raise CallFailedError(Trouble.SHAKY, "target.http_500", "read only", self.told_s)
         results = []

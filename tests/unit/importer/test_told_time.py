@@ -43,14 +43,32 @@ async def test_a_poison_among_good_records_dies_alone_though_its_refusal_names_a
     assert {d["status"] for key, d in machine.store.documents.items() if not key.endswith("07")} == {"IMPORT_OK"}
 
 
-async def test_a_poison_with_nothing_beside_it_ends_too() -> None:
+async def test_a_poison_with_nothing_beside_it_is_an_outage_until_something_else_is_written() -> None:
     machine = _machine()
     _publish(machine, range(1, 2), range(1, 2))
     await machine.run(5)
     machine.target.poison = {f"{_MSG}201"}
     _publish(machine, range(1, 2), range(2, 3))
+    await machine.go_on(120)
+    assert machine.store.dead == {}, "nothing shows that the target writes"
+    _publish(machine, range(2, 6), range(1, 4))
     await machine.go_on(60)
     assert [row["dead"].record.key for row in machine.store.dead.values()] == [f"{_MSG}201"]
+
+
+@pytest.mark.parametrize("chats", [1, 20, 60])
+async def test_a_target_that_reads_but_cannot_write_and_names_a_time_burns_no_record(chats: int) -> None:
+    machine = _machine()
+    _publish(machine, range(1, chats + 1), range(1, 3))
+    await machine.run(60)
+    taken = set(machine.store.documents)
+    _publish(machine, range(1, chats + 1), range(3, 5))
+    machine.target.poison = set(machine.store.documents) - taken
+    await machine.go_on(400)
+    assert machine.store.dead == {}
+    machine.target.poison = set()
+    await machine.go_on(100)
+    assert {d["status"] for d in machine.store.documents.values()} == {"IMPORT_OK"}
 
 
 @pytest.mark.parametrize("told_s", [1.5, 10.0])
@@ -82,3 +100,12 @@ async def test_rounds_before_an_outage_that_the_probe_saw_do_not_count() -> None
         machine.target.away = None
     assert machine.store.dead == {}
     assert machine.store.documents[f"{_MSG}201"].get("attempts", 0) == 0
+
+
+async def test_two_poisons_die_though_one_of_them_names_a_time_and_so_silences_the_probe_of_the_other() -> None:
+    machine = _machine()
+    _publish(machine, range(1, 21), range(1, 6))
+    machine.target.poison = {f"{_MSG}307", f"{_MSG}312"}
+    machine.target.untold = {f"{_MSG}312"}
+    await machine.run(300)
+    assert {row["dead"].record.key for row in machine.store.dead.values()} == machine.target.poison

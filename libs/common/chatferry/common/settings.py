@@ -98,6 +98,8 @@ def secret_lines(value: SecretStr | None, file: Path | None, name: str) -> list[
             raise ConfigurationError(
                 f"{ENV_PREFIX}{name}_FILE: {file} cannot be read ({unreadable.strerror})"
             ) from None
+        except UnicodeDecodeError:
+            raise ConfigurationError(f"{ENV_PREFIX}{name}_FILE: {file} is no text in UTF-8") from None
     else:
         raise ConfigurationError(f"{ENV_PREFIX}{name} is not set, and neither is {ENV_PREFIX}{name}_FILE")
     return [line.strip() for line in lines if line.strip()]

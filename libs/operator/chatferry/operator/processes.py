@@ -30,7 +30,11 @@ def supervision(folder: Folder) -> dict[str, Any]:
     state = read_json(folder.processes)
     if not state or supervisor_of(folder, state) is not None:
         return state
-    written = folder.processes.stat().st_mtime
+    try:
+        written = folder.processes.stat().st_mtime
+    except FileNotFoundError:
+        # Taken down since it was read.
+        return {}
     processes = [
         {**one, "pid": one["pid"] if _lives(one["pid"], written) else None} for one in state.get("processes", [])
     ]

@@ -169,9 +169,12 @@ class Caller:
         return self._good.get(entity.name) or next(iter(self._good.values()), None)
 
     async def _takes(self, good: ImportRecord) -> bool:
+        """OutageError when we were asked to wait: then nobody knows."""
         try:
             [result] = await self._send(good.entity, [good])
-        except CallFailedError:
+        except CallFailedError as failed:
+            if failed.trouble is Trouble.THROTTLED:
+                raise await self._outage(good.entity, failed) from None
             return False
         return result.status != "error"
 
@@ -200,7 +203,8 @@ class Caller:
             with self._metrics.timed("target", "probe"):
                 await self._target.probe(entity)
         except CallFailedError as also_failed:
-            self._suspects.forget()
+            if also_failed.trouble is not Trouble.THROTTLED:
+                self._suspects.forget()
             raise await self._outage(entity, also_failed) from None
 
     async def _outage(self, entity: Entity, failed: CallFailedError) -> OutageError:

@@ -24,7 +24,7 @@ _MOST_TEMPLATES = 1_000
 
 
 class FewRepeats(logging.Filter):
-    """Lets a line of a foreign library through once in 10 s per logger and message template; ours always.
+    """Lets a line of a foreign library through once in 10 s per logger and template; ours, and exceptions, always.
 
     The next one let through says in `left_out` how many were not. A client that looks for a server which is away says
     so hundreds of times a minute. `now`: monotonic seconds.
@@ -39,6 +39,8 @@ class FewRepeats(logging.Filter):
         if record.name.partition(".")[0] == _OURS:
             return True
         # Not every library leaves the formatting to logging: then the numbers are what differs.
+        if record.exc_info:
+            return True
         template, now = (record.name, _NUMBERS.sub("0", str(record.msg))), self._now()
         shown_at, left_out = self._seen.pop(template, (now - _REPEATED_EVERY_S, 0))
         shown = now - shown_at >= _REPEATED_EVERY_S

@@ -67,7 +67,8 @@ class ConsiderateTarget:
         if now - self._asked >= _FRESH_S:
             left = await self._silence.left_s()
             self._asked = now
-            self._until = now + left
+            # A lane may have been told to wait while this one asked.
+            self._until = max(self._until, now + left)
         if self._until > now:
             raise CallFailedError(Trouble.THROTTLED, "target.quiet", _SENTENCE, self._until - now)
 

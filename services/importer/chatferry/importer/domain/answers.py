@@ -88,12 +88,12 @@ class Window:
 
 @dataclass(slots=True)
 class _Suspect:
-    """`most`: the largest call that it may go in; `alone`: rounds by itself since its last attempt."""
+    """`most`: the largest call that it may go in; `writes_before`: what the target had written when it was first
+    suspected."""
 
     most: int
     writes_before: int
     rounds: int = 0
-    alone: int = 0
 
 
 class Suspects:
@@ -121,7 +121,8 @@ class Suspects:
     def blame(self, batch: Sequence[ImportRecord], writes: int) -> bool:
         """One more round; True when it is these records. `writes`: how often the target has written so far.
 
-        A lone record is to blame where the target has written others since it is suspected, or in its third round.
+        A lone record is to blame where the target has written others since: one that cannot write at all says so of
+        every record, and asks us to wait.
         """
         suspects = [self._suspects.setdefault(_of(record), _Suspect(len(batch), writes)) for record in batch]
         while len(self._suspects) > self._MOST:
@@ -133,11 +134,7 @@ class Suspects:
         if len(suspects) > 1:
             return max(one.rounds for one in suspects) >= self._ROUNDS
         [lone] = suspects
-        lone.alone += 1
-        blamed = lone.rounds >= self._ROUNDS and (writes > lone.writes_before or lone.alone >= self._ROUNDS)
-        if blamed:
-            lone.alone = 0
-        return blamed
+        return lone.rounds >= self._ROUNDS and writes > lone.writes_before
 
     def clear(self, batch: Sequence[ImportRecord]) -> None:
         """The target has answered for each of these."""
