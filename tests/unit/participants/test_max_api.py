@@ -75,6 +75,7 @@ async def test_a_read_is_one_call_with_the_bare_token() -> None:
         ({}, Answer(Verdict.COUNTED, 17)),
         ({"participants_count": 0}, Answer(Verdict.COUNTED, 0)),
         ({"last_event_time": 5, "title": "Отдел"}, Answer(Verdict.COUNTED, 17, 5, "Отдел")),
+        ({"last_event_time": 2**63}, Answer(Verdict.COUNTED, 17, int(NOW.timestamp() * 1_000))),
         ({"last_event_time": None, "title": None, "icon": None}, Answer(Verdict.COUNTED, 17)),
         ({"last_event_time": "5", "title": 7}, Answer(Verdict.COUNTED, 17)),
         ({"type": "dialog", "participants_count": None}, Answer(Verdict.COUNTED, 2)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from typing import Any
 
 import orjson
@@ -58,6 +59,26 @@ def test_the_chat_of_a_message_stands_in_its_recipient() -> None:
 
 def test_a_type_nobody_knows_is_no_fault_and_means_nothing() -> None:
     assert read_update(body(update_type="comment_sparkled", novel={"deep": [1]})).effect is Effect.NOTHING
+
+
+@pytest.mark.parametrize("fields", [{"message": "a string"}, {"timestamp": None}, {"chat_id": "x"}, {"user": [1]}])
+def test_what_a_type_nobody_knows_carries_is_not_looked_at(fields: dict[str, Any]) -> None:
+    update = read_update(body(update_type="comment_sparkled", **fields))
+    assert (update.type, update.effect) == ("comment_sparkled", Effect.NOTHING)
+
+
+def test_a_type_nobody_knows_needs_no_time() -> None:
+    assert read_update(b'{"update_type":"comment_sparkled"}').effect is Effect.NOTHING
+
+
+@pytest.mark.parametrize("chat", [2**63, -(2**63) - 1])
+@pytest.mark.parametrize("place", ["recipient", "chat"])
+def test_a_chat_that_no_64_bits_can_name_is_refused_wherever_it_stands(place: str, chat: int) -> None:
+    inner = {"chat_id": chat}
+    fields = {"message": {"recipient": inner}} if place == "recipient" else {"chat": inner}
+    told = {"update_type": "message_created", "timestamp": 5, **fields}
+    with pytest.raises(BrokenUpdateError):
+        read_update(json.dumps(told).encode())
 
 
 @pytest.mark.parametrize(

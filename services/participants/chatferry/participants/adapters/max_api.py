@@ -74,7 +74,7 @@ class HttpMax:
             return Answer(Verdict.DENIED)
         if response.status_code == httpx.codes.NOT_FOUND:
             return Answer(Verdict.GONE)
-        answer = _answer(self._body(response), chat)
+        answer = _answer(self._body(response), chat, int(self._clock.now().timestamp() * 1_000))
         if answer is None:
             raise self._away("body")
         return answer
@@ -175,13 +175,14 @@ class HttpMax:
         return OutageError("max", sentence or _AWAY.format(kind))
 
 
-def _answer(body: Mapping[str, Any], chat: MaxChatId) -> Answer | None:
+def _answer(body: Mapping[str, Any], chat: MaxChatId, now_ms: int) -> Answer | None:
     """None when the body does not say what it has to: then nothing is known, rather than something wrong."""
     named, status, title = body.get("chat_id"), body.get("status"), body.get("title")
     if named is not None and named != chat:
         return None
     last_event_ms = body.get("last_event_time")
-    last_event_ms = last_event_ms if type(last_event_ms) is int and last_event_ms > 0 else None
+    # Nothing happens later than now, whatever MAX says; and no more than 64 bits can be kept.
+    last_event_ms = min(last_event_ms, now_ms) if type(last_event_ms) is int and last_event_ms > 0 else None
     title = title if isinstance(title, str) else None
     # Beside the known ones (removed, left, closed, suspended): of a state that we do not know, no count is taken.
     if status is not None and status != "active":

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from chatferry.participants.domain.counts import MaxChatId
 
 _INT64 = 2**63
+_Id = Annotated[int, Field(ge=-_INT64, lt=_INT64)]
 
 
 class BrokenUpdateError(ValueError):
@@ -59,7 +61,7 @@ class _User(_Tolerant):
 
 
 class _Recipient(_Tolerant):
-    chat_id: int | None = None
+    chat_id: _Id | None = None
 
 
 class _Message(_Tolerant):
@@ -67,13 +69,16 @@ class _Message(_Tolerant):
 
 
 class _Chat(_Tolerant):
-    chat_id: int | None = None
+    chat_id: _Id | None = None
 
 
-class _Body(_Tolerant):
+class _Head(_Tolerant):
     update_type: str = Field(min_length=1, max_length=64)
+
+
+class _Body(_Head):
     timestamp: int = Field(ge=0, lt=_INT64)
-    chat_id: int | None = Field(default=None, ge=-_INT64, lt=_INT64)
+    chat_id: _Id | None = None
     user: _User | None = None
     title: str | None = None
     is_admin: bool | None = None
@@ -112,12 +117,16 @@ class Update:
 def read_update(body: bytes) -> Update:
     """Raises BrokenUpdateError. Types and fields that are not known are no fault."""
     try:
+        named = _Head.model_validate_json(body).update_type
+        if named not in _EFFECTS:
+            # What its other fields are is not known: they may be anything.
+            return Update(named, Effect.NOTHING, 0, None)
         told = _Body.model_validate_json(body)
     except ValidationError as wrong:
         raise BrokenUpdateError(_sentence(wrong)) from None
-    effect = _EFFECTS.get(told.update_type, Effect.NOTHING)
+    effect = _EFFECTS[named]
     chat = _chat_of(told)
-    if effect is not Effect.NOTHING and effect is not Effect.ALIVE and chat is None:
+    if effect is not Effect.ALIVE and chat is None:
         raise BrokenUpdateError(f"{told.update_type} names no chat_id")
     trusted = None
     if effect is Effect.RIGHTS:
