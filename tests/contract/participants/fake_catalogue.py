@@ -66,10 +66,10 @@ class FakeCatalogue:
         row.listed, row.max_title = True, title or row.max_title
         return self._put(row, replace(row.entry, max_chat=max_chat))
 
-    async def note(self, chat: ChatId, told: Told) -> None:
+    async def note(self, chat: ChatId, told: Told) -> bool:
         row = self._rows.get(chat)
-        if row is None or row.entry.max_chat is None:
-            return
+        if row is None or row.entry.max_chat is None or told.max_chat not in (None, row.entry.max_chat):
+            return False
         made = replace(row.entry, activity_ms=_later(row.entry.activity_ms, told.activity_ms))
         if told.title is not None and self._is_now(row, "title", told.at_ms):
             row.max_title = told.title
@@ -78,6 +78,7 @@ class FakeCatalogue:
         if told.count is not None and _order(told.count) >= _order(made.counted):
             made = replace(made, counted=told.count)
         self._put(row, made)
+        return True
 
     async def link(self, chat: ChatId, max_chat: MaxChatId | None) -> bool:
         row = self._rows.get(chat)

@@ -195,6 +195,19 @@ async def test_nothing_is_noted_of_a_chat_that_max_does_not_have(kept: Kept) -> 
     assert await kept.changed() == [Entry(CHAT, "$title", 1_000, None, 4)]
 
 
+async def test_what_was_said_of_the_chat_of_max_that_it_was_before_is_not_noted(kept: Kept) -> None:
+    await kept.catalogue.note_sources([SOURCE])
+    await kept.max_side.link(CHAT, MAX)
+    assert await kept.max_side.note(CHAT, Told(_read(17, 100), max_chat=MAX))
+    assert await kept.max_side.note(CHAT, Told(max_chat=MAX))
+    await kept.max_side.link(CHAT, OTHER_MAX)
+    assert not await kept.max_side.note(CHAT, Told(_read(17, 200), "late", 700, trusted=True, max_chat=MAX))
+    assert await kept.entry(CHAT) == Entry(CHAT, "$title", 1_000, None, 4, OTHER_MAX)
+    assert await kept.max_side.note(CHAT, Told(_read(9, 300), max_chat=OTHER_MAX))
+    await kept.max_side.link(CHAT, None)
+    assert not await kept.max_side.note(CHAT, Told(_read(17, 400), max_chat=OTHER_MAX))
+
+
 async def test_a_link_takes_over_what_was_known_and_ends_the_entry_of_max(kept: Kept) -> None:
     await kept.catalogue.note_sources([SOURCE])
     await _counted(kept, 10, 100)

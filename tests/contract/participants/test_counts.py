@@ -142,3 +142,16 @@ async def test_a_read_ends_what_was_provisional(counts: Counts) -> None:
     assert await counts.write(CHAT, read(12, 1, NOW + 10))
     assert await counts.hint(CHAT, read(12, 1, NOW + 10), joined(NOW + 5)) is None
     assert await counts.load([CHAT]) == {CHAT: read(12, 1, NOW + 10)}
+
+
+async def test_what_is_forgotten_is_not_known_and_the_first_read_after_it_is_written_whatever_its_stamp(
+    counts: Counts,
+) -> None:
+    await counts.write(CHAT, read(500, 9))
+    await counts.hint(CHAT, read(500, 9), joined(NOW + 5))
+    await counts.write(OTHER, read(3))
+    await counts.forget([CHAT, ChatId(8)])
+    await counts.forget([])
+    assert await counts.load([CHAT, OTHER]) == {OTHER: read(3)}
+    assert await counts.write(CHAT, read(7, 1))
+    assert await counts.load([CHAT]) == {CHAT: read(7, 1)}

@@ -109,6 +109,11 @@ class MemorySources:
     async def write(self, chat: ChatId, count: Count) -> bool:
         raise AssertionError((chat, count))
 
+    async def forget(self, chats: Collection[ChatId]) -> None:
+        await self._reach()
+        for chat in chats:
+            self.cached.pop(chat, None)
+
     async def hint(self, chat: ChatId, known: Count, update: Update) -> Count | None:
         raise AssertionError((chat, known, update))
 
@@ -168,7 +173,7 @@ class MemoryLinks:
     async def arrived(self, max_chat: MaxChatId, title: str | None) -> Entry | None:
         raise AssertionError((max_chat, title))
 
-    async def note(self, chat: ChatId, told: Told) -> None:
+    async def note(self, chat: ChatId, told: Told) -> bool:
         raise AssertionError((chat, told))
 
 

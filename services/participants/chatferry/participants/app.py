@@ -81,7 +81,7 @@ class Participants:
     def _calls(self, context: Context) -> Calls:
         settings, shared = self._settings, self._shared
         rules = Rules(settings.cache_ttl_s * 1_000, settings.fresh_wait_seconds)
-        sources = Sources(shared.counts, shared.wanted, shared.waiting)
+        sources = Sources(shared.counts, shared.wanted, shared.waiting, lambda: shared.budget.now_ms)
         serving = Serving(self._view, sources, context.clock, rules, self._watching)
         # Any replica goes on with any other's page.
         cursors = Cursors(f"{settings.project}:{':'.join(sorted(self._keys))}".encode())
@@ -141,7 +141,7 @@ class Participants:
             ("announcements", lambda: keeper.announce(stopping)),
             ("marks", lambda: keeper.remember(stopping)),
             ("looks", lambda: keep_looking(self._watching, self._view.entries, clock, fresh_ms, stopping)),
-            ("links", lambda: keep_linked(self._links, self._max_side, clock, stopping)),
+            ("links", lambda: self._link(parts, context)),
         ]
         if self._settings.max_events != "off":
             names = (self._settings.topic("max.updates"),)
@@ -161,10 +161,17 @@ class Participants:
             await context.clock.sleep(_FOLLOW_EVERY_S)
 
     async def _read(self, reader: Reader, context: Context) -> None:
+        await self._filled(context)
+        await reader.run(context.stopping)
+
+    async def _link(self, parts: Parts, context: Context) -> None:
+        await self._filled(context)
+        await keep_linked(self._links, parts, context.clock, context.stopping)
+
+    async def _filled(self, context: Context) -> None:
         # Before all chats are known, a chat in hand may be one that is linked already.
         while not self._view.filled and not context.stopping.is_set():
             await context.clock.sleep(_FOLLOW_EVERY_S)
-        await reader.run(context.stopping)
 
     async def _consume(self, group: str, topics: tuple[str, ...], worker: RecordWorker, context: Context) -> None:
         for topic in topics:

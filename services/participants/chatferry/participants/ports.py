@@ -32,6 +32,9 @@ class Counts(Protocol):
         than the read behind the count, is None (`hinted`, `frozen`). `known` stands in where the cache has none.
         """
 
+    async def forget(self, chats: Collection[ChatId]) -> None:
+        """Nothing is known of these any more, nor how it came about: they are other chats of MAX now."""
+
 
 class Budget(Protocol):
     """The calls to MAX that all replicas may make together."""
@@ -187,8 +190,9 @@ class MaxSide(Protocol):
     async def arrived(self, max_chat: MaxChatId, title: str | None) -> Entry | None:
         """The bot is in this chat: its entry, made when there is none. None: a dialog, which is not counted."""
 
-    async def note(self, chat: ChatId, told: Told) -> None:
-        """What a read or an event said; None leaves a field as it is. An older count never replaces a newer one."""
+    async def note(self, chat: ChatId, told: Told) -> bool:
+        """What a read or an event said; None leaves a field as it is. An older count never replaces a newer one.
+        False: the chat is not that of MAX any more which it was said of, and nothing is noted."""
 
     async def link(self, chat: ChatId, max_chat: MaxChatId | None) -> bool:
         """Say which MAX chat a portal's chat is; None: none any more. Takes over what was known of the MAX chat, whose
@@ -198,13 +202,14 @@ class MaxSide(Protocol):
 @dataclass(frozen=True, slots=True)
 class Told:
     """Of one chat; None: nothing was said. `at_ms`: when title and trust were so: what comes late takes nothing back.
-    None: they are so now."""
+    None: they are so now. `max_chat`: of which chat of MAX; None: of whichever it is."""
 
     count: Count | None = None
     title: str | None = None
     activity_ms: int | None = None
     trusted: bool | None = None
     at_ms: int | None = None
+    max_chat: MaxChatId | None = None
 
 
 @dataclass(frozen=True, slots=True)

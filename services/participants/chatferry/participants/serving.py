@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,6 +13,7 @@ from chatferry.participants.domain.catalogue import Entry
 from chatferry.participants.domain.counts import ChatId, Count, State, state_of
 from chatferry.participants.domain.pages import Place, Query
 from chatferry.participants.domain.plan import Urgency
+from chatferry.participants.flow.linking import begin_anew
 from chatferry.participants.ports import Counts, Waiting, Wanted
 from chatferry.participants.view import View
 from chatferry.participants.wishes import Wishes
@@ -74,11 +74,12 @@ class ServedCounts:
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Where counts are, and who brings newer ones."""
+    """Where counts are, and who brings newer ones. `now_ms`: the clock that reads are stamped by (None: our own)."""
 
     counts: Counts
     wanted: Wanted
     waiting: Waiting
+    now_ms: Callable[[], int] | None = None
 
 
 class Serving:
@@ -108,9 +109,8 @@ class Serving:
         return ServedCounts(served, unknown, [one.entry.id for one in served if one.entry.id in late])
 
     async def renew(self, chat: ChatId) -> None:
-        """Ask for a new count; without Redis its turn comes by itself."""
-        with suppress(OutageError):
-            await self._sources.wanted.ask([chat], Urgency.ASKED)
+        """The chat is another one of MAX: its count is forgotten, and asked for."""
+        await begin_anew(chat, self._sources.counts, self._sources.wanted)
 
     async def _serve(self, entries: Sequence[Entry], wait_s: float | None) -> tuple[list[Served], set[ChatId]]:
         served, late = await self._known(entries, wait_s), set[ChatId]()
@@ -144,7 +144,8 @@ class Serving:
 
     async def _refreshed(self, served: Sequence[Served], wait_s: float) -> set[ChatId]:
         """Ask for what is older than a second, and wait; those that did not come in time."""
-        since_ms = self._now_ms() - _FRESH_MS
+        now_ms = self._sources.now_ms() if self._sources.now_ms is not None else self._now_ms()
+        since_ms = now_ms - _FRESH_MS
         wanted = {
             one.entry.id for one in served if one.entry.max_chat is not None and one.count.stamp.started_ms < since_ms
         }

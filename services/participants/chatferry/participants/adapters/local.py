@@ -80,6 +80,10 @@ class LocalCounts:
             self._counts.put(chat, (moved, now + _STATE_S))
         return moved
 
+    async def forget(self, chats: Collection[ChatId]) -> None:
+        for chat in chats:
+            self._counts.pop(chat, None)
+
 
 @dataclass(slots=True, eq=False)
 class Waiter:

@@ -50,20 +50,21 @@ class MongoMaxSide:
                     continue
                 return entry_of(made)
 
-    async def note(self, chat: ChatId, told: Told) -> None:
-        fields: Document = {}
+    async def note(self, chat: ChatId, told: Told) -> bool:
+        # Says itself: whether it matches shows also when nothing else was told.
+        fields: Document = {"max_chat": "$max_chat"}
         if told.title is not None:
             fields |= if_newer("max_title", told.title, "max_title_at", told.at_ms)
         if told.trusted is not None:
             fields |= if_newer("trusted", told.trusted, "trusted_at", told.at_ms)
         if told.activity_ms is not None:
             fields["activity"] = {"$max": ["$activity", told.activity_ms]}
-        stages = [{"$set": fields}] if fields else []
+        stages: list[Document] = [{"$set": fields}]
         if told.count is not None:
             stages += count_stages(told.count)
-        if stages:
-            with mongo_outage():
-                await self._chats.update_one({"_id": chat, "max_chat": {"$exists": True}}, stages)
+        whose: Document = {"$exists": True} if told.max_chat is None else {"$eq": told.max_chat}
+        with mongo_outage():
+            return (await self._chats.update_one({"_id": chat, "max_chat": whose}, stages)).matched_count > 0
 
     async def link(self, chat: ChatId, max_chat: MaxChatId | None) -> bool:
         with mongo_outage():

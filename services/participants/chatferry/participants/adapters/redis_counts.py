@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -91,6 +91,7 @@ class RedisCounts:
 
     def __init__(self, redis: Redis, keys: Keys, ttl_s: float, rng: random.Random, quick_s: float = QUICK_S) -> None:
         self._keys, self._ttl_ms, self._rng, self._quick_s = keys, int(ttl_s * 1_000), rng, quick_s
+        self._redis = redis
         self._load = redis.register_script(_LOAD)
         self._write = redis.register_script(_WRITE)
         self._hint = redis.register_script(_HINT)
@@ -127,6 +128,11 @@ class RedisCounts:
                 args=[update.delta, update.at_ms, count, mark, epoch, started, at, ttl_ms],
             )
         return None if moved is None else _count(moved)
+
+    async def forget(self, chats: Collection[ChatId]) -> None:
+        if chats:
+            async with redis_outage(self._quick_s):
+                await self._redis.delete(*self._of(list(chats)))
 
     def _of(self, chats: Sequence[ChatId]) -> list[str]:
         return [*(self._keys.value(chat) for chat in chats), *(self._keys.own(f"state:{chat}") for chat in chats)]

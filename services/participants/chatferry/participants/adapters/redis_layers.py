@@ -90,6 +90,7 @@ class LayeredCounts:
         self._redis, self._local, self._switch = redis, local, switch
         self._restoring: asyncio.Task[None] | None = None
         self._unwritten: set[ChatId] = set()
+        self._unforgotten: set[ChatId] = set()
 
     async def __aenter__(self) -> Self:
         self._restoring = asyncio.create_task(self._restore(), name="counts for Redis")
@@ -107,6 +108,7 @@ class LayeredCounts:
             found = await self._switch.attempt(lambda: self._redis.load(chats))
         except OutageError:
             return await self._local.load(chats)
+        found = {chat: count for chat, count in found.items() if chat not in self._unforgotten}
         if self._switch.back.is_set():
             found = {**await self._local.load([chat for chat in chats if chat not in found]), **found}
         self._local.learn(found)
@@ -119,6 +121,7 @@ class LayeredCounts:
             self._unwritten.add(chat)
             return await self._local.write(chat, count)
         if written:
+            self._unforgotten.discard(chat)
             self._local.learn({chat: count})
         return written
 
@@ -131,6 +134,14 @@ class LayeredCounts:
         if moved is not None:
             self._local.learn({chat: moved})
         return moved
+
+    async def forget(self, chats: Collection[ChatId]) -> None:
+        await self._local.forget(chats)
+        self._unwritten.difference_update(chats)
+        try:
+            await self._switch.attempt(lambda: self._redis.forget(chats))
+        except OutageError:
+            self._unforgotten.update(chats)
 
     async def _restore(self) -> None:
         while True:
@@ -145,6 +156,9 @@ class LayeredCounts:
     async def _write_back(self) -> None:
         """All of it to a Redis that has forgotten some, else what was written meanwhile: it may have been away for a
         moment only."""
+        unforgotten = frozenset(self._unforgotten)
+        await self._redis.forget(unforgotten)
+        self._unforgotten -= unforgotten
         known, unwritten = self._local.known(), frozenset(self._unwritten)
         sample = dict([one for one in known if one[0] not in unwritten][-_SAMPLE:])
         there = await self._redis.load(list(sample))

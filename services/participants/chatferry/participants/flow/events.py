@@ -10,7 +10,7 @@ from chatferry.participants.domain.catalogue import Entry
 from chatferry.participants.domain.counts import Count, MaxChatId
 from chatferry.participants.domain.plan import Urgency
 from chatferry.participants.domain.updates import MOVING, Effect, Update
-from chatferry.participants.flow.parts import Parts
+from chatferry.participants.flow.parts import Parts, after, learn
 from chatferry.participants.ports import Told
 
 _ACTIVITY_EVERY_MS = 60_000
@@ -48,10 +48,9 @@ class Listener:
         told = self._told(entry, update)
         if update.effect in MOVING:
             told = replace(told, count=await self._moved(entry, update))
-        if told != Told(at_ms=update.at_ms):
-            await self.parts.catalogue.note(entry.id, told)
-            entry = _after(entry, told)
-            self.parts.chats.learn(entry)
+        if told != Told(at_ms=told.at_ms, max_chat=max_chat) and await self.parts.catalogue.note(entry.id, told):
+            entry = after(entry, told)
+            learn(self.parts.chats, entry.id, told)
         self._known[max_chat] = entry
         if update.effect in (*MOVING, Effect.ARRIVES) or told.trusted:
             await self.parts.wanted.ask([entry.id], Urgency.CHANGED)
@@ -70,7 +69,8 @@ class Listener:
             title=update.title if update.effect is Effect.RENAMED and entry.id < 0 else None,
             activity_ms=at_ms if later else None,
             trusted=_trusted(update),
-            at_ms=update.at_ms,
+            at_ms=at_ms,
+            max_chat=entry.max_chat,
         )
 
 
@@ -80,12 +80,3 @@ def _trusted(update: Update) -> bool | None:
     # Out, or in anew: in neither case is anything told until the bot is made an administrator (again).
     return False if update.effect in (Effect.LEAVES, Effect.ARRIVES) else None
 
-
-def _after(entry: Entry, told: Told) -> Entry:
-    return replace(
-        entry,
-        counted=told.count or entry.counted,
-        title=told.title or entry.title,
-        activity_ms=max(told.activity_ms or 0, entry.activity_ms or 0) or None,
-        trusted=entry.trusted if told.trusted is None else told.trusted,
-    )

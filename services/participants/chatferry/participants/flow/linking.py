@@ -1,25 +1,56 @@
-"""Links that the configuration names are made once their chats are known."""
+"""Links that the configuration names are made once their chats are known, where nobody has made another."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 
 from chatferry.common.clock import Clock
+from chatferry.common.errors import OutageError
+from chatferry.common.telemetry.logs import get_logger
 from chatferry.participants.domain.counts import ChatId, MaxChatId
-from chatferry.participants.ports import MaxSide
+from chatferry.participants.domain.plan import Urgency
+from chatferry.participants.flow.parts import Parts
+from chatferry.participants.ports import Counts, Wanted
 
+log = get_logger(__name__)
 _AGAIN_S = 5.0
 
 
-async def keep_linked(
-    links: Mapping[ChatId, MaxChatId], catalogue: MaxSide, clock: Clock, stopping: asyncio.Event
-) -> None:
-    """Returns when all are made, or `stopping` is set. Making one again changes nothing."""
+async def keep_linked(links: Mapping[ChatId, MaxChatId], parts: Parts, clock: Clock, stopping: asyncio.Event) -> None:
+    """Begun when all chats are in view; returns when all are made, or `stopping` is set.
+
+    One that a call has made since stays, of the chat as of the MAX chat: the file is older.
+    """
     left = dict(links)
     while left and not stopping.is_set():
         for chat, max_chat in list(left.items()):
-            if await catalogue.link(chat, max_chat):
+            entry = parts.chats.entry(chat)
+            if entry is not None and (entry.max_chat is not None or await _made(chat, max_chat, parts)):
                 del left[chat]
         if left:
             await clock.sleep(_AGAIN_S)
+
+
+async def _made(chat: ChatId, max_chat: MaxChatId, parts: Parts) -> bool:
+    holder = (await parts.linked.by_max_chat([max_chat])).get(max_chat)
+    if holder is not None and holder.id > 0:
+        if holder.id != chat:
+            log.warning("link.passed_over", chat=chat)
+        return True
+    if not await parts.catalogue.link(chat, max_chat):
+        return False
+    await begin_anew(chat, parts.counts, parts.wanted)
+    return True
+
+
+async def begin_anew(chat: ChatId, counts: Counts, wanted: Wanted) -> None:
+    """After a link: what is cached is of the chat of MAX that it was before.
+
+    CHANGED: its wait outlasts the time that views need to see the link, and a read that is under way does not end it.
+    """
+    with suppress(OutageError):
+        await counts.forget([chat])
+    with suppress(OutageError):
+        await wanted.ask([chat], Urgency.CHANGED)

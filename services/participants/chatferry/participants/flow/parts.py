@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from chatferry.participants.domain.catalogue import Entry
@@ -18,6 +18,7 @@ from chatferry.participants.ports import (
     Memory,
     Outbox,
     Slots,
+    Told,
     Waiting,
     Wanted,
 )
@@ -85,6 +86,24 @@ class Trust:
         """Whether a change of this chat would have been told."""
         read_ms = entry.counted.stamp.started_ms if entry.counted is not None else 0
         return self.events_on and entry.trusted is True and read_ms > self.gap_ms
+
+
+def after(entry: Entry, told: Told) -> Entry:
+    """The chat once that is noted."""
+    return replace(
+        entry,
+        counted=told.count or entry.counted,
+        title=told.title or entry.title,
+        activity_ms=max(told.activity_ms or 0, entry.activity_ms or 0) or None,
+        trusted=entry.trusted if told.trusted is None else told.trusted,
+    )
+
+
+def learn(chats: Chats, chat: ChatId, told: Told) -> None:
+    """What was said of a chat is known here at once; unless it is another chat of MAX by now, as far as we know."""
+    known = chats.entry(chat)
+    if known is not None and known.max_chat == told.max_chat:
+        chats.learn(after(known, told))
 
 
 Held = Mapping[int, int]

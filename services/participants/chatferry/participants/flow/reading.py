@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from chatferry.common.clock import Clock
 from chatferry.common.errors import OutageError
@@ -11,7 +11,7 @@ from chatferry.common.telemetry.logs import get_logger
 from chatferry.participants.domain.catalogue import Entry, slot_of
 from chatferry.participants.domain.counts import Answer, MaxChatId, Stamp, of_answer
 from chatferry.participants.domain.plan import Urgency
-from chatferry.participants.flow.parts import Held, Parts
+from chatferry.participants.flow.parts import Held, Parts, learn
 from chatferry.participants.flow.planning import Planner
 from chatferry.participants.ports import Claim, Grant, MaxBusyError, MaxRefusedError, Told
 
@@ -169,16 +169,22 @@ class Reader:
             return None
         return False if membership is None else membership.trusted
 
-    async def _write_down(self, claim: Claim, entry: Entry, answer: Answer, grant: Grant, trusted: bool | None) -> None:
+    async def _write_down(self, claim: Claim, entry: Entry, answer: Answer, grant: Grant, trusted: bool | None) -> bool:
+        """Whether it is written: neither what a later read has brought is there, nor is it another chat of MAX now."""
         known = (await self.parts.counts.load([entry.id])).get(entry.id, entry.count)
         stamp = Stamp(claim.epoch, grant.now_ms)
         count = of_answer(answer, known, stamp)
-        if await self.parts.counts.write(claim.chat, count):
-            title = answer.title if entry.id < 0 else None
-            told = Told(count, title, answer.last_event_ms, trusted, grant.now_ms)
-            await self.parts.catalogue.note(claim.chat, told)
-            self.parts.chats.learn(replace(entry, counted=count, trusted=entry.trusted if trusted is None else trusted))
+        title = answer.title if entry.id < 0 else None
+        told = Told(count, title, answer.last_event_ms, trusted, grant.now_ms, entry.max_chat)
+        # First where it shows whether it is that chat of MAX still: a link's own wish may have ended with this read.
+        ours = await self.parts.catalogue.note(claim.chat, told)
+        if not ours:
+            await self.parts.wanted.ask([claim.chat], Urgency.CHANGED)
+        written = ours and await self.parts.counts.write(claim.chat, count)
+        if written:
+            learn(self.parts.chats, claim.chat, told)
         await self.parts.waiting.tell({claim.chat: stamp.started_ms})
+        return written
 
     async def _leave(self, urgency: Urgency) -> Grant:
         self._waiting += 1
