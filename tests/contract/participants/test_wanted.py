@@ -15,7 +15,7 @@ from chatferry.participants.adapters.redis_layers import LayeredWanted
 from chatferry.participants.domain.catalogue import SLOTS, slot_of
 from chatferry.participants.domain.counts import ChatId
 from chatferry.participants.domain.plan import Urgency
-from chatferry.participants.ports import Claim, Wanted
+from chatferry.participants.ports import PATIENCE_S, Claim, Wanted
 
 ONE, TWO, THREE = ChatId(1), ChatId(2), ChatId(-3)
 DEBOUNCED_S = DEBOUNCE.wait_ms / 1_000 + 0.02
@@ -130,7 +130,7 @@ async def test_a_read_that_brought_nothing_is_wanted_again_after_a_while(world: 
     await world.wanted.ask([ONE, TWO], urgency)
     await asyncio.sleep(DEBOUNCED_S)
     assert sorted(await world.claimed()) == [(ONE, urgency), (TWO, urgency)]
-    await world.wanted.finish([world.claim(ONE, urgency), world.claim(TWO, urgency)], again=[ONE])
+    await world.wanted.finish([world.claim(ONE, urgency), world.claim(TWO, urgency)], again={ONE: 0.5})
     assert await world.claimed() == []
     await asyncio.sleep(AGAIN_S)
     assert await world.claimed() == [(ONE, urgency)]
@@ -139,14 +139,14 @@ async def test_a_read_that_brought_nothing_is_wanted_again_after_a_while(world: 
 async def test_who_asks_anew_does_not_wait_because_of_an_earlier_failure(world: World) -> None:
     await world.wanted.ask([ONE], Urgency.ASKED)
     await world.claimed()
-    await world.wanted.finish([world.claim(ONE)], again=[ONE])
+    await world.wanted.finish([world.claim(ONE)], again={ONE: 0.5})
     await world.wanted.ask([ONE], Urgency.ASKED)
     assert await world.claimed() == [(ONE, Urgency.ASKED)]
 
 
 async def test_a_planned_read_that_brought_nothing_is_left_to_the_plan(world: World) -> None:
     assert await world.claimed(ONE) == [(ONE, Urgency.TOP)]
-    await world.wanted.finish([world.claim(ONE, Urgency.TOP)], again=[ONE])
+    await world.wanted.finish([world.claim(ONE, Urgency.TOP)], again={ONE: 0.5})
     await asyncio.sleep(AGAIN_S)
     assert await world.claimed() == []
     assert await world.claimed(ONE) == [(ONE, Urgency.TOP)]
@@ -172,3 +172,33 @@ async def test_taking_over_leaves_alone_what_this_replica_reads(world: World) ->
     await world.claimed()
     await world.wanted.take_over(world.held)
     assert await world.claimed(ONE) == []
+
+
+async def test_what_is_asked_for_alone_is_claimed_where_there_is_room_for_nothing_else(world: World) -> None:
+    await world.wanted.ask([TWO], Urgency.CHANGED)
+    await asyncio.sleep(DEBOUNCED_S)
+    assert await world.wanted.claim(world.held, {}, 5, only_asked=True) == []
+    await world.wanted.ask([ONE], Urgency.ASKED)
+    assert await world.wanted.claim(world.held, {}, 5, only_asked=True) == [world.claim(ONE)]
+    assert await world.claimed() == [(TWO, Urgency.CHANGED)]
+
+
+async def test_a_claim_says_for_how_long_it_has_been_due(world: World) -> None:
+    await world.wanted.ask([ONE], Urgency.ASKED)
+    await world.wanted.ask([TWO], Urgency.CHANGED)
+    await asyncio.sleep(DEBOUNCED_S + 0.3)
+    asked, changed, planned = await world.wanted.claim(world.held, plan(THREE), 5)
+    assert 0.45 <= asked.waited_s < 5
+    assert asked.waited_s - changed.waited_s == pytest.approx(DEBOUNCE.wait_ms / 1_000, abs=0.1)
+    assert planned.waited_s == 0
+
+
+async def test_what_fails_for_so_long_that_nobody_waits_any_more_is_asked_for_no_longer(world: World) -> None:
+    for urgency in (Urgency.ASKED, Urgency.CHANGED):
+        await world.wanted.ask([ONE, TWO], urgency)
+    await asyncio.sleep(DEBOUNCED_S)
+    claims = await world.wanted.claim(world.held, {}, 5)
+    assert len(claims) == 2
+    await world.wanted.finish(claims, again={ONE: 0.2, TWO: PATIENCE_S + 1})
+    await asyncio.sleep(0.3)
+    assert await world.claimed() == [(ONE, Urgency.ASKED)], "and what has changed waits as long as it is told"

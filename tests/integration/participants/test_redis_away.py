@@ -307,7 +307,7 @@ async def test_what_is_wanted_while_redis_is_away_is_read_here_or_handed_over(
     assert (await slots.keep()).slots == held
     [here] = await wanted.claim(held, {ONE: Urgency.TOP}, 5)
     assert here.chat == TWO, "what was claimed in Redis is being read still"
-    await wanted.finish([there], again=[ONE])
+    await wanted.finish([there], again={ONE: 0.5})
     server.start()
     deadline = time.monotonic() + 10
     claims: list[Claim] = []

@@ -80,7 +80,7 @@ class Reader:
         await self.platform.get(claim.chat, self.rng.uniform(0.005, 0.12))
         await self._thaw()
         if not self.dead:
-            again = [claim.chat] if self.rng.random() < 0.1 else []
+            again = {claim.chat: 0.5} if self.rng.random() < 0.1 else {}
             await self.replica.wanted.finish([claim], again)
 
 
@@ -122,7 +122,7 @@ async def test_what_a_dead_replica_was_reading_is_wanted_again_by_its_heir(stack
         ]
         # The dead one was only slow: what it does now changes nothing.
         assert await dead.wanted.claim(held, {ChatId(3): Urgency.TOP}, 5) == []
-        await dead.wanted.finish(claims, again=[ChatId(1)])
+        await dead.wanted.finish(claims, again={ChatId(1): 0.5})
         await dead.wanted.take_over(held)
         assert await heir.wanted.claim(theirs, {ChatId(1): Urgency.TOP}, 5) == []
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
@@ -45,7 +45,10 @@ class ObedientMax:
     twice_at_once: int = 0
     rights_asked: list[MaxChatId] = field(default_factory=list)
     called: list[float] = field(default_factory=list)
-    subscriptions: list[str] = field(default_factory=list)
+    subscriptions: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    secrets: list[str] = field(default_factory=list)
+    subscribing: Callable[[], Exception | None] = field(default=lambda: None)
+    looking: Callable[[], Exception | None] = field(default=lambda: None)
     _under_way: list[MaxChatId] = field(default_factory=list)
 
     async def chat(self, chat: MaxChatId) -> Answer:
@@ -67,13 +70,16 @@ class ObedientMax:
         self.rights_asked.append(chat)
         return Membership(self.trusted)
 
-    async def subscribed(self, url: str) -> bool:
-        return url in self.subscriptions
+    async def subscribed(self, url: str, types: Collection[str]) -> bool:
+        if (failure := self.looking()) is not None:
+            raise failure
+        return set(types) <= set(self.subscriptions.get(url, ()))
 
     async def subscribe(self, url: str, secret: str, types: Sequence[str]) -> None:
-        assert secret
-        assert "user_added" in types
-        self.subscriptions.append(url)
+        if (failure := self.subscribing()) is not None:
+            raise failure
+        self.subscriptions[url] = tuple(types)
+        self.secrets.append(secret)
 
 
 @dataclass
@@ -81,12 +87,14 @@ class Noted:
     """Port Watch."""
 
     reads: list[tuple[bool, bool]] = field(default_factory=list)
+    took: list[float] = field(default_factory=list)
     lags: list[float] = field(default_factory=list)
     away: list[str | None] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
 
     def read(self, seconds: float, *, changed: bool, foreseen: bool) -> None:
         assert seconds >= 0
+        self.took.append(seconds)
         self.reads.append((changed, foreseen))
 
     def called(self, kind: str) -> None:
@@ -150,7 +158,14 @@ class Story:
         self.planner = Planner(self.view, self.trust, rules, top_n=0)
         self.reader = Reader(self.parts, self.planner, self.clock, most)
         self.listener = Listener(self.parts, self.clock)
-        self.keeper = Keeper(self.parts, self.trust, self.clock, on_duty=lambda: 0 in self.reader.held)
+        self.unsubscribed: list[str | None] = []
+        self.keeper = Keeper(
+            self.parts,
+            self.trust,
+            self.clock,
+            on_duty=lambda: 0 in self.reader.held,
+            told=self.unsubscribed.append,
+        )
         self.stopping = asyncio.Event()
 
     def hold(self, slots: Sequence[int] | range, epoch: int = EPOCH) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -74,3 +75,8 @@ def test_there_is_a_nightly_pass_every_day(moment: int, hour: int, zone: str) ->
     now = datetime.fromtimestamp(moment, UTC)
     begun = last_night(now, PlanRules(900, 86_400, 300, hour, ZoneInfo(zone)))
     assert timedelta(0) <= now - begun <= timedelta(hours=25)
+
+
+def test_what_events_have_moved_is_due_soon_though_nobody_asks() -> None:
+    moved = replace(standing(), moved_ms=READ + 5_000)
+    assert due(moved, RULES, NIGHT) == Due(READ + 15_000, Urgency.CHANGED)

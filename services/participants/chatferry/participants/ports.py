@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Protocol
 
 from chatferry.participants.domain.catalogue import Entry
@@ -83,11 +84,17 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A chat that this replica, and nobody else, reads now. `epoch`: of its slot."""
+    """A chat that this replica, and nobody else, reads now. `epoch`: of its slot. `waited_s`: for how long it has been
+    due; 0 for a planned one."""
 
     chat: ChatId
     urgency: Urgency
     epoch: int
+    waited_s: float = field(default=0.0, compare=False)
+
+
+PATIENCE_S = 10.0
+NONE_AGAIN: Mapping[ChatId, float] = MappingProxyType({})
 
 
 class Wanted(Protocol):
@@ -97,13 +104,16 @@ class Wanted(Protocol):
         """ASKED: at once, and over with the next read, also one that is under way. CHANGED: after the debounce that
         began with the first of several, and not over with a read that was under way already."""
 
-    async def claim(self, held: Mapping[int, int], planned: Mapping[ChatId, Urgency], most: int) -> list[Claim]:
+    async def claim(
+        self, held: Mapping[int, int], planned: Mapping[ChatId, Urgency], most: int, *, only_asked: bool = False
+    ) -> list[Claim]:
         """Take the most urgent of the held slots, then of the planned ones in their order, that are not being read by
-        anybody. Nothing of a slot that is another's by now, or soon may be."""
+        anybody. Nothing of a slot that is another's by now, or soon may be. `only_asked`: those that are ASKED for."""
 
-    async def finish(self, claims: Collection[Claim], again: Collection[ChatId] = ()) -> None:
-        """These are read no more. `again`: of them, those whose read brought nothing and is wanted still (a planned one
-        is left to the plan)."""
+    async def finish(self, claims: Collection[Claim], again: Mapping[ChatId, float] = NONE_AGAIN) -> None:
+        """These are read no more. `again`: of them, those whose read brought nothing and is wanted still, and after how
+        many seconds at the earliest (a planned one is left to the plan). After more than `PATIENCE_S` nobody waits any
+        more, and it is ASKED for no longer."""
 
     async def take_over(self, held: Mapping[int, int]) -> None:
         """Slots that were another's, with our epochs: what that one was reading is wanted again."""
@@ -135,8 +145,8 @@ class Max(Protocol):
     async def membership(self, chat: MaxChatId) -> Membership | None:
         """The bot's rights in a chat; None when MAX does not say."""
 
-    async def subscribed(self, url: str) -> bool:
-        """Whether events are sent there."""
+    async def subscribed(self, url: str, types: Collection[str]) -> bool:
+        """Whether events of all these types are sent there."""
 
     async def subscribe(self, url: str, secret: str, types: Sequence[str]) -> None:
         """From now on they are. Repeating it is safe."""

@@ -11,13 +11,11 @@ from chatferry.common.clock import Clock
 from chatferry.participants.domain.catalogue import slot_of
 from chatferry.participants.domain.counts import ChatId
 from chatferry.participants.domain.plan import Debounce, Urgency
-from chatferry.participants.ports import Claim, Grant, Held
+from chatferry.participants.ports import NONE_AGAIN, PATIENCE_S, Claim, Grant, Held
 
 LATE_S = 0.1
 """Leave that is older than this is none: calls that wait for different times would bunch into one second."""
 LONGEST_PAUSE_S = 3_600.0
-AGAIN_MS = 500
-"""How long after a read that brought nothing a chat that is asked for is due again."""
 _ASKED_LATELY_S = 5.0
 
 
@@ -161,23 +159,25 @@ class LocalWanted:
             else:
                 self._due[Urgency.CHANGED].setdefault(chat, now + self._debounce.wait_ms / 1_000)
 
-    async def claim(self, held: Mapping[int, int], planned: Mapping[ChatId, Urgency], most: int) -> list[Claim]:
+    async def claim(
+        self, held: Mapping[int, int], planned: Mapping[ChatId, Urgency], most: int, *, only_asked: bool = False
+    ) -> list[Claim]:
         now, claims = self._clock.monotonic(), list[Claim]()
         due = [
-            (urgency, chat)
+            (urgency, chat, now - at)
             for urgency, chats in self._due.items()
             for chat, at in sorted(chats.items(), key=lambda one: one[1])
-            if at <= now
+            if at <= now and (urgency is Urgency.ASKED or not only_asked)
         ]
-        for urgency, chat in [*due, *((urgency, chat) for chat, urgency in planned.items())]:
+        for urgency, chat, waited_s in [*due, *((urgency, chat, 0.0) for chat, urgency in planned.items())]:
             slot = slot_of(chat)
             if len(claims) < most and slot in held and chat not in self._reading:
                 self._reading.add(chat)
                 self._claimed[chat] = {kind for kind, chats in self._due.items() if chats.pop(chat, None) is not None}
-                claims.append(Claim(chat, urgency, held[slot]))
+                claims.append(Claim(chat, urgency, held[slot], waited_s))
         return claims
 
-    async def finish(self, claims: Collection[Claim], again: Collection[ChatId] = ()) -> None:
+    async def finish(self, claims: Collection[Claim], again: Mapping[ChatId, float] = NONE_AGAIN) -> None:
         now = self._clock.monotonic()
         for claim in claims:
             chat = claim.chat
@@ -186,10 +186,10 @@ class LocalWanted:
             if chat not in again:
                 self._due[Urgency.ASKED].pop(chat, None)
                 continue
-            if Urgency.ASKED in why:
-                self._due[Urgency.ASKED].setdefault(chat, now + AGAIN_MS / 1_000)
+            if Urgency.ASKED in why and again[chat] <= PATIENCE_S:
+                self._due[Urgency.ASKED].setdefault(chat, now + again[chat])
             if Urgency.CHANGED in why:
-                self._due[Urgency.CHANGED].setdefault(chat, now + self._debounce.wait_ms / 1_000)
+                self._due[Urgency.CHANGED].setdefault(chat, now + max(again[chat], self._debounce.wait_ms / 1_000))
 
     async def take_over(self, held: Mapping[int, int]) -> None:
         """Nothing: nobody takes slots while Redis is away."""

@@ -22,7 +22,7 @@ from chatferry.participants.adapters.redis_wanted import RedisWanted
 from chatferry.participants.domain.counts import ChatId, Count
 from chatferry.participants.domain.plan import Urgency
 from chatferry.participants.domain.updates import Update
-from chatferry.participants.ports import Claim, Grant, Held
+from chatferry.participants.ports import NONE_AGAIN, Claim, Grant, Held
 
 ATTEMPT_EVERY_S = 0.5
 _WINDOW_S = 1.1
@@ -191,13 +191,20 @@ class LayeredBudget:
                 self._local.give_back()
             left_s = self._switch.fell_at + _WINDOW_S - self._switch.clock.monotonic()
             return Grant(self._local.now_ms, left_s) if left_s > 0 else await self._local.take(urgency)
-        self._local.set_clock(grant.now_ms)
+        if grant.wait_s <= 0:
+            # Where leave is refused the answer may be an earlier one's, and so may its time.
+            self._local.set_clock(grant.now_ms)
         if own is not None and grant.wait_s > 0:
             self._local.give_back()
         if own is None and self._switch.back_at >= now:
             # This very call has found Redis back, and is counted there alone.
             return Grant(grant.now_ms, max(grant.wait_s, 0.01))
         return grant
+
+    @property
+    def now_ms(self) -> int:
+        """Redis' clock, as far as it is known here."""
+        return self._local.now_ms
 
     async def refused(self, retry_after_s: float | None) -> None:
         await self._local.refused(retry_after_s)
@@ -238,22 +245,31 @@ class LayeredWanted:
         except OutageError:
             await self._local.ask(chats, urgency)
 
-    async def claim(self, held: Mapping[int, int], planned: Mapping[ChatId, Urgency], most: int) -> list[Claim]:
+    async def claim(
+        self, held: Mapping[int, int], planned: Mapping[ChatId, Urgency], most: int, *, only_asked: bool = False
+    ) -> list[Claim]:
+        async def there() -> list[Claim]:
+            await self._hand_over()
+            return await self._redis.claim(held, planned, most, only_asked=only_asked)
+
         try:
-            return await self._switch.attempt(lambda: self._claim(held, planned, most))
+            return await self._switch.attempt(there)
         except OutageError:
-            return await self._local.claim(held, planned, most)
+            return await self._local.claim(held, planned, most, only_asked=only_asked)
 
-    async def _claim(self, held: Mapping[int, int], planned: Mapping[ChatId, Urgency], most: int) -> list[Claim]:
-        for urgency, chats in self._local.take_all().items():
-            try:
-                await self._redis.ask(chats, urgency)
-            except OutageError:
+    async def _hand_over(self) -> None:
+        """What is wanted here; whatever Redis does not take, for whichever reason, stays wanted here."""
+        left = self._local.take_all()
+        try:
+            for urgency, chats in left.items():
+                while chats:
+                    await self._redis.hand_over(chats[:_BATCH], urgency)
+                    del chats[:_BATCH]
+        finally:
+            for urgency, chats in left.items():
                 await self._local.ask(chats, urgency)
-                raise
-        return await self._redis.claim(held, planned, most)
 
-    async def finish(self, claims: Collection[Claim], again: Collection[ChatId] = ()) -> None:
+    async def finish(self, claims: Collection[Claim], again: Mapping[ChatId, float] = NONE_AGAIN) -> None:
         here = [claim for claim in claims if self._local.claimed(claim)]
         there = [claim for claim in claims if not self._local.claimed(claim)]
         await self._local.finish(here, again)

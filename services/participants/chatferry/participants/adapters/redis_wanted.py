@@ -10,12 +10,11 @@ from itertools import islice
 from redis.asyncio import Redis
 
 from chatferry.common.clock import Clock
-from chatferry.participants.adapters.local_work import AGAIN_MS
-from chatferry.participants.adapters.redis_base import NOW_LUA, QUICK_S, Keys, redis_outage
+from chatferry.participants.adapters.redis_base import ANSWER_S, NOW_LUA, QUICK_S, Keys, redis_outage
 from chatferry.participants.domain.catalogue import slot_of
 from chatferry.participants.domain.counts import ChatId
 from chatferry.participants.domain.plan import Debounce, Urgency
-from chatferry.participants.ports import Claim
+from chatferry.participants.ports import NONE_AGAIN, PATIENCE_S, Claim
 
 _SWEEP_S = 5.0
 _PLANNED = 9
@@ -35,30 +34,32 @@ for i = 1, #KEYS do
   redis.call('ZADD', KEYS[i], delay > 0 and 'NX' or 'LT', now + delay, ARGV[1 + i])
 end
 """
-# KEYS: leases; asked, changed, reading of each slot. ARGV: longest read in ms, most, slots, planned; slot and epoch of
-# each; which slot (1 to n) and chat of each planned; then the chats that this process reads already.
+# KEYS: leases; asked, changed, reading of each slot. ARGV: longest read in ms, most, slots, planned, 0 for only those
+# asked for (else 1); slot and epoch of each; which slot (1 to n) and chat of each planned; then the chats that this
+# process reads already. -> of each claim: slot, chat, urgency, for how long it has been due in ms.
 _CLAIM = f"""{_LEASE}
 local read, most, n, planned = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local good, skip, out, count = {{}}, {{}}, {{}}, 0
 for i = 1, n do
-  local epoch, ends = lease(ARGV[3 + 2 * i])
-  good[i] = epoch == ARGV[4 + 2 * i] and ends - now > read
+  local epoch, ends = lease(ARGV[4 + 2 * i])
+  good[i] = epoch == ARGV[5 + 2 * i] and ends - now > read
 end
-for i = 5 + 2 * n + 2 * planned, #ARGV do skip[ARGV[i]] = true end
-local function claim(chat, i, urgency)
+for i = 6 + 2 * n + 2 * planned, #ARGV do skip[ARGV[i]] = true end
+local function claim(chat, i, urgency, waited)
   if count >= most or skip[chat] then return end
-  local epoch, reading = ARGV[4 + 2 * i], KEYS[3 * i + 1]
+  local epoch, reading = ARGV[5 + 2 * i], KEYS[3 * i + 1]
   local reader = redis.call('HGET', reading, chat)
   if reader and string.match(reader, '%d+') == epoch then return end
   local why = redis.call('ZREM', KEYS[3 * i - 1], chat) == 1 and 'a' or ''
   if redis.call('ZREM', KEYS[3 * i], chat) == 1 then why = why .. 'c' end
   redis.call('HSET', reading, chat, epoch .. ' ' .. (why == '' and 'p' or why))
   count = count + 1
-  out[#out + 1] = tonumber(ARGV[3 + 2 * i])
+  out[#out + 1] = tonumber(ARGV[4 + 2 * i])
   out[#out + 1] = chat
   out[#out + 1] = urgency
+  out[#out + 1] = waited
 end
-for urgency = 0, 1 do
+for urgency = 0, tonumber(ARGV[5]) do
   local due = {{}}
   for i = 1, n do
     if good[i] and count < most then
@@ -68,16 +69,17 @@ for urgency = 0, 1 do
     end
   end
   table.sort(due, function(a, b) return a[1] < b[1] end)
-  for _, one in ipairs(due) do claim(one[2], one[3], urgency) end
+  for _, one in ipairs(due) do claim(one[2], one[3], urgency, now - one[1]) end
 end
 for j = 1, planned do
-  local at = 3 + 2 * n + 2 * j
+  local at = 4 + 2 * n + 2 * j
   local i = tonumber(ARGV[at])
-  if good[i] then claim(ARGV[at + 1], i, {_PLANNED}) end
+  if good[i] then claim(ARGV[at + 1], i, {_PLANNED}, 0) end
 end
 return out
 """
-# KEYS: leases; asked, changed, reading of each chat. ARGV: debounce in ms; slot, epoch, chat, 1 for again.
+# KEYS: leases; asked, changed, reading of each chat. ARGV: debounce in ms; slot, epoch, chat, after how many ms again
+# (-1: not).
 _FINISH = f"""{_LEASE}
 for i = 1, (#ARGV - 1) / 4 do
   local at = 4 * i - 2
@@ -86,11 +88,16 @@ for i = 1, (#ARGV - 1) / 4 do
     local asked, changed, reading = KEYS[3 * i - 1], KEYS[3 * i], KEYS[3 * i + 1]
     local reader, why = string.match(redis.call('HGET', reading, chat) or '', '(%d+) (%a+)')
     if reader == epoch then redis.call('HDEL', reading, chat) end
-    if ARGV[at + 3] == '0' then
+    local again = tonumber(ARGV[at + 3])
+    if again < 0 then
       redis.call('ZREM', asked, chat)
     elseif reader == epoch then
-      if string.find(why, 'a') then redis.call('ZADD', asked, 'NX', now + {AGAIN_MS}, chat) end
-      if string.find(why, 'c') then redis.call('ZADD', changed, 'NX', now + tonumber(ARGV[1]), chat) end
+      if string.find(why, 'a') and again <= {int(PATIENCE_S * 1_000)} then
+        redis.call('ZADD', asked, 'NX', now + again, chat)
+      end
+      if string.find(why, 'c') then
+        redis.call('ZADD', changed, 'NX', now + math.max(again, tonumber(ARGV[1])), chat)
+      end
     end
   end
 end
@@ -138,14 +145,23 @@ class RedisWanted:
         self._recover = redis.register_script(_RECOVER)
 
     async def ask(self, chats: Collection[ChatId], urgency: Urgency) -> None:
+        await self._wish(chats, urgency, self._rules.quick_s)
+
+    async def hand_over(self, chats: Collection[ChatId], urgency: Urgency) -> None:
+        """The same where nobody waits for the answer."""
+        await self._wish(chats, urgency, ANSWER_S)
+
+    async def _wish(self, chats: Collection[ChatId], urgency: Urgency, seconds: float) -> None:
         if not chats:
             return
         kind, delay = ("asked", 0) if urgency is Urgency.ASKED else ("changed", self._debounce.wait_ms)
         keys = [self._keys.own(f"{kind}:{slot_of(chat)}") for chat in chats]
-        async with redis_outage(self._rules.quick_s):
+        async with redis_outage(seconds):
             await self._ask(keys=keys, args=[delay, *chats])
 
-    async def claim(self, held: Mapping[int, int], planned: Mapping[ChatId, Urgency], most: int) -> list[Claim]:
+    async def claim(
+        self, held: Mapping[int, int], planned: Mapping[ChatId, Urgency], most: int, *, only_asked: bool = False
+    ) -> list[Claim]:
         if not held or most <= 0:
             return []
         async with self._turn:
@@ -153,17 +169,20 @@ class RedisWanted:
             places = {slot: place for place, slot in enumerate(held, 1)}
             ready = (chat for chat in planned if slot_of(chat) in places and chat not in self._reading)
             chosen = [number for chat in islice(ready, most) for number in (places[slot_of(chat)], chat)]
-            arguments = [self._read_ms, most, len(held), len(chosen) // 2, *_pairs(held), *chosen, *self._reading]
+            counts = [self._read_ms, most, len(held), len(chosen) // 2, 0 if only_asked else 1]
+            arguments = [*counts, *_pairs(held), *chosen, *self._reading]
             async with redis_outage():
                 flat = await self._claim(keys=self._sets(held), args=arguments)
             claims = [
-                Claim(chat, planned[chat] if urgency == _PLANNED else Urgency(urgency), held[slot])
-                for slot, chat, urgency in zip(flat[0::3], map(ChatId, map(int, flat[1::3])), flat[2::3], strict=True)
+                Claim(chat, planned[chat] if urgency == _PLANNED else Urgency(urgency), held[slot], waited_ms / 1_000)
+                for slot, chat, urgency, waited_ms in zip(
+                    flat[0::4], map(ChatId, map(int, flat[1::4])), flat[2::4], flat[3::4], strict=True
+                )
             ]
             self._reading.update(claim.chat for claim in claims)
             return claims
 
-    async def finish(self, claims: Collection[Claim], again: Collection[ChatId] = ()) -> None:
+    async def finish(self, claims: Collection[Claim], again: Mapping[ChatId, float] = NONE_AGAIN) -> None:
         if not claims:
             return
         async with self._turn:
@@ -172,7 +191,7 @@ class RedisWanted:
             arguments = [
                 part
                 for claim in claims
-                for part in (slot_of(claim.chat), claim.epoch, claim.chat, int(claim.chat in again))
+                for part in (slot_of(claim.chat), claim.epoch, claim.chat, int(again.get(claim.chat, -0.001) * 1_000))
             ]
             async with redis_outage():
                 await self._finish(

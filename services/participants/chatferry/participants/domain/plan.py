@@ -8,6 +8,7 @@ from enum import IntEnum
 from zoneinfo import ZoneInfo
 
 _DAY_MS = 86_400_000
+_UNCONFIRMED_MS = 10_000
 
 
 class Urgency(IntEnum):
@@ -39,6 +40,7 @@ class PlanRules:
 class Standing:
     """What decides when a chat is due. `read_ms`: when its last read was started; 0: never. `lost`: the bot is out, as
     far as we know. `spread`: in [0, 1), of the chat's id, so that equal intervals do not fall on one moment.
+    `moved_ms`: since when events have moved its count and no read has confirmed it.
     """
 
     read_ms: int
@@ -46,6 +48,7 @@ class Standing:
     top: bool
     lost: bool
     spread: float
+    moved_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,9 @@ def due(standing: Standing, rules: PlanRules, nightly_ms: int) -> Due:
     """
     if standing.read_ms == 0:
         return Due(0, Urgency.TOP if standing.top else Urgency.SAFETY)
+    if standing.moved_ms is not None:
+        # The event wanted a read soon; that wish may have been lost.
+        return Due(standing.moved_ms + _UNCONFIRMED_MS, Urgency.CHANGED)
     if standing.read_ms < nightly_ms:
         return Due(nightly_ms, Urgency.NIGHTLY)
     if standing.lost:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from chatferry.common.clock import Clock
 from chatferry.participants.domain.catalogue import Entry, slot_of, spread_of
-from chatferry.participants.domain.counts import ChatId, Mark
+from chatferry.participants.domain.counts import ChatId, Mark, Stamp
 from chatferry.participants.domain.plan import PlanRules, Standing, Urgency, due, last_night
 from chatferry.participants.flow.parts import Chats, Held, Trust
 
@@ -25,11 +26,14 @@ class Planner:
     _due: deque[tuple[int, Urgency, ChatId]] = field(default_factory=deque)
     _looked_at: float = float("-inf")
     _held: frozenset[int] = frozenset()
+    # Since when a count was seen to be provisional, and upon which read.
+    _moved: dict[ChatId, tuple[Stamp, float]] = field(default_factory=dict)
 
-    def planned(self, held: Held, now: datetime, most: int) -> list[tuple[ChatId, Urgency]]:
+    def planned(self, held: Held, clock: Clock, most: int) -> list[tuple[ChatId, Urgency]]:
         """The most urgent that are due, each once in a look."""
-        if now.timestamp() - self._looked_at >= LOOK_EVERY_S or self._held != held.keys():
-            self._look(held, now)
+        now, at = clock.now(), clock.monotonic()
+        if at - self._looked_at >= LOOK_EVERY_S or self._held != held.keys():
+            self._look(held, now, at)
         now_ms = int(now.timestamp() * 1_000)
         taken: list[tuple[ChatId, Urgency]] = []
         while self._due and len(taken) < most and self._due[0][0] <= now_ms:
@@ -37,8 +41,9 @@ class Planner:
             taken.append((chat, urgency))
         return taken
 
-    def _look(self, held: Held, now: datetime) -> None:
-        self._looked_at, self._held = now.timestamp(), frozenset(held)
+    def _look(self, held: Held, now: datetime, at: float) -> None:
+        self._looked_at, self._held = at, frozenset(held)
+        moved = dict[ChatId, tuple[Stamp, float]]()
         horizon = int((now.timestamp() + LOOK_EVERY_S) * 1_000)
         night = int(last_night(now, self.rules).timestamp() * 1_000)
         top = set(self.chats.top(self.top_n))
@@ -46,13 +51,24 @@ class Planner:
         for entry in self.chats.entries():
             if entry.max_chat is None or slot_of(entry.id) not in held:
                 continue
-            one = due(self._standing(entry, top=entry.id in top), self.rules, night)
+            standing = self._standing(entry, top=entry.id in top)
+            if entry.count.mark is Mark.PROVISIONAL:
+                moved[entry.id] = self._seen_moved(entry, at)
+                standing = replace(standing, moved_ms=int((now.timestamp() - at + moved[entry.id][1]) * 1_000))
+            one = due(standing, self.rules, night)
             if one.at_ms <= horizon:
                 found.append((one.at_ms, one.urgency, entry.id))
+        self._moved = moved
         # What is overdue already goes by its reason, what is to come by its time.
         now_ms = int(now.timestamp() * 1_000)
         overdue = sorted((one for one in found if one[0] <= now_ms), key=lambda one: (one[1], one[0]))
         self._due = deque([*overdue, *sorted(one for one in found if one[0] > now_ms)])
+
+    def _seen_moved(self, entry: Entry, at: float) -> tuple[Stamp, float]:
+        stamp = entry.count.stamp
+        known = self._moved.get(entry.id)
+        # Another stamp: it was read meanwhile, and has moved anew.
+        return known if known is not None and known[0] == stamp else (stamp, at)
 
     def _standing(self, entry: Entry, *, top: bool) -> Standing:
         known = entry.counted

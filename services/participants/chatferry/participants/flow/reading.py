@@ -9,7 +9,7 @@ from chatferry.common.clock import Clock
 from chatferry.common.errors import OutageError
 from chatferry.common.telemetry.logs import get_logger
 from chatferry.participants.domain.catalogue import Entry, slot_of
-from chatferry.participants.domain.counts import Answer, MaxChatId, Stamp, of_answer
+from chatferry.participants.domain.counts import Answer, ChatId, MaxChatId, Stamp, of_answer
 from chatferry.participants.domain.plan import Urgency
 from chatferry.participants.flow.parts import Held, Parts, learn
 from chatferry.participants.flow.planning import Planner
@@ -19,10 +19,13 @@ log = get_logger(__name__)
 _KEEP_EVERY_S = 2.0
 _IDLE_S = 0.1
 _IN_A_ROW = 5
-# Claims that wait for the budget's leave: so few that one that is asked for now need not wait for them.
+# Claims that nobody waits for and that wait for the budget's leave: so few that they are still the most urgent then.
 _AHEAD = 10
 _FIRST_REST_S, _LONGEST_REST_S = 1.0, 30.0
 _REFUSED_REST_S = 30.0
+_FIRST_AGAIN_S, _LONGEST_AGAIN_S = 0.5, 300.0
+# What failed while MAX was away is no fault of the chat's.
+_SOON_S = 30.0
 _RIGHTS_MAY_HAVE_COME = (Urgency.NIGHTLY, Urgency.CHANGED)
 
 
@@ -46,6 +49,28 @@ class _Rest:
 
 
 @dataclass(slots=True)
+class _Failing:
+    """Chats whose reads bring nothing, one after the other: each is left alone for twice as long as the time before."""
+
+    _chats: dict[ChatId, tuple[float, float]] = field(default_factory=dict)
+
+    def failed(self, chat: ChatId, now: float) -> float:
+        """For how long it is left alone."""
+        wait_s = min(_LONGEST_AGAIN_S, self._chats[chat][0] * 2) if chat in self._chats else _FIRST_AGAIN_S
+        self._chats[chat] = wait_s, now + wait_s
+        return wait_s
+
+    def ended(self, chat: ChatId) -> None:
+        self._chats.pop(chat, None)
+
+    def left_alone(self, chat: ChatId, now: float) -> bool:
+        return chat in self._chats and now < self._chats[chat][1]
+
+    def try_all_soon(self, now: float) -> None:
+        self._chats = {chat: (wait_s, min(until, now + _SOON_S)) for chat, (wait_s, until) in self._chats.items()}
+
+
+@dataclass(slots=True)
 class Reader:
     """One replica's reads, `most` at a time. Its work ends when it is cancelled; claims are given back then."""
 
@@ -56,20 +81,33 @@ class Reader:
     held: Held = field(default_factory=dict)
     _reads: set[asyncio.Task[None]] = field(default_factory=set)
     _rest: _Rest = field(default_factory=_Rest)
+    _failing: _Failing = field(default_factory=_Failing)
     _kept_at: float = float("-inf")
     _held_until: float = float("-inf")
-    _waiting: int = 0
+    _ahead: set[ChatId] = field(default_factory=set)
 
     async def run(self, stopping: asyncio.Event) -> None:
-        """Until `stopping` is set; then what is under way is finished and the slots are given back."""
+        """Until `stopping` is set; then what is under way is finished and the slots are given back. After an
+        OutageError they are kept: whoever begins this anew goes on with them, also where Redis could not give them."""
+        outage = False
         try:
             while not stopping.is_set():
                 begun = await self._round()
                 if not begun:
                     await self.clock.sleep(_IDLE_S)
+        except OutageError:
+            outage = True
+            raise
         finally:
-            await asyncio.gather(*self._reads, return_exceptions=True)
-            await self.parts.slots.leave()
+            ends = await asyncio.gather(*self._reads, return_exceptions=True)
+            # One outage that several have met is one.
+            self._reads = {
+                task
+                for task, end in zip(self._reads, ends, strict=True)
+                if isinstance(end, Exception) and not isinstance(end, OutageError)
+            }
+            if not outage or stopping.is_set():
+                await self.parts.slots.leave()
 
     async def _round(self) -> int:
         """Begin what can be begun now; how many reads were."""
@@ -81,11 +119,19 @@ class Reader:
         room = self._room(now)
         if room <= 0 or not self.held:
             return 0
-        planned = dict(self.planner.planned(self.held, self.clock.now(), room))
-        claims = await self.parts.wanted.claim(self.held, planned, room)
+        ahead = _AHEAD - len(self._ahead)
+        if ahead <= 0:
+            claims = await self.parts.wanted.claim(self.held, {}, room, only_asked=True)
+        else:
+            room = min(room, ahead)
+            due = self.planner.planned(self.held, self.clock, room)
+            planned = {chat: urgency for chat, urgency in due if not self._failing.left_alone(chat, now)}
+            claims = await self.parts.wanted.claim(self.held, planned, room)
         for claim in claims:
             task = asyncio.create_task(self._read(claim), name="read of a chat")
             self._reads.add(task)
+            if claim.urgency is not Urgency.ASKED:
+                self._ahead.add(claim.chat)
         return len(claims)
 
     async def _keep_slots(self) -> None:
@@ -100,7 +146,7 @@ class Reader:
             return 0
         if self._rest.failures >= _IN_A_ROW:
             return 1 - len(self._reads)
-        return min(self.most - len(self._reads), _AHEAD - self._waiting)
+        return self.most - len(self._reads)
 
     def _pass_on_failures(self) -> None:
         for task in [task for task in self._reads if task.done()]:
@@ -108,40 +154,57 @@ class Reader:
             task.result()
 
     async def _read(self, claim: Claim) -> None:
-        again = [claim.chat]
+        again = {claim.chat: _FIRST_AGAIN_S}
         try:
             entry = self.parts.chats.entry(claim.chat)
-            if entry is None or entry.max_chat is None:
-                again = []
-                return
-            if await self._brought(claim, entry, entry.max_chat):
-                again = []
+            wait_s = None
+            if entry is not None and entry.max_chat is not None:
+                wait_s = await self._brought(claim, entry, entry.max_chat)
+            if wait_s is None:
+                self._failing.ended(claim.chat)
+            again = {} if wait_s is None else {claim.chat: wait_s}
         finally:
+            self._ahead.discard(claim.chat)
             await self.parts.wanted.finish([claim], again)
 
-    async def _brought(self, claim: Claim, entry: Entry, max_chat: MaxChatId) -> bool:
-        """Whether the read has had its answer."""
-        begun = self.clock.monotonic()
-        grant = await self._leave(claim.urgency)
+    async def _brought(self, claim: Claim, entry: Entry, max_chat: MaxChatId) -> float | None:
+        """None when the read has had its answer, else after how long the chat is to be read again."""
+        due = self.clock.monotonic() - claim.waited_s
+        grant = await self._leave(claim)
         if self.held.get(slot_of(claim.chat)) != claim.epoch or self.clock.monotonic() > self._held_until:
-            return False
+            return _FIRST_AGAIN_S
         try:
             answer = await self._asked(max_chat)
-            trusted = await self._rights(claim, entry, max_chat)
         except OutageError as away:
             if away.part != "max":
                 raise
             self._failed(away)
-            return False
-        self._rest.answered()
-        self.parts.watch.max_away(None)
-        await self._write_down(claim, entry, answer, grant, trusted)
-        self.parts.watch.read(
-            self.clock.monotonic() - begun,
-            changed=answer.count is not None and answer.count != entry.count.count,
-            foreseen=claim.urgency is Urgency.CHANGED,
-        )
-        return True
+            # Where MAX asks everybody to wait it is no fault of the chat's.
+            everybody = away.retry_after_s is not None or isinstance(away.__cause__, MaxBusyError)
+            return _FIRST_AGAIN_S if everybody else self._again_s(claim)
+        self._answered()
+        if not await self._write_down(claim, entry, answer, grant, None) and await self._clock_went_back(claim):
+            return self._again_s(claim)
+        changed = entry.counted is not None and answer.count is not None and answer.count != entry.count.count
+        took_s, foreseen = self.clock.monotonic() - due, claim.urgency is Urgency.CHANGED
+        self.parts.watch.read(took_s, changed=changed, foreseen=foreseen)
+        await self._note_rights(claim, entry, max_chat, grant)
+        return None
+
+    async def _clock_went_back(self, claim: Claim) -> bool:
+        """Whether what is there was written by ourselves: by the order of starts we have only just read it."""
+        known = (await self.parts.counts.load([claim.chat])).get(claim.chat)
+        return known is not None and known.stamp.epoch == claim.epoch
+
+    def _again_s(self, claim: Claim) -> float:
+        return self._failing.failed(claim.chat, self.clock.monotonic())
+
+    async def _note_rights(self, claim: Claim, entry: Entry, max_chat: MaxChatId, grant: Grant) -> None:
+        trusted = await self._rights(claim, entry, max_chat)
+        if trusted is not None:
+            told = Told(trusted=trusted, at_ms=grant.now_ms, max_chat=max_chat)
+            if await self.parts.catalogue.note(claim.chat, told):
+                learn(self.parts.chats, claim.chat, told)
 
     async def _asked(self, max_chat: MaxChatId) -> Answer:
         try:
@@ -161,11 +224,18 @@ class Reader:
         doubtful = entry.trusted is None or (not entry.trusted and may_have_come)
         if not doubtful or not self.planner.trust.events_on:
             return None
-        await self._leave(claim.urgency)
+        await self._leave(claim)
         self.parts.watch.called("membership")
         try:
             membership = await self.parts.max.membership(max_chat)
-        except (MaxBusyError, MaxRefusedError):
+        except MaxBusyError as busy:
+            await self.parts.budget.refused(busy.retry_after_s)
+            return None
+        except MaxRefusedError:
+            return None
+        except OutageError as away:
+            if away.part != "max":
+                raise
             return None
         return False if membership is None else membership.trusted
 
@@ -186,16 +256,23 @@ class Reader:
         await self.parts.waiting.tell({claim.chat: stamp.started_ms})
         return written
 
-    async def _leave(self, urgency: Urgency) -> Grant:
-        self._waiting += 1
+    async def _leave(self, claim: Claim) -> Grant:
+        if claim.urgency is not Urgency.ASKED:
+            self._ahead.add(claim.chat)
         try:
             while True:
-                grant = await self.parts.budget.take(urgency)
+                grant = await self.parts.budget.take(claim.urgency)
                 if grant.wait_s <= 0 and self.clock.monotonic() <= grant.until:
                     return grant
                 await self.clock.sleep(grant.wait_s)
         finally:
-            self._waiting -= 1
+            self._ahead.discard(claim.chat)
+
+    def _answered(self) -> None:
+        if self._rest.failures >= _IN_A_ROW:
+            self._failing.try_all_soon(self.clock.monotonic())
+        self._rest.answered()
+        self.parts.watch.max_away(None)
 
     def _failed(self, away: OutageError) -> None:
         now = self.clock.monotonic()

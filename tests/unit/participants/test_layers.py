@@ -1,0 +1,89 @@
+"""What is wanted here goes to Redis once it is back, and what Redis does not take is not lost."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import cast
+
+import pytest
+from tests.unit.participants.readers import HandClock
+
+from chatferry.common.errors import OutageError
+from chatferry.participants.adapters.local_work import Allowance, LocalBudget, LocalWanted
+from chatferry.participants.adapters.redis_budget import RedisBudget
+from chatferry.participants.adapters.redis_layers import LayeredBudget, LayeredWanted, Switch
+from chatferry.participants.adapters.redis_wanted import RedisWanted
+from chatferry.participants.domain.catalogue import SLOTS
+from chatferry.participants.domain.counts import ChatId
+from chatferry.participants.domain.plan import Debounce, Urgency
+from chatferry.participants.ports import Claim, Grant
+
+HELD = dict.fromkeys(range(SLOTS), 3)
+
+
+@dataclass
+class Taking:
+    """Takes wishes until it fails: `takes` times in all."""
+
+    takes: int
+    taken: list[tuple[Urgency, list[ChatId]]] = field(default_factory=list)
+
+    async def hand_over(self, chats: Collection[ChatId], urgency: Urgency) -> None:
+        if len(self.taken) == self.takes:
+            raise OutageError("redis", "away again")
+        self.taken.append((urgency, list(chats)))
+
+    async def claim(
+        self, held: Mapping[int, int], planned: Mapping[ChatId, Urgency], most: int, *, only_asked: bool = False
+    ) -> list[Claim]:
+        del held, planned, most, only_asked
+        return []
+
+
+async def _answers() -> None:
+    return
+
+
+@pytest.mark.parametrize("takes", [0, 1, 2, 3])
+async def test_whatever_redis_has_not_taken_stays_wanted_here(takes: int) -> None:
+    clock = HandClock()
+    local, redis = LocalWanted(clock, set(), Debounce()), Taking(takes)
+    wanted = LayeredWanted(cast("RedisWanted", redis), local, Switch(clock, _answers), Switch(clock, _answers))
+    asked, changed = [ChatId(n) for n in range(1, 301)], [ChatId(n) for n in range(501, 601)]
+    await local.ask(asked, Urgency.ASKED)
+    await local.ask(changed, Urgency.CHANGED)
+    await wanted.claim(HELD, {}, 0)
+    left = local.take_all()
+    there = {(urgency, chat) for urgency, chats in redis.taken for chat in chats}
+    here = {(urgency, chat) for urgency, chats in left.items() for chat in chats}
+    assert all(len(chats) <= 200 for _, chats in redis.taken), "in pieces that Redis answers in time"
+    assert len(there) + len(here) == len(asked) + len(changed)
+    assert there | here == {(Urgency.ASKED, chat) for chat in asked} | {(Urgency.CHANGED, chat) for chat in changed}
+
+
+@dataclass
+class Granting:
+    """Answers what a test says."""
+
+    grant: Grant
+
+    async def take(self, urgency: Urgency) -> Grant:
+        del urgency
+        return self.grant
+
+
+async def test_the_clock_of_redis_is_that_of_the_leave_it_has_given() -> None:
+    clock, redis = HandClock(), Granting(Grant(0, 0.0))
+    local = LocalBudget(Allowance(), clock, random.Random(1))
+    budget = LayeredBudget(cast("RedisBudget", redis), local, Switch(clock, _answers))
+    ahead_ms = budget.now_ms + 7_000
+    redis.grant = Grant(ahead_ms, 0.0, 0.1)
+    await budget.take(Urgency.TOP)
+    assert budget.now_ms == ahead_ms
+    clock.seconds += 30
+    # Who is told to wait may be told what was told others before.
+    redis.grant = Grant(ahead_ms, 60.0)
+    await budget.take(Urgency.TOP)
+    assert budget.now_ms == ahead_ms + 30_000

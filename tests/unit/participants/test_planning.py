@@ -1,0 +1,68 @@
+"""Which chats of the held slots are due, and since when, whatever the wall clock does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from tests.unit.participants.readers import MemoryCatalogue, entry
+
+from chatferry.participants.domain.catalogue import SLOTS
+from chatferry.participants.domain.counts import ChatId, Count, Mark, Stamp
+from chatferry.participants.domain.plan import PlanRules, Urgency
+from chatferry.participants.flow.parts import Trust
+from chatferry.participants.flow.planning import Planner
+from chatferry.participants.view import View
+
+RULES = PlanRules(update_s=900, safety_s=86_400, untrusted_s=300, full_hour=3, timezone=ZoneInfo("UTC"))
+HELD = dict.fromkeys(range(SLOTS), 1)
+START = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+@dataclass
+class WallClock:
+    """Its wall can be set; what has passed cannot."""
+
+    seconds: float = 0.0
+    set_by: float = 0.0
+
+    def now(self) -> datetime:
+        return START + timedelta(seconds=self.seconds + self.set_by)
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+    async def sleep(self, seconds: float) -> None:
+        raise AssertionError(seconds)
+
+
+async def test_a_wall_clock_set_back_keeps_no_new_chat_from_its_read() -> None:
+    clock = WallClock()
+    view, chats = View(clock), MemoryCatalogue([entry(1, max_chat=-1)])
+    planner = Planner(view, Trust(events_on=True), RULES, 0)
+    await view.follow(chats)
+    assert planner.planned(HELD, clock, 5) == [(ChatId(1), Urgency.SAFETY)]
+    clock.set_by = -3_600
+    chats.entries.append(entry(2, max_chat=-2))
+    await view.follow(chats)
+    clock.seconds += 6
+    assert (ChatId(2), Urgency.SAFETY) in planner.planned(HELD, clock, 5)
+
+
+async def test_a_count_that_is_read_and_moved_again_and_again_is_left_to_its_events() -> None:
+    clock = WallClock()
+    view = View(clock)
+    planner = Planner(view, Trust(events_on=True), RULES, 0)
+    for _ in range(20):
+        read_ms = int(clock.now().timestamp() * 1_000) - 500
+        moved = Count(5, Mark.PROVISIONAL, Stamp(1, read_ms))
+        chats = MemoryCatalogue([entry(1, max_chat=-1, counted=moved)])
+        view._since = 0
+        await view.follow(chats)
+        assert planner.planned(HELD, clock, 5) == []
+        clock.seconds += 4
+    clock.seconds += 5
+    assert planner.planned(HELD, clock, 5) == [], "it is seen for the first time"
+    clock.seconds += 11
+    assert planner.planned(HELD, clock, 5) == [(ChatId(1), Urgency.CHANGED)]
