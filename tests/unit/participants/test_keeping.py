@@ -6,11 +6,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import pytest
-from tests.unit.participants.story import Story
+from tests.unit.participants.story import Story, busy
 
 from chatferry.common.errors import OutageError
+from chatferry.participants.domain.plan import Urgency
 from chatferry.participants.domain.updates import Update, read_update
-from chatferry.participants.flow.keeping import Subscription
+from chatferry.participants.flow.keeping import TYPES, Subscription
+from chatferry.participants.ports import MaxRefusedError
 
 HERE = Subscription("https://bot.example/max/updates", "a-secret-of-tests", check_every_s=300)
 
@@ -22,24 +24,110 @@ def story() -> Iterator[Story]:
     made.end()
 
 
+def keep_subscribed(story: Story) -> None:
+    story.begin(story.reader.run(story.stopping))
+    story.begin(story.keeper.stay_subscribed(HERE, story.stopping))
+
+
+def now_ms(story: Story) -> int:
+    return int(story.clock.now().timestamp() * 1_000)
+
+
 def test_a_subscription_that_is_missing_is_made_and_what_was_counted_before_is_doubtful(story: Story) -> None:
     story.begin(story.reader.run(story.stopping))
     story.after(5)
     story.begin(story.keeper.stay_subscribed(HERE, story.stopping))
     story.after(5)
-    assert story.max.subscriptions == [HERE.url]
+    assert list(story.max.subscriptions) == [HERE.url]
     gap = story.do(story.catalogue.marks()).gap_ms
     assert gap > 0
     assert story.trust.gap_ms == gap
 
 
-def test_one_that_is_there_is_left_alone(story: Story) -> None:
-    story.max.subscriptions = [HERE.url]
-    story.begin(story.reader.run(story.stopping))
-    story.begin(story.keeper.stay_subscribed(HERE, story.stopping))
+def test_one_that_is_there_is_made_again_once_for_its_secret_may_be_another_and_nothing_is_doubtful(
+    story: Story,
+) -> None:
+    story.max.subscriptions = {HERE.url: TYPES}
+    keep_subscribed(story)
     story.after(1_000)
-    assert story.max.subscriptions == [HERE.url]
+    assert story.max.secrets == [HERE.secret]
     assert story.do(story.catalogue.marks()).gap_ms == 0
+
+
+def test_whoever_comes_on_duty_subscribes_again(story: Story) -> None:
+    keep_subscribed(story)
+    story.after(400)
+    story.hold(range(1, 64))
+    story.after(400)
+    story.hold(range(64))
+    story.after(400)
+    assert len(story.max.secrets) == 2
+
+
+def test_one_that_lacks_types_is_none(story: Story) -> None:
+    keep_subscribed(story)
+    story.after(10)
+    story.max.subscriptions = {HERE.url: TYPES[1:]}
+    begun = now_ms(story)
+    story.after(301)
+    assert story.max.subscriptions == {HERE.url: TYPES}
+    assert story.trust.gap_ms > begun
+
+
+def test_while_no_subscription_can_be_made_nothing_is_trusted_and_why_is_told(story: Story) -> None:
+    [chat] = story.chats(3)
+    story.max.subscriptions = {HERE.url: TYPES}
+    keep_subscribed(story)
+    story.after(10)
+    entry = story.view.entry(chat)
+    assert entry is not None
+    assert story.trust.of(entry)
+    story.max.subscriptions.clear()
+    story.max.subscribing = lambda: OutageError("max", "MAX does not take the subscription")
+    story.after(700)
+    assert story.unsubscribed[-1] == "MAX does not take the subscription"
+    assert not story.trust.of(entry)
+    assert now_ms(story) - story.trust.gap_ms < 40_000
+    assert story.do(story.catalogue.marks()).gap_ms == story.trust.gap_ms
+    story.max.subscribing = lambda: None
+    story.after(40)
+    assert story.unsubscribed[-1] is None
+
+
+def test_who_cannot_even_look_at_the_start_trusts_nothing(story: Story) -> None:
+    story.max.looking = MaxRefusedError
+    keep_subscribed(story)
+    story.after(100)
+    assert now_ms(story) - story.trust.gap_ms < 40_000
+    assert "CHATFERRY_MAX_TOKEN" in (story.unsubscribed[-1] or "")
+
+
+def test_one_failed_look_at_a_subscription_makes_nothing_doubtful_and_many_do(story: Story) -> None:
+    story.max.subscriptions = {HERE.url: TYPES}
+    keep_subscribed(story)
+    story.after(10)
+    story.max.looking = lambda: OutageError("max", "away")
+    story.after(400)
+    assert (story.trust.gap_ms, story.unsubscribed[-1]) == (0, "away")
+    story.after(400)
+    assert story.trust.gap_ms > 0
+
+
+def test_a_429_to_it_makes_everybody_wait(story: Story) -> None:
+    refusals = iter([busy()])
+    story.max.looking = lambda: next(refusals, None)
+    keep_subscribed(story)
+    story.after(0.5)
+    assert story.do(story.parts.budget.take(Urgency.ASKED)).wait_s > 1
+
+
+def test_off_duty_nothing_is_told_of_it_any_more(story: Story) -> None:
+    story.max.looking = lambda: OutageError("max", "away")
+    keep_subscribed(story)
+    story.after(10)
+    story.hold(range(1, 64))
+    story.after(40)
+    assert story.unsubscribed[-1] is None
 
 
 def test_one_that_max_has_ended_is_made_anew_within_minutes(story: Story) -> None:
@@ -48,7 +136,7 @@ def test_one_that_max_has_ended_is_made_anew_within_minutes(story: Story) -> Non
     story.after(10)
     story.max.subscriptions.clear()
     story.after(301)
-    assert story.max.subscriptions == [HERE.url]
+    assert list(story.max.subscriptions) == [HERE.url]
 
 
 def test_a_replica_that_is_not_on_duty_subscribes_to_nothing(story: Story) -> None:
@@ -56,7 +144,7 @@ def test_a_replica_that_is_not_on_duty_subscribes_to_nothing(story: Story) -> No
     story.begin(story.reader.run(story.stopping))
     story.begin(story.keeper.stay_subscribed(HERE, story.stopping))
     story.after(30)
-    assert story.max.subscriptions == []
+    assert story.max.subscriptions == {}
 
 
 def test_all_replicas_hear_of_the_gap_that_one_has_found(story: Story) -> None:

@@ -138,6 +138,17 @@ def test_rights_that_were_given_are_a_reason_to_read_at_once(story: Story) -> No
     assert len(story.max.asked) == asked + 1
 
 
+def test_rights_of_a_moment_to_come_do_not_outlast_those_that_are_told_after_them(story: Story) -> None:
+    [chat] = known(story, 10)
+    ahead = int(story.clock.now().timestamp() * 1_000) + 10**9
+    kind = "bot_admin_permissions_changed"
+    story.do(story.listener.apply([event(story, kind, chat, is_admin=False, timestamp=ahead)]))
+    story.after(1)
+    given = event(story, kind, chat, is_admin=True, permissions=["read_all_messages"])
+    story.do(story.listener.apply([given]))
+    assert story.do(story.catalogue.by_max_chat([MaxChatId(chat)]))[MaxChatId(chat)].trusted
+
+
 def test_a_new_title_is_that_of_a_chat_that_only_max_has(story: Story) -> None:
     [chat] = known(story, 10)
     story.do(story.listener.apply([event(story, "chat_title_changed", chat, title="renamed")]))

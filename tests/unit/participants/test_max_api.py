@@ -132,7 +132,7 @@ async def test_what_max_refuses_of_a_chat_is_an_answer_about_it(status: int, bod
 )
 async def test_a_refused_token_is_told_apart(status: int, body: Any) -> None:
     max_ = _says(status, body)
-    for call in (max_.api.chat(CHAT), max_.api.membership(CHAT), max_.api.subscribed("u"), max_.api.updates(None)):
+    for call in (max_.api.chat(CHAT), max_.api.membership(CHAT), max_.api.subscribed("u", []), max_.api.updates(None)):
         with pytest.raises(MaxRefusedError):
             await call
     assert max_.kinds == ["refused"] * 4
@@ -249,10 +249,17 @@ async def test_the_bots_rights_are_known_only_when_max_tells_them(
 
 async def test_a_subscription_is_found_by_its_url() -> None:
     max_ = _says(200, {"subscriptions": [{"url": "https://here", "time": 1, "update_types": None}]})
-    assert await max_.api.subscribed("https://here")
-    assert not await max_.api.subscribed("https://there")
+    assert await max_.api.subscribed("https://here", ["user_added"])
+    assert not await max_.api.subscribed("https://there", ["user_added"])
     with pytest.raises(OutageError):
-        await _says(200, {"subscriptions": None}).api.subscribed("https://here")
+        await _says(200, {"subscriptions": None}).api.subscribed("https://here", ["user_added"])
+
+
+async def test_a_subscription_that_lacks_a_type_is_not_the_one_that_is_wanted() -> None:
+    has = ["bot_added", "user_added"]
+    max_ = _says(200, {"subscriptions": [{"url": "https://here", "time": 1, "update_types": has}]})
+    assert await max_.api.subscribed("https://here", ["user_added", "bot_added"])
+    assert not await max_.api.subscribed("https://here", ["user_added", "user_removed"])
 
 
 async def test_a_subscription_is_made_with_secret_and_types() -> None:

@@ -41,7 +41,7 @@ from chatferry.participants.webhook import Webhook
 
 _FOLLOW_EVERY_S = 0.5
 # What a reader can do without: `/readyz` names it, and says that we are ready all the same.
-_BEARABLE = frozenset({"redis", "kafka", "max", "mongodb"})
+_BEARABLE = frozenset({"redis", "kafka", "max", "mongodb", "subscription"})
 
 
 class Participants:
@@ -104,7 +104,13 @@ class Participants:
             trust = Trust(self._settings.max_events != "off")
             planner = Planner(self._view, trust, self._settings.plan, self._settings.top_n)
             reader = Reader(parts, planner, context.clock, self._settings.batch_size)
-            keeper = Keeper(parts, trust, context.clock, on_duty=lambda: 0 in reader.held)
+            keeper = Keeper(
+                parts,
+                trust,
+                context.clock,
+                on_duty=lambda: 0 in reader.held,
+                told=lambda sentence: context.health.outage("subscription", sentence),
+            )
             await side_by_side(context, self._works(context, parts, reader, keeper))
 
     def _parts(self, shared: Shared) -> Parts:

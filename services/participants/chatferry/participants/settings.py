@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Literal, Self
 from urllib.parse import urlsplit
@@ -14,6 +15,7 @@ from chatferry.common.settings import ServiceSettings, secret_lines
 from chatferry.participants.domain.plan import PlanRules
 
 _KIB = 1024
+_SECRET = re.compile(r"[a-zA-Z0-9_-]{5,256}")
 Events = Literal["webhook", "polling", "off"]
 
 
@@ -157,7 +159,10 @@ class ParticipantsSettings(ServiceSettings):
 
     def webhook_secret(self) -> str:
         """What MAX's events have to carry. Raises ConfigurationError."""
-        return self._one(self.max_webhook_secret, self.max_webhook_secret_file, "MAX_WEBHOOK_SECRET")
+        secret = self._one(self.max_webhook_secret, self.max_webhook_secret_file, "MAX_WEBHOOK_SECRET")
+        if _SECRET.fullmatch(secret) is None:
+            raise ConfigurationError("CHATFERRY_MAX_WEBHOOK_SECRET: MAX takes 5 to 256 Latin letters, digits, - and _")
+        return secret
 
     def keys(self) -> list[str]:
         """Who may read. Raises ConfigurationError."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -89,11 +89,11 @@ class HttpMax:
             return Membership(READ_ALL in permissions)
         return Membership(trusted=False) if admin is False else None
 
-    async def subscribed(self, url: str) -> bool:
+    async def subscribed(self, url: str, types: Collection[str]) -> bool:
         found = (await self._whole("GET", "/subscriptions")).get("subscriptions")
         if not isinstance(found, list):
             raise self._away("body")
-        return any(isinstance(one, dict) and one.get("url") == url for one in found)
+        return any(isinstance(one, dict) and one.get("url") == url and _covers(one, types) for one in found)
 
     async def subscribe(self, url: str, secret: str, types: Sequence[str]) -> None:
         wanted = {"url": url, "secret": secret, "update_types": list(types)}
@@ -191,6 +191,12 @@ def _answer(body: Mapping[str, Any], chat: MaxChatId, now_ms: int) -> Answer | N
     if type(count) is not int or not 0 <= count < _INT32:
         return None
     return Answer(Verdict.COUNTED, count, last_event_ms, title)
+
+
+def _covers(subscription: Mapping[str, Any], types: Collection[str]) -> bool:
+    """Without a list it is for all types."""
+    told = subscription.get("update_types")
+    return not told or (isinstance(told, list) and all(one in told for one in types))
 
 
 def _event(told: Any) -> tuple[Update, bytes] | None:

@@ -79,4 +79,3 @@ def _trusted(update: Update) -> bool | None:
         return update.trusted
     # Out, or in anew: in neither case is anything told until the bot is made an administrator (again).
     return False if update.effect in (Effect.LEAVES, Effect.ARRIVES) else None
-

@@ -28,6 +28,7 @@ TYPES = (
 _ANNOUNCED_AT_ONCE = 500
 _ANNOUNCE_EVERY_S = 0.2
 _OFF_DUTY_S = 1.0
+_TRY_EVERY_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +48,24 @@ class Polled(Protocol):
 
 
 @dataclass(slots=True)
+class _Duty:
+    """`anew`: not subscribed in it yet: what MAX has may be with another secret. `sure_until`: on the clock's monotonic
+    seconds; so long one failed look is no reason to doubt."""
+
+    anew: bool = True
+    sure_until: float = float("-inf")
+
+
+@dataclass(slots=True)
 class Keeper:
-    """`on_duty`: whether slot 0 is held by this replica."""
+    """`on_duty`: whether slot 0 is held by this replica. `told`: why MAX sends no events, as far as we know; None: it
+    does."""
 
     parts: Parts
     trust: Trust
     clock: Clock
     on_duty: Callable[[], bool]
+    told: Callable[[str | None], None]
 
     async def announce(self, stopping: asyncio.Event) -> None:
         """Tell the topic of every change, at least once, the newest of a chat last."""
@@ -72,25 +84,51 @@ class Keeper:
             await self.clock.sleep(_OFF_DUTY_S)
 
     async def stay_subscribed(self, wanted: Subscription, stopping: asyncio.Event) -> None:
-        """Look at once and then every few minutes; whatever was not told meanwhile makes all chats doubtful."""
+        """Look at once and then every few minutes; whatever was not told meanwhile makes all chats doubtful, and so
+        does not knowing whether it was. Raises OutageError of what is not MAX."""
+        duty: _Duty | None = None
         while not stopping.is_set():
-            wait_s = _OFF_DUTY_S
             if self.on_duty():
-                try:
-                    await self._subscribe(wanted)
-                    wait_s = wanted.check_every_s
-                except (OutageError, MaxBusyError, MaxRefusedError) as failure:
-                    log.warning("subscription.failed", kind=type(failure).__name__)
-                    wait_s = min(30.0, wanted.check_every_s)
-            await self.clock.sleep(wait_s)
+                duty = duty or _Duty()
+                await self.clock.sleep(await self._look(wanted, duty))
+                continue
+            if duty is not None:
+                duty = None
+                self.told(None)
+            await self.clock.sleep(_OFF_DUTY_S)
 
-    async def _subscribe(self, wanted: Subscription) -> None:
+    async def _look(self, wanted: Subscription, duty: _Duty) -> float:
+        """After how long to look again."""
+        try:
+            await self._subscribe(wanted, duty)
+        except (OutageError, MaxBusyError, MaxRefusedError) as failure:
+            if isinstance(failure, OutageError) and failure.part != "max":
+                raise
+            if isinstance(failure, MaxBusyError):
+                await self.parts.budget.refused(failure.retry_after_s)
+            sentence = _sentence(failure)
+            log.warning("subscription.failed", kind=type(failure).__name__, sentence=sentence)
+            self.told(sentence)
+            if self.clock.monotonic() >= duty.sure_until:
+                await self._begin_anew()
+            return min(_TRY_EVERY_S, wanted.check_every_s)
+        self.told(None)
+        duty.sure_until = self.clock.monotonic() + 2 * wanted.check_every_s
+        return wanted.check_every_s
+
+    async def _subscribe(self, wanted: Subscription, duty: _Duty) -> None:
         await self._leave()
-        if await self.parts.max.subscribed(wanted.url):
+        there = await self.parts.max.subscribed(wanted.url, TYPES)
+        if there and not duty.anew:
             return
+        if not there:
+            duty.sure_until = float("-inf")
+            await self._begin_anew()
         await self._leave()
         await self.parts.max.subscribe(wanted.url, wanted.secret, TYPES)
-        await self._begin_anew()
+        duty.anew = False
+        if not there:
+            await self._begin_anew()
         log.info("subscription.made")
 
     async def poll(self, polled: Polled, inbox: Inbox, stopping: asyncio.Event) -> None:
@@ -108,6 +146,8 @@ class Keeper:
             try:
                 updates, marker = await polled.updates(marks.polled)
             except (OutageError, MaxBusyError, MaxRefusedError) as failure:
+                if isinstance(failure, MaxBusyError):
+                    await self.parts.budget.refused(failure.retry_after_s)
                 log.warning("polling.failed", kind=type(failure).__name__)
                 await self.clock.sleep(_OFF_DUTY_S)
                 continue
@@ -117,9 +157,17 @@ class Keeper:
 
     async def _begin_anew(self) -> None:
         now_ms = int(self.clock.now().timestamp() * 1_000)
-        await self.parts.memory.keep(replace(await self.parts.memory.marks(), gap_ms=now_ms))
         self.trust.gap_ms = now_ms
+        await self.parts.memory.keep(replace(await self.parts.memory.marks(), gap_ms=now_ms))
 
     async def _leave(self) -> None:
         while (grant := await self.parts.budget.take(Urgency.CHANGED)).wait_s > 0:
             await self.clock.sleep(grant.wait_s)
+
+
+def _sentence(failure: OutageError | MaxBusyError | MaxRefusedError) -> str:
+    if isinstance(failure, OutageError):
+        return failure.sentence
+    if isinstance(failure, MaxBusyError):
+        return "MAX answers that we ask too often; we subscribe later"
+    return "MAX refuses the bot's token: give a valid one in CHATFERRY_MAX_TOKEN"
