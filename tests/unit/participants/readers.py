@@ -142,8 +142,8 @@ class MemorySources:
 class _Wanting(MemorySources):
     """`ports.Wanted` and `ports.Waiting` have more methods, which readers never call."""
 
-    async def claim(self, held: object, planned: object, most: int) -> list[Claim]:
-        raise AssertionError((held, planned, most))
+    async def claim(self, held: object, planned: object, most: int, *, only_asked: bool = False) -> list[Claim]:
+        raise AssertionError((held, planned, most, only_asked))
 
     async def finish(self, claims: object, again: object = ()) -> None:
         raise AssertionError((claims, again))
