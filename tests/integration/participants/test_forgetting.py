@@ -1,0 +1,36 @@
+"""What is forgotten while a real Redis is away is forgotten there, too, once it is back."""
+
+from __future__ import annotations
+
+import pytest
+from tests.contract.participants.redis_ports import Replica
+from tests.integration.common.portal.redis_of_ours import RedisOfOurs
+from tests.integration.participants.test_redis_away import ONE, TWO, read, replicas, server, settled, until_back
+
+from chatferry.participants.adapters.redis_layers import LayeredCounts
+
+pytestmark = pytest.mark.integration
+__all__ = ["replicas", "server"]
+
+
+async def test_what_was_forgotten_without_redis_is_served_no_more_and_deleted_when_it_returns(
+    server: RedisOfOurs,
+    replicas: list[Replica],
+) -> None:
+    replica, other, _ = replicas
+    async with LayeredCounts(replica.counts, replica.local_counts, replica.quick) as counts:
+        before = read(500)
+        await counts.write(ONE, before)
+        await counts.write(TWO, before)
+        server.kill()
+        await counts.forget([ONE])
+        assert await counts.load([ONE, TWO]) == {TWO: before}
+        server.start()
+        await other.redis.connection_pool.disconnect()
+        # As it is in a Redis that has kept everything.
+        for chat in (ONE, TWO):
+            await other.counts.write(chat, before)
+        await until_back(replica)
+        assert await counts.load([ONE, TWO]) == {TWO: before}
+        await settled(replica)
+        assert await other.counts.load([ONE, TWO]) == {TWO: before}
