@@ -235,3 +235,22 @@ def test_a_chats_first_read_is_no_change_that_events_have_missed(story: Story) -
     story.begin(story.reader.run(story.stopping))
     story.after(5)
     assert story.watch.reads == [(False, False)]
+
+
+def test_what_failed_while_max_was_away_is_read_soon_after_it_is_back() -> None:
+    story = Story(safety_s=3_600)
+    one, two = story.chats(4, 5)
+    story.begin(story.reader.run(story.stopping))
+    story.after(5)
+    story.max.failing = lambda: OutageError("max", "MAX does not answer")
+    story.do(story.wanted.ask([one, two], Urgency.ASKED))
+    story.after(7_000)
+    for chat in [one, two] * 10:
+        story.do(story.wanted.ask([chat], Urgency.ASKED))
+        story.after(31)
+    assert story.watch.away[-1:] == ["MAX does not answer"]
+    story.max.failing = lambda: None
+    back = story.loop.time()
+    story.after(80)
+    assert all(asked_about(story, chat)[-1] >= back for chat in (one, two))
+    story.end()

@@ -125,7 +125,9 @@ class Reader:
         else:
             room = min(room, ahead)
             due = self.planner.planned(self.held, self.clock, room)
-            planned = {chat: urgency for chat, urgency in due if not self._failing.left_alone(chat, now)}
+            # While MAX is away whichever is due serves to look for it.
+            looking = self._rest.failures >= _IN_A_ROW
+            planned = {chat: why for chat, why in due if looking or not self._failing.left_alone(chat, now)}
             claims = await self.parts.wanted.claim(self.held, planned, room)
         for claim in claims:
             task = asyncio.create_task(self._read(claim), name="read of a chat")
