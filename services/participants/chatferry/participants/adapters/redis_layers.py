@@ -27,13 +27,8 @@ from chatferry.participants.ports import NONE_AGAIN, Claim, Grant, Held
 ATTEMPT_EVERY_S = 0.5
 _WINDOW_S = 1.1
 _SETTLED_S = 2.0
-_BATCH = 200
-_SAMPLE = 50
+_BATCH, _SAMPLE = 200, 50
 T = TypeVar("T")
-
-
-def _nobody(away: bool) -> None:
-    del away
 
 
 @dataclass(slots=True)
@@ -44,7 +39,7 @@ class Switch:
 
     clock: Clock
     probe: Callable[[], Awaitable[None]]
-    told: Callable[[bool], None] = _nobody
+    told: Callable[[bool], None] = field(default=lambda _: None)
     away: bool = False
     fell_at: float = float("-inf")
     back_at: float = float("-inf")
