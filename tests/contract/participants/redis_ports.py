@@ -64,7 +64,7 @@ class Replica:
         rules = WantedRules(self.rules.read_s, DEBOUNCE, self.quick_s)
         self.wanted = RedisWanted(self.redis, self.keys, rules, self.clock, self.reading)
         self.here = here
-        self.waiting = RedisWaiting(self.redis, self.keys, here)
+        self.waiting = RedisWaiting(self.redis, self.keys, here, look_s=5.0)
         self.local_counts = LocalCounts(self.clock)
         self.local_budget = LocalBudget(self.allowance.share(self.replicas), self.clock, rng)
         self.local_slots = LocalSlots(self.rules, self.clock)

@@ -36,10 +36,11 @@ class RedisWaiting:
     """Port Waiting, between `async with`. Who waits, waits at `here`; what other replicas tell is told there too.
 
     Nothing is missed between two connections: after each subscription what was told last is looked up for all who wait.
+    `look_s`: longest look for what was told, in which a reader waits.
     """
 
-    def __init__(self, redis: Redis, keys: Keys, here: LocalWaiting) -> None:
-        self._redis, self._keys, self._here = redis, keys, here
+    def __init__(self, redis: Redis, keys: Keys, here: LocalWaiting, look_s: float = _LOOK_S) -> None:
+        self._redis, self._keys, self._here, self._look_s = redis, keys, here, look_s
         self._channel = keys.own("told")
         self._tell = redis.register_script(_TELL)
         self._listening: asyncio.Task[None] | None = None
@@ -75,7 +76,7 @@ class RedisWaiting:
         wanted = list(chats)
         if not wanted:
             return
-        async with redis_outage(_LOOK_S):
+        async with redis_outage(self._look_s):
             told = await self._redis.mget([self._key(chat) for chat in wanted])
         await self._here.tell({chat: int(one) for chat, one in zip(wanted, told, strict=True) if one is not None})
 
