@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -64,3 +65,46 @@ async def test_a_refusal_without_a_time_silences_nobody() -> None:
         with pytest.raises(CallFailedError, match="broken"):
             await replica.probe(CHATS)
     assert await silence.left_s() == 0.0
+
+
+class _SlowSilence(FakeSilence):
+    """Answers a look only once it may; what it says is as of the asking."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        super().__init__(clock)
+        self.may_answer = asyncio.Event()
+
+    async def left_s(self) -> float:
+        left = await super().left_s()
+        await self.may_answer.wait()
+        return left
+
+
+async def test_a_pause_that_one_lane_is_told_holds_for_one_that_looked_just_before() -> None:
+    clock = FakeClock()
+    target, silence = _Target(clock), _SlowSilence(clock)
+    replica = ConsiderateTarget(target, silence, clock)
+    silence.may_answer.set()
+    await replica.send(CHATS, [])
+    target.refusal = CallFailedError(Trouble.THROTTLED, "target.http_429", "wait", 30.0)
+    with pytest.raises(CallFailedError):
+        await replica.send(CHATS, [])
+    target.refusal, replica._asked = None, float("-inf")
+    silence._until = 0.0
+    with pytest.raises(CallFailedError) as told:
+        await replica.send(CHATS, [])
+    assert told.value.retry_after_s == 30.0
+
+
+async def test_lanes_that_look_at_once_are_not_silenced_by_each_other() -> None:
+    clock = FakeClock()
+    target, silence = _Target(clock), _SlowSilence(clock)
+    replica = ConsiderateTarget(target, silence, clock)
+    lanes = []
+    for _ in range(3):
+        lanes.append(asyncio.create_task(replica.send(CHATS, [])))
+        await asyncio.sleep(0)
+        clock.seconds += 0.3
+    silence.may_answer.set()
+    await asyncio.gather(*lanes)
+    assert len(target.called_at) == 3

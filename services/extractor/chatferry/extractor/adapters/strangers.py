@@ -46,8 +46,8 @@ class MongoStrangers:
         ends: dict[tuple[str, str | None], list[int]] = defaultdict(list)
         ends["resolved", None] += resolved
         for one in lost:
-            # Nobody knows it any more, but we have its record. What could not be asked is no answer.
-            kept = one.seq not in unknown and one.state == "unresolvable"
+            # A webhook that may not ask, or nobody who knows it any more, takes nothing away: we have its record.
+            kept = one.seq not in unknown and one.state != "failed"
             ends["resolved" if kept else one.state, None if kept else one.reason].append(one.seq)
         with mongo_outage():
             for (state, reason), ids in ends.items():

@@ -67,8 +67,10 @@ class ConsiderateTarget:
         if now - self._asked >= _FRESH_S:
             left = await self._silence.left_s()
             self._asked = now
-            # A lane may have been told to wait while this one asked.
-            self._until = max(self._until, now + left)
+            if left > 0:
+                # A lane may have been told to wait for longer while this one asked.
+                self._until = max(self._until, now + left)
+            now = self._clock.monotonic()
         if self._until > now:
             raise CallFailedError(Trouble.THROTTLED, "target.quiet", _SENTENCE, self._until - now)
 
