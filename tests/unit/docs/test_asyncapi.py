@@ -236,8 +236,8 @@ async def test_results_are_sent_as_the_document_says(read: ImportRecord) -> None
 async def test_an_event_of_max_is_sent_as_the_document_says() -> None:
     producer = _Producer()
     inbox = KafkaInbox("demo.max.updates", "demo", producer, SystemClock())  # type: ignore[arg-type]
-    for chat in ({"chat_id": -5, "user": {"user_id": 7}}, {}):
-        body = json.dumps({"update_type": "of_tomorrow", "timestamp": 1_772_606_551_000, "more": [1], **chat}).encode()
+    for kind in ({"update_type": "user_added", "chat_id": -5, "user": {"user_id": 7}}, {"update_type": "of_tomorrow"}):
+        body = json.dumps({"timestamp": 1_772_606_551_000, "more": [1], **kind}).encode()
         await inbox.put(read_update(body), body)
     for sent in producer.sent:
         _holds("MaxUpdate", sent)
