@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from tests.integration.common.portal.redis_of_ours import RedisOfOurs
 
 from chatferry.common.clock import SystemClock
@@ -48,6 +50,15 @@ def server(tmp_path: Path) -> Iterator[RedisOfOurs]:
 @pytest.fixture
 async def redis(server: RedisOfOurs) -> AsyncIterator[Redis]:
     client = Redis.from_url(server.url)
+    try:
+        yield client
+    finally:
+        await client.aclose()
+
+
+@pytest.fixture
+async def impatient(server: RedisOfOurs) -> AsyncIterator[Redis]:
+    client = Redis.from_url(server.url, socket_timeout=0.2, retry=Retry(NoBackoff(), 0))
     try:
         yield client
     finally:
@@ -186,6 +197,17 @@ async def test_a_redis_that_comes_back_with_an_old_snapshot_knows_no_operating_t
     assert (await bucket.reserve(1, {"m": 40})).granted == {"m": 1}
     await bucket.settle(1, late, {"m": Measured(82.0, 300.0, 2.0, 78.0)})
     assert 0 <= (await bucket.reserve(1, {"m": 40})).granted["m"] <= 6
+
+
+async def test_what_could_not_be_settled_while_redis_was_away_is_settled_with_the_next_reservation(
+    server: RedisOfOurs, impatient: Redis
+) -> None:
+    bucket = bucket_of(impatient, Limits(operating_s=100.0))
+    await known_meter(bucket, cost=2.0)
+    reserved = await bucket.reserve(1, {"m": 40})
+    with server.frozen(), pytest.raises(OutageError):
+        await bucket.settle(1, reserved, {"m": Measured(4.0, 300.0, 2.0, 2.0)})
+    assert (await bucket.reserve(1, {"m": 45})).granted == {"m": 45}, "the forty are no longer under way: one was sent"
 
 
 async def test_without_redis_nothing_is_reserved(server: RedisOfOurs, redis: Redis) -> None:

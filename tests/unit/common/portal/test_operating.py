@@ -114,6 +114,23 @@ def test_a_meter_that_knows_nothing_lets_one_pass_and_then_as_many_as_fit() -> N
     assert side.reserve()[1] == 8, "19 usable seconds, 2 spent, 2 a command"
 
 
+def test_a_meter_that_knows_nothing_does_not_wait_long_for_the_answer_of_a_process_that_died() -> None:
+    side = PortalSide(cost=1.0, ahead=0.0)
+    side.reserve()
+    passed = []
+    for second in range(60):
+        side.now += 1.0
+        if side.reserve()[1]:
+            passed.append(second + 1)
+    assert passed == [5, 15, 30, 50], "each lost one lets the next wait longer"
+
+
+def test_a_reservation_that_is_repeated_because_its_answer_was_lost_is_granted_again() -> None:
+    meter = Meter()
+    assert meter.grant(0.0, "t", 10, LIMIT_S)[0] == meter.grant(0.1, "t", 10, LIMIT_S)[0] == 1
+    assert len(meter.flying) == 1
+
+
 def test_commands_under_way_are_counted_before_they_are_answered() -> None:
     side = PortalSide(cost=2.0, ahead=0.0)
     ticket, _, _ = side.reserve()

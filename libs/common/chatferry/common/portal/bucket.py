@@ -94,6 +94,15 @@ class Reservation:
         return chosen
 
 
+Settlement = tuple[Reservation, Mapping[str, Measured]]
+
+
+def _settle(meters: dict[str, Meter], now: float, reservation: Reservation, told: Mapping[str, Measured]) -> None:
+    for method, count in reservation.granted.items():
+        if count:
+            meters.setdefault(method, Meter()).settle(now, reservation.ticket, told.get(method))
+
+
 class RateBucket(Protocol):
     """What a portal client needs before each request."""
 
@@ -119,6 +128,7 @@ class RedisRateBucket:
         self._take = redis.register_script(_TAKE)
         self._fill = redis.register_script(_FILL)
         self._swap = redis.register_script(_SWAP)
+        self._unsettled: dict[int, list[Settlement]] = {}
 
     def limited_to(self, max_rate: float | None) -> RedisRateBucket:
         """The same bucket for a run that asked to be gentler."""
@@ -148,8 +158,14 @@ class RedisRateBucket:
 
     async def reserve(self, webhook: int, wanted: Mapping[str, int]) -> Reservation:
         ticket, limit_s = f"{self._rng.getrandbits(64):x}", self._limits.operating_s
+        if not wanted:
+            return Reservation(ticket, {}, {})
+
+        unsettled = self._unsettled.pop(webhook, [])
 
         def grant(meters: dict[str, Meter], now: float) -> Reservation:
+            for settlement in unsettled:
+                _settle(meters, now, *settlement)
             told = {
                 method: meters.setdefault(method, Meter()).grant(now, ticket, wanted[method], limit_s)
                 for method in wanted
@@ -160,16 +176,21 @@ class RedisRateBucket:
                 {method: later for method, (_, later) in told.items()},
             )
 
-        return await self._change(webhook, grant) if wanted else Reservation(ticket, {}, {})
+        try:
+            return await self._change(webhook, grant)
+        except BaseException:
+            self._unsettled.setdefault(webhook, []).extend(unsettled)
+            raise
 
     async def settle(self, webhook: int, reservation: Reservation, told: Mapping[str, Measured]) -> None:
-        def settle(meters: dict[str, Meter], now: float) -> None:
-            for method, count in reservation.granted.items():
-                if count:
-                    meters.setdefault(method, Meter()).settle(now, reservation.ticket, told.get(method))
-
-        if any(reservation.granted.values()):
-            await self._change(webhook, settle)
+        if not any(reservation.granted.values()):
+            return
+        try:
+            await self._change(webhook, lambda meters, now: _settle(meters, now, reservation, told))
+        except BaseException:
+            # With the next reservation: what is not under way any more holds nobody up.
+            self._unsettled.setdefault(webhook, []).append((reservation, told))
+            raise
 
     async def _change(self, webhook: int, change: Callable[[dict[str, Meter], float], T]) -> T:
         """Read, change, write if nobody wrote meanwhile, else once more. A Redis that started anew knows nothing."""

@@ -8,6 +8,7 @@ answer says so.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
@@ -22,6 +23,8 @@ _LONGEST_S = 60.0
 """The cloud cuts a request then: no command costs more."""
 _FORGET = 0.8
 _SOON_S = 0.5
+_UNANSWERED_S = 5.0
+"""So long an unknown price is waited for, and as long again for each command that has not come back with it."""
 _LOST_S = 180.0
 """A command that nobody has told of for so long never will be: whoever sent it has died."""
 BLOCK_STEP_S = 60.0
@@ -76,7 +79,7 @@ def _number(value: Any) -> float | None:
 
 @dataclass(slots=True)
 class Meter:
-    """One method of one webhook. Times are seconds of one clock. A meter that knows nothing lets one command pass.
+    """One method of one webhook. Times are seconds of one clock. A meter that knows no price lets one command pass.
 
     `slots`: (latest moment, seconds spent). `flying`: commands under way and since when, by ticket.
     """
@@ -106,6 +109,8 @@ class Meter:
     def grant(self, now: float, ticket: str, wanted: int, limit_s: float) -> tuple[int, float]:
         """How many of the commands may go now under this ticket, and when the rest may ask again."""
         self._age(now)
+        # The same reservation once more, because Redis' answer to the first was lost.
+        self.flying.pop(ticket, None)
         if self.blocked > now:
             return 0, self.blocked - now
         alone = not self.flying
@@ -184,7 +189,8 @@ class Meter:
 
     def _room(self, now: float, limit_s: float) -> int:
         if not self.known:
-            return 0 if self.flying else 1
+            newest = max((since for _, since in self.flying.values()), default=-math.inf)
+            return 1 if now - newest >= _UNANSWERED_S * len(self.flying) else 0
         flying = sum(int(count) for count, _ in self.flying.values())
         room = int((limit_s * _USABLE - self.spent) / self._price) - flying
         fits = self.reset <= now and self.spent + self._price <= limit_s
