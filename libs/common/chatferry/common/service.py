@@ -24,6 +24,7 @@ from chatferry.common.errors import ConfigurationError, FatalError, OutageError
 from chatferry.common.health import Health
 from chatferry.common.memory import settle_memory
 from chatferry.common.settings import BaseServiceSettings, S, load_settings
+from chatferry.common.streaming.connections import mend_connections
 from chatferry.common.telemetry.logs import configure_logs, forget_values_of, get_logger
 from chatferry.common.telemetry.metrics import Metrics
 from chatferry.common.telemetry.traces import configure_traces
@@ -92,6 +93,7 @@ def run_service(
     configure_traces(name, settings.project, settings.otlp_endpoint)
     settle_memory()
     failed: list[Failure] = []
+    mend_connections()
     uvloop.run(_serve(name, settings, wanted, routes, failed))
     if failed:
         sys.stderr.write(f"chatferry {name}: {failed[0].sentence}\n")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import secrets
 import socket
 import ssl
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -17,7 +19,7 @@ from redis.asyncio import Redis
 from chatferry.common.adapters.mongo import Client, Database, open_client, open_database
 from chatferry.common.clock import Clock
 from chatferry.common.documents import create_indexes
-from chatferry.common.errors import ConfigurationError
+from chatferry.common.errors import ConfigurationError, OutageError
 from chatferry.common.portal.bucket import RedisRateBucket
 from chatferry.common.portal.client import PortalClient, PortalSettings
 from chatferry.common.service import Context, Work, run_service
@@ -37,12 +39,13 @@ from chatferry.extractor.adapters.storage import StorageChecks
 from chatferry.extractor.adapters.strangers import MongoStrangers
 from chatferry.extractor.handlers import Driver, Workshop
 from chatferry.extractor.settings import ExtractorSettings
-from chatferry.extractor.steps.context import Limits
+from chatferry.extractor.steps.context import Limits, first_of
 from chatferry.extractor.steps.parts import Parts
 from chatferry.extractor.steps.publisher import Store
 
 # A record with its key and headers fits one batch (ExtractorSettings.record_bytes_max), and a batch the topic.
 _BATCH_BYTES, _LETTER_BYTES = 1_000_000, 1_120_000
+_LISTEN_AGAIN_S = 2.0
 
 
 def work(settings: ExtractorSettings) -> Work:
@@ -72,11 +75,37 @@ def work(settings: ExtractorSettings) -> Work:
             )
             driver = Driver(shop, context)
             await create_indexes(outside.database)
-            async with wake_on(settings, "commands", "extractor", driver.wake):
-                context.reached("kafka")
+            async with _woken(settings, driver, context):
                 await driver.work()
 
     return drive
+
+
+@asynccontextmanager
+async def _woken(settings: ExtractorSettings, driver: Driver, context: Context) -> AsyncIterator[None]:
+    """An event of the topic `commands` makes it look at once. While Kafka is away it looks now and then, as always."""
+
+    async def listen() -> None:
+        while not over.is_set():
+            try:
+                async with wake_on(settings, "commands", "extractor", driver.wake):
+                    context.reached("kafka")
+                    await over.wait()
+            except OutageError as away:
+                context.health.outage(away.part, away.sentence)
+                await context.clock.sleep(_LISTEN_AGAIN_S)
+
+    over = asyncio.Event()
+    try:
+        async with asyncio.TaskGroup() as group:
+            listening = group.create_task(listen())
+            try:
+                yield
+            finally:
+                over.set()
+                listening.cancel()
+    except BaseExceptionGroup as failures:
+        raise first_of(failures) from failures
 
 
 @dataclass(frozen=True, slots=True)

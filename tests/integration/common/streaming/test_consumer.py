@@ -6,9 +6,11 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import NodeNotReadyError
 
 from chatferry.common.clock import SystemClock
 from chatferry.common.errors import OutageError
@@ -145,6 +147,37 @@ async def test_an_outage_pauses_keeps_the_membership_and_redelivers(stack: Addre
         assert worker.told == told
         assert running.health.outages == {}
     assert await _committed(stack, topics) == 50
+
+
+async def test_a_client_whose_refresh_of_metadata_has_died_finds_its_coordinator_all_the_same(
+    stack: Addresses, topics: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await _publish(stack, topics[1], 5)
+    worker = Worker()
+    async with _member(stack, topics, worker) as running:
+        await _until(lambda: len(worker.seen) == 5)
+        consumer: Any = running.consumer._consumer
+        client, coordinator = consumer._client, consumer._coordinator
+        refresh, lookup = client._sync_task, client.coordinator_lookup
+
+        async def broken(*_: object) -> bool:
+            raise RuntimeError("the handler is closed")
+
+        async def away_once(*asked: object) -> object:
+            monkeypatch.setattr(client, "coordinator_lookup", lookup)
+            raise NodeNotReadyError
+
+        with monkeypatch.context() as meanwhile:
+            meanwhile.setattr(client, "_metadata_update", broken)
+            client.force_metadata_update()
+            await _until(refresh.done)
+        # A client whose broker comes back looks for its coordinator, and waits for metadata.
+        monkeypatch.setattr(client, "coordinator_lookup", away_once)
+        coordinator.coordinator_dead()
+        await _publish(stack, topics[1], 5)
+        await _until(lambda: coordinator.coordinator_id is not None)
+        await _until(lambda: len(worker.seen) == 10)
+    assert await _committed(stack, topics) == 10
 
 
 async def test_a_held_topic_is_not_read_until_it_is_let_go(stack: Addresses, topics: tuple[str, str]) -> None:

@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 from aiokafka.errors import KafkaError
@@ -40,6 +41,7 @@ class FakeConsumer:
     """Hands out `log`, in order; `failure` is what a poll meets, `silent` what a question to Kafka meets."""
 
     def __init__(self) -> None:
+        self._client = SimpleNamespace(_sync_task=None)
         self.log: deque[StoredRecord] = deque()
         self.failure: KafkaError | None = None
         self.silent: KafkaError | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
@@ -11,8 +12,8 @@ import orjson
 from redis.asyncio import Redis
 from redis.commands.core import AsyncScript
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
 
+from chatferry.common.adapters.redis import REDIS_AWAY
 from chatferry.common.clock import Clock
 from chatferry.common.entities.reading import Command
 from chatferry.common.errors import OutageError
@@ -153,11 +154,11 @@ class RedisRateBucket:
         usable = max(1, limits.capacity - limits.reserve)
         try:
             return float(await script(keys=[self._key], args=[limits.capacity, usable, limits.per_second, interval]))
-        except (RedisError, OSError) as away:
+        except REDIS_AWAY as away:
             raise _outage(away) from away
 
     async def reserve(self, webhook: int, wanted: Mapping[str, int]) -> Reservation:
-        ticket, limit_s = f"{self._rng.getrandbits(64):x}", self._limits.operating_s
+        ticket, limit_s = secrets.token_hex(8), self._limits.operating_s
         if not wanted:
             return Reservation(ticket, {}, {})
 
@@ -212,7 +213,7 @@ class RedisRateBucket:
                 }
                 if await self._swap(keys=[key], args=[before or b"", orjson.dumps(after)]):
                     return result
-        except (RedisError, OSError) as away:
+        except REDIS_AWAY as away:
             raise _outage(away) from away
 
     @property
@@ -221,5 +222,7 @@ class RedisRateBucket:
 
 
 def _outage(away: Exception) -> OutageError:
-    what = "cannot be reached" if isinstance(away, RedisConnectionError | OSError) else "cannot serve now"
+    what = (
+        "cannot be reached" if isinstance(away, RedisConnectionError | OSError | RuntimeError) else "cannot serve now"
+    )
     return OutageError("redis", f"Redis {what}; no portal request is sent without its rate bucket")

@@ -172,6 +172,7 @@ class RecordConsumer:
 
     async def _idle_step(self, waited: float) -> float:
         try:
+            self._polling.revive()
             await self._outages.probe(self._probe)
             await self._tell_owned()
             await self._commit({})

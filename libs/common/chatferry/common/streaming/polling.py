@@ -10,7 +10,9 @@ from typing import Any
 from chatferry.common.clock import Clock
 from chatferry.common.errors import OutageError
 from chatferry.common.streaming.records import Partition, RawRecord
+from chatferry.common.telemetry.logs import get_logger
 
+log = get_logger(__name__)
 # One poll is taken in slices: none of them knows how large its records are before it has them.
 _SLICE = 50
 _SILENT_S, _UNASSIGNED_S = 30.0, 120.0
@@ -79,6 +81,15 @@ class Polling:
         """Partitions were given (none of them is an answer too), or taken away to be shared anew."""
         self._assigned = now
         self._unassigned_since = self._clock.monotonic()
+
+    def revive(self) -> None:
+        """Begin aiokafka's refresh of the cluster's metadata again where an error of another kind than it expects ended
+        it (a write to a connection that has just died): a client without it waits for a coordinator for ever."""
+        client = self._consumer._client
+        refresh = client._sync_task
+        if refresh is not None and refresh.done() and not refresh.cancelled():
+            log.warning("metadata.refresh_died", error=type(refresh.exception()).__name__)
+            client._sync_task = asyncio.create_task(client._md_synchronizer())
 
     async def ask(self, *, at_once: bool = False) -> None:
         """Now and then, or `at_once`: is Kafka there? A poll of a broker that is away answers nothing, raises nothing.

@@ -152,7 +152,9 @@ class RecordProducer:
             if self._producer is None:
                 producer = AIOKafkaProducer(**self._options)
                 try:
-                    await producer.start()
+                    # Without an end of ours it would wait for its producer id for as long as it takes.
+                    async with asyncio.timeout(self._options["request_timeout_ms"] / 1_000):
+                        await producer.start()
                 except BaseException:
                     await producer.stop()
                     raise

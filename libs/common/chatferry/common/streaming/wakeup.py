@@ -43,11 +43,14 @@ async def wake_on(
     )
     subscriber(handle)
     try:
-        await broker.start()
-    except KafkaError as away:
-        await broker.stop()
-        raise OutageError("kafka", "Kafka cannot be reached; work goes on when it is back") from away
-    try:
+        await _start(broker)
         yield broker
     finally:
         await broker.stop()
+
+
+async def _start(broker: KafkaBroker) -> None:
+    try:
+        await broker.start()
+    except KafkaError as away:
+        raise OutageError("kafka", "Kafka cannot be reached; work goes on when it is back") from away

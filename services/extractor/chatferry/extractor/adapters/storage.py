@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from chatferry.common.adapters.mongo import Database, mongo_outage
+from chatferry.common.adapters.redis import REDIS_AWAY
 from chatferry.common.contracts.schemas import mapping_fingerprint
 from chatferry.common.documents import ENTITY_STATES, indexes
 from chatferry.common.entities import FAMILIES, Family
@@ -36,7 +36,7 @@ class StorageChecks:
             for entity in family.entities:
                 if not await self._producer.has_topic(f"{self._project}.{entity.name}"):
                     return False, f"topic {self._project}.{entity.name} does not exist; {_SETUP}"
-        except (RedisError, OSError):
+        except REDIS_AWAY:
             return False, "Redis does not answer; start it (`chatferry stack up`) or correct CHATFERRY_REDIS"
         except OutageError as away:
             return False, f"{away.sentence}; start it (`chatferry stack up`) or correct its address"

@@ -11,9 +11,9 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from chatferry.common.adapters.redis import REDIS_AWAY
 from chatferry.common.errors import OutageError
 from chatferry.participants.domain.counts import ChatId
 
@@ -64,9 +64,9 @@ async def redis_outage(seconds: float = ANSWER_S) -> AsyncIterator[None]:
     try:
         async with asyncio.timeout(seconds):
             yield
-    except (RedisError, OSError) as away:
+    except REDIS_AWAY as away:
         # TimeoutError is an OSError.
-        gone = isinstance(away, RedisConnectionError | RedisTimeoutError | OSError)
+        gone = isinstance(away, RedisConnectionError | RedisTimeoutError | OSError | RuntimeError)
         sentence = "Redis cannot be reached" if gone else f"Redis cannot serve now ({type(away).__name__})"
         raise OutageError("redis", sentence) from away
 
