@@ -33,7 +33,7 @@ class Scale:
     pause_s: float
 
 
-SHORT = Scale(messages=600, chats=16, page=20, max_rate=1.4, kills=5, most=5, pause_s=1.0)
+SHORT = Scale(messages=600, chats=16, page=20, max_rate=0.7, kills=5, most=5, pause_s=1.0)
 LONG = Scale(messages=100_000, chats=600, page=50, max_rate=0.7, kills=100, most=100_000, pause_s=4.0)
 
 
