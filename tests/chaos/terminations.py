@@ -33,7 +33,7 @@ class Scale:
     pause_s: float
 
 
-SHORT = Scale(messages=700, chats=16, page=20, max_rate=1.2, signals=6, pause_s=1.0)
+SHORT = Scale(messages=700, chats=16, page=20, max_rate=0.9, signals=6, pause_s=1.0)
 LONG = Scale(messages=40_000, chats=300, page=50, max_rate=0.6, signals=50, pause_s=5.0)
 
 

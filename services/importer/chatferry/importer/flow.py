@@ -40,8 +40,8 @@ from chatferry.importer.ports import (
 from chatferry.importer.sending import Round, Sender
 from chatferry.importer.settle import Books, Settler
 
+DRAINED_AT_ONCE = Room(1_000, 8 * 1024 * 1024)
 _DEAD_AT_ONCE = Room(200, 8 * 1024 * 1024)
-_DRAINED_AT_ONCE = Room(1_000, 8 * 1024 * 1024)
 _LINES_AT_ONCE = 500
 _UNKNOWN_MESSAGE = "no document of this record is in the database; was it published by somebody else?"
 
@@ -201,12 +201,12 @@ class Importer:
                 for record in records:
                     self._lines.release(Line(topic, record.line.partition, record.line.parent))
 
-    async def drain(self, clock: Clock, open_topics: frozenset[str]) -> int:
-        """Deliver what is parked and may go now, a bounded number of rows; how many were taken up."""
+    async def drain(self, clock: Clock, open_topics: frozenset[str], room: Room = DRAINED_AT_ONCE) -> int:
+        """Deliver what is parked and may go now, as much as there is room for; how many rows were taken up."""
         await self._recover()
         now = clock.now().timestamp()
         ready = await self._ready(now, open_topics)
-        rows, unread = await self._rows(ready, now)
+        rows, unread = await self._rows(ready, now, room)
         if not rows:
             return 0
         taken = {_line_of(row.raw) for row in rows}
@@ -238,11 +238,10 @@ class Importer:
             self._lines.wait_at_gate(line)
         return passable
 
-    async def _rows(self, ready: Sequence[Line], now: float) -> tuple[list[ParkedRow], set[Line]]:
+    async def _rows(self, ready: Sequence[Line], now: float, room: Room) -> tuple[list[ParkedRow], set[Line]]:
         """Rows of lines whose first row is due, line by line; and the lines that have (or may have) more rows."""
         taken: list[ParkedRow] = []
         unread: set[Line] = set()
-        room = _DRAINED_AT_ONCE
         for partition in sorted({Partition(line.topic, line.partition) for line in ready}):
             lines = {line.parent: line for line in ready if (line.topic, line.partition) == partition}
             if room.rows <= 0 or room.size_bytes <= 0:

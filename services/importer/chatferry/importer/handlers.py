@@ -13,12 +13,15 @@ from chatferry.common.streaming.records import Partition, RawRecord
 from chatferry.common.telemetry.metrics import Metrics
 from chatferry.importer.caller import Caller
 from chatferry.importer.domain.standing import open_families
-from chatferry.importer.flow import Importer
+from chatferry.importer.flow import DRAINED_AT_ONCE, Importer
 from chatferry.importer.limit import PART, halted
-from chatferry.importer.ports import Families, ParkedView
+from chatferry.importer.ports import Families, ParkedView, Room
 
 _STATES_EVERY_S, _RELOAD_EVERY_S, _COUNT_EVERY_S = 0.5, 30.0, 5.0
 _SPARING = 50
+_DRAINED_BESIDE_FRESH = Room(200, 2 * 1024 * 1024)
+"""While fresh records come: a chat in which nothing failed does not wait for those in which something did."""
+_FRESH_FOR_S = 1.0
 Hold = Callable[[Collection[str]], None]
 
 
@@ -32,6 +35,7 @@ class ImportWorker:
         self._topics = topics
         self._open: frozenset[str] = frozenset()
         self._halted: str | None = None
+        self._fresh_until = 0.0
         self._next = {"states": 0.0, "reload": 0.0, "count": 0.0}
 
     def run_on(self, clock: Clock, metrics: Metrics, hold: Hold) -> None:
@@ -46,6 +50,7 @@ class ImportWorker:
         wanted = [record for record in records if record.topic in self._open]
         if wanted:
             await self._importer.deliver(wanted, progress)
+            self._fresh_until = self._clock.monotonic() + _FRESH_FOR_S
 
     async def idle(self) -> None:
         if self._is_time("states", _STATES_EVERY_S):
@@ -57,7 +62,8 @@ class ImportWorker:
             with self._sparing("count"):
                 for entity, count in (await self._parked.counts()).items():
                     self._metrics.parked.labels(entity).set(count)
-        await self._importer.drain(self._clock, self._open)
+        fresh = self._clock.monotonic() < self._fresh_until
+        await self._importer.drain(self._clock, self._open, _DRAINED_BESIDE_FRESH if fresh else DRAINED_AT_ONCE)
 
     async def probe(self, away: OutageError) -> None:
         if away.part == "target":

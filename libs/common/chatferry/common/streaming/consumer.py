@@ -32,7 +32,7 @@ from chatferry.common.telemetry.logs import get_logger
 __all__ = ["ConsumerSettings", "RecordConsumer", "RecordWorker", "open_broker"]
 log = get_logger(__name__)
 _FAILURES = (KafkaError, ConsumerStoppedError)
-_FIRST_PROBE_S, _LONGEST_PROBE_S = 0.5, 5.0
+_FIRST_PROBE_S, _LONGEST_PROBE_S = 0.5, 2.0
 
 
 def open_broker(bootstrap: str, *, client_id: str) -> KafkaBroker:
