@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import chain
+from types import SimpleNamespace
 from typing import Any
 
 from aiokafka.errors import ConsumerStoppedError, IllegalStateError, KafkaConnectionError, KafkaError
@@ -27,6 +28,8 @@ class SimulatedConsumer:
     """AIOKafkaConsumer. Its share comes from the group; a rebalance calls the listener as aiokafka does."""
 
     def __init__(self, host: Host, group: Group, listener: Any) -> None:
+        # The refresh of metadata never dies here.
+        self._client = SimpleNamespace(_sync_task=None)
         self.host, self._group, self._listener = host, group, listener
         self._members, self._name = 0, ""
         self._generation = -1
