@@ -161,7 +161,6 @@ class RedisRateBucket:
         ticket, limit_s = secrets.token_hex(8), self._limits.operating_s
         if not wanted:
             return Reservation(ticket, {}, {})
-
         unsettled = self._unsettled.pop(webhook, [])
 
         def grant(meters: dict[str, Meter], now: float) -> Reservation:
@@ -222,7 +221,6 @@ class RedisRateBucket:
 
 
 def _outage(away: Exception) -> OutageError:
-    what = (
-        "cannot be reached" if isinstance(away, RedisConnectionError | OSError | RuntimeError) else "cannot serve now"
-    )
+    gone = isinstance(away, RedisConnectionError | OSError | RuntimeError)
+    what = "cannot be reached" if gone else "cannot serve now"
     return OutageError("redis", f"Redis {what}; no portal request is sent without its rate bucket")

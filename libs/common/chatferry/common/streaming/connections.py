@@ -8,8 +8,6 @@ from typing import Any
 from aiokafka.conn import AIOKafkaConnection, CloseReason
 from aiokafka.errors import KafkaConnectionError
 
-_mended = False
-
 
 def mend_connections() -> None:
     """For a process that runs uvloop. Repeating it is free.
@@ -18,10 +16,9 @@ def mend_connections() -> None:
     loop. aiokafka expects OSError alone (its issue 1038): the task that refreshes its metadata, or reads, or asks for
     the group ends with it, nobody starts it again, and the client waits for ever.
     """
-    global _mended
-    if _mended:
+    send = AIOKafkaConnection.send
+    if hasattr(send, "__wrapped__"):
         return
-    _mended, send = True, AIOKafkaConnection.send
 
     @wraps(send)
     def send_or_break(self: AIOKafkaConnection, request: Any, expect_response: bool = True) -> Any:
