@@ -6,8 +6,8 @@ from tests.unit.importer.fakes import FakeFamilies, FakeParked
 from tests.unit.importer.machine import TOPICS, Machine, chat, message
 
 from chatferry.common.streaming.progress import Progress
+from chatferry.importer.domain.standing import FamilyState
 from chatferry.importer.handlers import ImportWorker
-from chatferry.importer.ports import FamilyState
 
 WAITING = 600
 

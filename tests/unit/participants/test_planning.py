@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -66,3 +66,28 @@ async def test_a_count_that_is_read_and_moved_again_and_again_is_left_to_its_eve
     assert planner.planned(HELD, clock, 5) == [], "it is seen for the first time"
     clock.seconds += 11
     assert planner.planned(HELD, clock, 5) == [(ChatId(1), Urgency.CHANGED)]
+
+
+async def test_chats_that_take_turns_in_being_active_cost_no_more_reads_than_the_most_active_of_an_interval() -> None:
+    clock = WallClock()
+    view = View(clock)
+    planner = Planner(view, Trust(events_on=True), RULES, 5)
+    counted = Count(5, Mark.CONFIRMED, Stamp(1, int((START - timedelta(hours=1)).timestamp() * 1_000)))
+    read: set[ChatId] = set()
+    for look in range(100):
+        now_ms = int(clock.now().timestamp() * 1_000)
+        active = {look % 10 * 5 + n for n in range(1, 6)}
+        view._since = 0
+        await view.follow(
+            MemoryCatalogue(
+                [
+                    replace(one, trusted=True, activity_ms=now_ms if one.id in active else now_ms - 60_000)
+                    for one in (entry(n, max_chat=-n, counted=counted) for n in range(1, 51))
+                ]
+            )
+        )
+        read |= {chat for chat, urgency in planner.planned(HELD, clock, 50) if urgency is Urgency.TOP}
+        clock.seconds += 8
+    assert read == {1, 2, 3, 4, 5}
+    clock.seconds += 200
+    assert {chat for chat, _ in planner.planned(HELD, clock, 50)} == {46, 47, 48, 49, 50}, "who is active now"

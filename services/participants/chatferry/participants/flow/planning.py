@@ -26,6 +26,8 @@ class Planner:
     _due: deque[tuple[int, Urgency, ChatId]] = field(default_factory=deque)
     _looked_at: float = float("-inf")
     _held: frozenset[int] = frozenset()
+    _top: frozenset[ChatId] = frozenset()
+    _top_since: float = float("-inf")
     # Since when a count was seen to be provisional, and upon which read.
     _moved: dict[ChatId, tuple[Stamp, float]] = field(default_factory=dict)
 
@@ -46,7 +48,7 @@ class Planner:
         moved = dict[ChatId, tuple[Stamp, float]]()
         horizon = int((now.timestamp() + LOOK_EVERY_S) * 1_000)
         night = int(last_night(now, self.rules).timestamp() * 1_000)
-        top = set(self.chats.top(self.top_n))
+        top = self._most_active(at)
         found = []
         for entry in self.chats.entries():
             if entry.max_chat is None or slot_of(entry.id) not in held:
@@ -63,6 +65,12 @@ class Planner:
         now_ms = int(now.timestamp() * 1_000)
         overdue = sorted((one for one in found if one[0] <= now_ms), key=lambda one: (one[1], one[0]))
         self._due = deque([*overdue, *sorted(one for one in found if one[0] > now_ms)])
+
+    def _most_active(self, at: float) -> frozenset[ChatId]:
+        """Chosen once an interval: chosen at each look, whichever chat was active for a moment would be read."""
+        if at - self._top_since >= self.rules.update_s or len(self._top) < self.top_n:
+            self._top, self._top_since = frozenset(self.chats.top(self.top_n)), at
+        return self._top
 
     def _seen_moved(self, entry: Entry, at: float) -> tuple[Stamp, float]:
         stamp = entry.count.stamp
