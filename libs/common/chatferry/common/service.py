@@ -45,6 +45,12 @@ class Context:
     metrics: Metrics = field(default_factory=Metrics)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
+    def missed(self, away: OutageError) -> None:
+        """The work needs this part, and it is away: log, health and metric say so until it is `reached`."""
+        log.warning("outage", part=away.part)
+        self.health.outage(away.part, away.sentence)
+        self.metrics.outage.labels(away.part).set(1)
+
     def reached(self, *parts: str) -> None:
         """The work has just had an answer from these: an outage that ended it before is over."""
         for part in parts:
@@ -165,11 +171,9 @@ async def _keep_working(work: Work, context: Context) -> None:
         try:
             await work(context)
         except OutageError as away:
-            log.warning("outage", part=away.part)
             if away.part in calm:
                 calm[away.part].cancel()
-            context.health.outage(away.part, away.sentence)
-            context.metrics.outage.labels(away.part).set(1)
+            context.missed(away)
             await context.clock.sleep(wait)
             wait = min(wait * 2, _LONGEST_WAIT_S)
             calm[away.part] = asyncio.get_running_loop().call_later(_CALM_S, context.reached, away.part)

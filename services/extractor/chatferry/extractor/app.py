@@ -92,7 +92,7 @@ async def _woken(settings: ExtractorSettings, driver: Driver, context: Context) 
                     context.reached("kafka")
                     await over.wait()
             except OutageError as away:
-                context.health.outage(away.part, away.sentence)
+                context.missed(away)
                 await context.clock.sleep(_LISTEN_AGAIN_S)
 
     over = asyncio.Event()
