@@ -73,7 +73,7 @@ class Tally:
     _truth: Truth = field(default_factory=Truth)
 
     async def look(self, control: Control, api: Api) -> None:
-        """All that is served now, held against what was so meanwhile."""
+        """All that is served now. Right is what was true at any moment of this look, which may take seconds."""
         begun_ms, history = await control.history(self._truth.since_ms)
         self._truth.take(begun_ms, history)
         seen = await api.everything(api.replicas[0])
