@@ -32,19 +32,33 @@ async def _with_waiting(machine: Machine) -> ImportWorker:
     return worker
 
 
-async def test_beside_fresh_records_few_of_those_that_wait_are_taken_up_at_a_time() -> None:
+async def test_in_a_lull_between_fresh_records_few_of_those_that_wait_are_taken_up_at_a_time() -> None:
     machine = Machine()
     worker = await _with_waiting(machine)
     left = []
-    for _ in range(2):
+    for _ in range(3):
+        machine.clock.seconds += 0.2
         await worker.idle()
         left.append(len(machine.store.parked))
-    assert left == [400, 200]
+    assert left == [500, 400, 300]
+
+
+async def test_between_two_pieces_of_fresh_records_what_waits_is_put_off_but_not_for_ever() -> None:
+    machine = Machine()
+    worker = await _with_waiting(machine)
+    chats = [record for partition, log in machine.logs.items() if partition.topic == "p.chats" for record in log]
+    left = []
+    for _ in range(24):
+        await worker.idle()
+        left.append(len(machine.store.parked))
+        machine.clock.seconds += 0.05
+        await worker.deliver(chats, Progress(chats))
+    assert left == [400] * 20 + [200] * 4
 
 
 async def test_once_nothing_fresh_comes_all_that_wait_go_on_at_once() -> None:
     machine = Machine()
     worker = await _with_waiting(machine)
-    machine.clock.seconds += 2
+    machine.clock.seconds += 3
     await worker.idle()
     assert not machine.store.parked

@@ -19,9 +19,9 @@ from chatferry.importer.ports import Families, ParkedView, Room
 
 _STATES_EVERY_S, _RELOAD_EVERY_S, _COUNT_EVERY_S = 0.5, 30.0, 5.0
 _SPARING = 50
-_DRAINED_BESIDE_FRESH = Room(200, 2 * 1024 * 1024)
-"""While fresh records come: a chat in which nothing failed does not wait for those in which something did."""
-_FRESH_FOR_S = 1.0
+_FRESH_FOR_S = 3.0
+_LULL_S, _DRAINED_IN_A_LULL = 0.1, Room(100, 1024 * 1024)
+_LONGEST_PUT_OFF_S, _DRAINED_AMID_FRESH = 1.0, Room(200, 2 * 1024 * 1024)
 Hold = Callable[[Collection[str]], None]
 
 
@@ -35,7 +35,7 @@ class ImportWorker:
         self._topics = topics
         self._open: frozenset[str] = frozenset()
         self._halted: str | None = None
-        self._fresh_until = 0.0
+        self._delivered = self._drained = float("-inf")
         self._next = {"states": 0.0, "reload": 0.0, "count": 0.0}
 
     def run_on(self, clock: Clock, metrics: Metrics, hold: Hold) -> None:
@@ -50,7 +50,7 @@ class ImportWorker:
         wanted = [record for record in records if record.topic in self._open]
         if wanted:
             await self._importer.deliver(wanted, progress)
-            self._fresh_until = self._clock.monotonic() + _FRESH_FOR_S
+            self._delivered = self._clock.monotonic()
 
     async def idle(self) -> None:
         if self._is_time("states", _STATES_EVERY_S):
@@ -62,8 +62,9 @@ class ImportWorker:
             with self._sparing("count"):
                 for entity, count in (await self._parked.counts()).items():
                     self._metrics.parked.labels(entity).set(count)
-        fresh = self._clock.monotonic() < self._fresh_until
-        await self._importer.drain(self._clock, self._open, _DRAINED_BESIDE_FRESH if fresh else DRAINED_AT_ONCE)
+        if (room := self._room_to_drain()) is not None:
+            await self._importer.drain(self._clock, self._open, room)
+            self._drained = self._clock.monotonic()
 
     async def probe(self, away: OutageError) -> None:
         if away.part == "target":
@@ -73,6 +74,17 @@ class ImportWorker:
             await self._read_states()
         else:
             await self._families.states()
+
+    def _room_to_drain(self) -> Room | None:
+        """How much of what waits may be taken up now. While fresh records come, little, and not between two pieces of
+        them, unless that was put off for long: a chat in which nothing failed does not wait for those in which
+        something did."""
+        now = self._clock.monotonic()
+        if now - self._delivered >= _FRESH_FOR_S:
+            return DRAINED_AT_ONCE
+        if now - self._delivered >= _LULL_S:
+            return _DRAINED_IN_A_LULL
+        return _DRAINED_AMID_FRESH if now - self._drained >= _LONGEST_PUT_OFF_S else None
 
     async def _read_states(self) -> None:
         states = await self._families.states()
