@@ -46,6 +46,14 @@ def test_the_names_of_the_requirement_are_shown_as_they_are() -> None:
     assert "participants_max_api_errors_total" not in lines
 
 
+def test_each_kind_of_failure_and_call_is_shown_before_the_first_so_that_a_first_burst_is_a_rise() -> None:
+    _, metrics, _ = _watching()
+    for kind in ("connection", "certificate", "timeout", "server", "status", "body", "busy", "refused"):
+        assert _shown(metrics, "participants_max_api_errors", kind=kind) == 0
+    for kind in ("chat", "membership"):
+        assert _shown(metrics, "participants_max_calls_total", kind=kind) == 0
+
+
 def test_the_hit_rate_is_that_of_the_last_five_minutes() -> None:
     watching, metrics, clock = _watching()
     watching.served(0, 100, [])

@@ -29,6 +29,8 @@ _UPDATE_S = (0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 20, 30, 45, 60, 120, 300, 900
 _AGE_S = (1, 5, 15, 30, 60, 120, 300, 600, 900, 1_800, 2_700, 3_600, 7_200, 21_600, 43_200, 86_400, 172_800)
 _LAG_S = (0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 150, 600, 3_600, 28_800)
 _CALL_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 30)
+_CALLS = ("chat", "membership")
+_FAILURES = ("connection", "certificate", "timeout", "server", "status", "body", "busy", "refused")
 _AT_ONCE = 500
 _LOOK_EVERY_S = 10.0
 
@@ -120,6 +122,11 @@ class Watching:
         self._changes = counter("participants_changes", "Changes of counts, by what told of them first.", "by")
         self._events = counter("participants_webhook_events", "Events that MAX has sent.", "outcome")
         self._api = histogram("participants_api_seconds", "Length of calls of readers.", _CALL_S, "call", "status")
+        # Shown before the first: what appears at 40 has not risen, as far as Prometheus knows.
+        for kind in _FAILURES:
+            self._errors.labels(kind)
+        for kind in _CALLS:
+            self._calls.labels(kind)
         for why in ("event", "audit"):
             self._reads.labels(why)
         for by in ("event", "correction", "audit"):
