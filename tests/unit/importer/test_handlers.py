@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+
+import pytest
 from tests.unit.importer.fakes import FakeFamilies, FakeParked
 from tests.unit.importer.machine import TOPICS, Machine, chat, message
 
@@ -12,23 +16,22 @@ from chatferry.importer.handlers import ImportWorker
 WAITING = 600
 
 
-async def _with_waiting(machine: Machine) -> ImportWorker:
-    """Messages of three chats that wait for them, and the chats published at last."""
+async def _with_waiting(machine: Machine, chats: Sequence[int] = (1, 2, 3)) -> ImportWorker:
+    """Messages of these chats that wait for them, and the chats delivered at last, in their order."""
     machine.store.families["chats"] = FamilyState(set_open=True, blocked=None)
     machine.at_once = WAITING
     for number in range(WAITING):
-        machine.publish("chat_messages", message(number * 100 + number % 3 + 1, number % 3 + 1))
+        of = chats[number % len(chats)]
+        machine.publish("chat_messages", message(number * 100 + of, of))
     await machine.run(steps=1)
     assert len(machine.store.parked) == WAITING
-    for number in (1, 2, 3):
-        machine.publish("chats", chat(number))
     worker = ImportWorker(
         machine.importer, machine.caller, FakeFamilies(machine.store), FakeParked(machine.store), TOPICS
     )
     worker.run_on(machine.clock, machine.metrics, lambda _: None)
     await worker.rebalanced(dict.fromkeys(machine.logs, 0))
-    chats = [record for partition, log in machine.logs.items() if partition.topic == "p.chats" for record in log]
-    await worker.deliver(chats, Progress(chats))
+    published = [machine.publish("chats", chat(number)) for number in chats]
+    await worker.deliver(published, Progress(published))
     return worker
 
 
@@ -54,6 +57,18 @@ async def test_between_two_pieces_of_fresh_records_what_waits_is_put_off_but_not
         machine.clock.seconds += 0.05
         await worker.deliver(chats, Progress(chats))
     assert left == [400] * 20 + [200] * 4
+
+
+@pytest.mark.parametrize("chats", [(1, 2), (2, 1)])
+async def test_what_waits_longest_goes_first_whatever_partition_it_is_of(chats: Sequence[int]) -> None:
+    machine = Machine()
+    worker = await _with_waiting(machine, chats)
+    left = []
+    for _ in chats:
+        machine.clock.seconds += 0.2
+        await worker.idle()
+        left.append(Counter(row["record"].line.parent for row in machine.store.parked.values()))
+    assert left == [{chats[0]: 200, chats[1]: 300}, {chats[0]: 200, chats[1]: 200}]
 
 
 async def test_once_nothing_fresh_comes_all_that_wait_go_on_at_once() -> None:

@@ -242,7 +242,8 @@ class Importer:
         """Rows of lines whose first row is due, line by line; and the lines that have (or may have) more rows."""
         taken: list[ParkedRow] = []
         unread: set[Line] = set()
-        for partition in sorted({Partition(line.topic, line.partition) for line in ready}):
+        # The one whose line waits longest comes first: where there is not room for all, none is left out each time.
+        for partition in dict.fromkeys(Partition(line.topic, line.partition) for line in ready):
             lines = {line.parent: line for line in ready if (line.topic, line.partition) == partition}
             if room.rows <= 0 or room.size_bytes <= 0:
                 break
