@@ -42,12 +42,12 @@ async def test_a_wall_clock_set_back_keeps_no_new_chat_from_its_read() -> None:
     view, chats = View(clock), MemoryCatalogue([entry(1, max_chat=-1)])
     planner = Planner(view, Trust(events_on=True), RULES, 0)
     await view.follow(chats)
-    assert planner.planned(HELD, clock, 5) == [(ChatId(1), Urgency.SAFETY)]
+    assert await planner.planned(HELD, clock, 5) == [(ChatId(1), Urgency.SAFETY)]
     clock.set_by = -3_600
     chats.entries.append(entry(2, max_chat=-2))
     await view.follow(chats)
     clock.seconds += 6
-    assert (ChatId(2), Urgency.SAFETY) in planner.planned(HELD, clock, 5)
+    assert (ChatId(2), Urgency.SAFETY) in await planner.planned(HELD, clock, 5)
 
 
 async def test_a_count_that_is_read_and_moved_again_and_again_is_left_to_its_events() -> None:
@@ -60,12 +60,12 @@ async def test_a_count_that_is_read_and_moved_again_and_again_is_left_to_its_eve
         chats = MemoryCatalogue([entry(1, max_chat=-1, counted=moved)])
         view._since = 0
         await view.follow(chats)
-        assert planner.planned(HELD, clock, 5) == []
+        assert await planner.planned(HELD, clock, 5) == []
         clock.seconds += 4
     clock.seconds += 5
-    assert planner.planned(HELD, clock, 5) == [], "it is seen for the first time"
+    assert await planner.planned(HELD, clock, 5) == [], "it is seen for the first time"
     clock.seconds += 11
-    assert planner.planned(HELD, clock, 5) == [(ChatId(1), Urgency.CHANGED)]
+    assert await planner.planned(HELD, clock, 5) == [(ChatId(1), Urgency.CHANGED)]
 
 
 async def test_chats_that_take_turns_in_being_active_cost_no_more_reads_than_the_most_active_of_an_interval() -> None:
@@ -86,8 +86,8 @@ async def test_chats_that_take_turns_in_being_active_cost_no_more_reads_than_the
                 ]
             )
         )
-        read |= {chat for chat, urgency in planner.planned(HELD, clock, 50) if urgency is Urgency.TOP}
+        read |= {chat for chat, urgency in await planner.planned(HELD, clock, 50) if urgency is Urgency.TOP}
         clock.seconds += 8
     assert read == {1, 2, 3, 4, 5}
     clock.seconds += 200
-    assert {chat for chat, _ in planner.planned(HELD, clock, 50)} == {46, 47, 48, 49, 50}, "who is active now"
+    assert {chat for chat, _ in await planner.planned(HELD, clock, 50)} == {46, 47, 48, 49, 50}, "who is active now"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -13,6 +14,7 @@ from chatferry.participants.domain.plan import PlanRules, Standing, Urgency, due
 from chatferry.participants.flow.parts import Chats, Held, Trust
 
 LOOK_EVERY_S = 5.0
+_AT_ONCE = 500
 
 
 @dataclass(slots=True)
@@ -31,11 +33,11 @@ class Planner:
     # Since when a count was seen to be provisional, and upon which read.
     _moved: dict[ChatId, tuple[Stamp, float]] = field(default_factory=dict)
 
-    def planned(self, held: Held, clock: Clock, most: int) -> list[tuple[ChatId, Urgency]]:
-        """The most urgent that are due, each once in a look."""
+    async def planned(self, held: Held, clock: Clock, most: int) -> list[tuple[ChatId, Urgency]]:
+        """The most urgent that are due, each once in a look; others have their turns during a look at many chats."""
         now, at = clock.now(), clock.monotonic()
         if at - self._looked_at >= LOOK_EVERY_S or self._held != held.keys():
-            self._look(held, now, at)
+            await self._look(held, now, at)
         now_ms = int(now.timestamp() * 1_000)
         taken: list[tuple[ChatId, Urgency]] = []
         while self._due and len(taken) < most and self._due[0][0] <= now_ms:
@@ -43,14 +45,16 @@ class Planner:
             taken.append((chat, urgency))
         return taken
 
-    def _look(self, held: Held, now: datetime, at: float) -> None:
+    async def _look(self, held: Held, now: datetime, at: float) -> None:
         self._looked_at, self._held = at, frozenset(held)
         moved = dict[ChatId, tuple[Stamp, float]]()
         horizon = int((now.timestamp() + LOOK_EVERY_S) * 1_000)
         night = int(last_night(now, self.rules).timestamp() * 1_000)
         top = self._most_active(at)
         found = []
-        for entry in self.chats.entries():
+        for number, entry in enumerate(list(self.chats.entries())):
+            if number % _AT_ONCE == 0:
+                await asyncio.sleep(0)
             if entry.max_chat is None or slot_of(entry.id) not in held:
                 continue
             standing = self._standing(entry, top=entry.id in top)

@@ -124,7 +124,7 @@ class Reader:
             claims = await self.parts.wanted.claim(self.held, {}, room, only_asked=True)
         else:
             room = min(room, ahead)
-            due = self.planner.planned(self.held, self.clock, room)
+            due = await self.planner.planned(self.held, self.clock, room)
             # While MAX is away whichever is due serves to look for it.
             looking = self._rest.failures >= _IN_A_ROW
             planned = {chat: why for chat, why in due if looking or not self._failing.left_alone(chat, now)}
