@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -127,8 +128,9 @@ class ComposeStack:
 
 
 @contextmanager
-def compose_stack(folder: Path) -> Iterator[ComposeStack]:
-    """Everything built, started and ready; removed with its data afterwards. `folder`: for the override's file."""
+def compose_stack(folder: Path, more: Mapping[str, str] = MappingProxyType({})) -> Iterator[ComposeStack]:
+    """Everything built, started and ready; removed with its data afterwards. `folder`: for the override's file; `more`:
+    of the environment."""
     port = free_port()
     override = folder / "override.yml"
     override.write_text(yaml.safe_dump(_override(port)), encoding="utf-8")
@@ -139,6 +141,7 @@ def compose_stack(folder: Path) -> Iterator[ComposeStack]:
         "COMPOSE_FILE": os.pathsep.join([str(COMPOSE_FILE), str(override)]),
         "COMPOSE_PROFILES": "demo",
         "COMPOSE_PROGRESS": "quiet",
+        **more,
     }
     with MongoClient[Json](
         f"mongodb://127.0.0.1:{port}/?directConnection=true", serverSelectionTimeoutMS=2_000, socketTimeoutMS=4_000

