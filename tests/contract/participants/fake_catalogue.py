@@ -24,6 +24,7 @@ class _Row:
     changed: int = 0
     seq: int = 0
     unannounced: int | None = None
+    ended: bool = False
 
 
 class FakeCatalogue:
@@ -63,7 +64,7 @@ class FakeCatalogue:
         if found is not None:
             return found
         row = self._row(own)
-        row.listed, row.max_title = True, title or row.max_title
+        row.listed, row.ended, row.max_title = True, False, title or row.max_title
         return self._put(row, replace(row.entry, max_chat=max_chat))
 
     async def note(self, chat: ChatId, told: Told) -> bool:
@@ -80,42 +81,53 @@ class FakeCatalogue:
         self._put(row, made)
         return True
 
-    async def link(self, chat: ChatId, max_chat: MaxChatId | None) -> bool:
+    async def link(self, chat: ChatId, max_chat: MaxChatId | None) -> frozenset[ChatId] | None:
         row = self._rows.get(chat)
         if row is None or row.source is None:
-            return False
+            return None
         if row.entry.max_chat == max_chat:
-            return True
+            return frozenset()
+        before = row.entry
         other = (await self.by_max_chat([max_chat])).get(max_chat) if max_chat is not None else None
-        told = Entry(chat, None, None, None, 0)
+        told, title, former = Entry(chat, None, None, None, 0), None, row.max_title
         if other is not None:
+            title = self._rows[other.id].max_title
             told = self._part(self._rows[other.id])
-        counted = None
-        if told.counted is not None:
-            counted = replace(told.counted, stamp=Stamp(0, told.counted.stamp.started_ms))
+        row.max_title = title
         activity = _later(row.entry.activity_ms, told.activity_ms)
-        made = replace(row.entry, max_chat=max_chat, trusted=told.trusted, counted=counted, activity_ms=activity)
-        self._put(row, made)
-        return True
+        self._put(row, replace(_taken_over(row.entry, told), max_chat=max_chat, activity_ms=activity))
+        changed = {chat} if other is None else {chat, other.id}
+        return frozenset(changed | self._revive(before, former))
+
+    def _revive(self, before: Entry, title: str | None) -> set[ChatId]:
+        """The entry of the chat of MAX that this one was."""
+        own = self._rows.get(own_id(before.max_chat) or before.id) if before.max_chat is not None else None
+        if own is None or not own.ended:
+            return set()
+        own.ended, own.max_title = False, title
+        self._put(own, replace(_taken_over(own.entry, before), max_chat=before.max_chat))
+        return {own.entry.id}
 
     def _part(self, row: _Row) -> Entry:
         before = row.entry
         self._put(row, replace(before, max_chat=None, trusted=None, counted=None))
+        row.max_title = None
         if before.id < 0:
-            row.max_title, row.unannounced = None, None
+            row.ended = True
             row.entry = Entry(before.id, None, None, None, 0)
+            if row.seq:
+                self._tell_of(row)
         return before
 
     async def unannounced(self, most: int) -> Sequence[Change]:
         waiting = [row for row in self._rows.values() if row.unannounced is not None]
         waiting.sort(key=lambda row: row.unannounced or 0)
-        return [Change(row.entry.id, row.entry.count, row.seq) for row in waiting[:most]]
+        return [Change(row.entry.id, _told_of(row.entry), row.seq) for row in waiting[:most]]
 
     async def announced(self, changes: Sequence[Change]) -> None:
         for change in changes:
             row = self._rows[change.chat]
-            if row.seq == change.seq:
-                row.unannounced = None
+            row.unannounced = None if row.seq == change.seq else row.unannounced or self._writes
 
     async def marks(self) -> Marks:
         return self._marks
@@ -130,10 +142,13 @@ class FakeCatalogue:
         self._writes += 1
         title = row.source.title if row.source is not None else None
         if _worth(entry.counted) != _worth(row.entry.counted):
-            row.seq += 1
-            row.unannounced = row.unannounced or self._writes
+            self._tell_of(row)
         row.entry, row.changed = replace(entry, title=row.max_title if title is None else title), self._writes
         return row.entry
+
+    def _tell_of(self, row: _Row) -> None:
+        row.seq += 1
+        row.unannounced = row.unannounced or self._writes
 
     def _is_now(self, row: _Row, what: str, at_ms: int | None) -> bool:
         if at_ms is None:
@@ -145,6 +160,17 @@ class FakeCatalogue:
 
 def _later(one: int | None, other: int | None) -> int | None:
     return max((each for each in (one, other) if each is not None), default=None)
+
+
+def _told_of(entry: Entry) -> Count | None:
+    return None if entry.id < 0 and entry.counted is None else entry.count
+
+
+def _taken_over(entry: Entry, told: Entry) -> Entry:
+    counted = told.counted
+    if counted is not None:
+        counted = replace(counted, stamp=Stamp(0, counted.stamp.started_ms))
+    return replace(entry, trusted=told.trusted, counted=counted)
 
 
 def _order(count: Count | None) -> tuple[Stamp, int]:

@@ -225,32 +225,49 @@ async def test_a_link_takes_over_what_was_known_and_ends_the_entry_of_max(kept: 
 
 async def test_a_link_again_changes_nothing_and_one_to_an_unknown_chat_is_refused(kept: Kept) -> None:
     await kept.catalogue.note_sources([SOURCE])
-    assert not await kept.max_side.link(OTHER, MAX)
-    assert await kept.max_side.link(CHAT, MAX)
+    assert await kept.max_side.link(OTHER, MAX) is None
+    assert await kept.max_side.link(CHAT, MAX) == {CHAT}
     await kept.changed()
-    assert await kept.max_side.link(CHAT, MAX)
+    assert await kept.max_side.link(CHAT, MAX) == frozenset()
     assert await kept.changed() == []
-    assert not await kept.max_side.link(OWN, OTHER_MAX)
+    assert await kept.max_side.link(OWN, OTHER_MAX) is None
 
 
 async def test_a_max_chat_is_that_of_one_chat_only(kept: Kept) -> None:
     await kept.catalogue.note_sources([SOURCE, replace(SOURCE, id=OTHER)])
     await _counted(kept, 10, 100)
-    assert await kept.max_side.link(CHAT, MAX)
-    assert await kept.max_side.link(OTHER, MAX)
+    assert await kept.max_side.link(CHAT, MAX) == {CHAT, OWN}
+    assert await kept.max_side.link(OTHER, MAX) == {OTHER, CHAT}
     assert await kept.entry(CHAT) == Entry(CHAT, "$title", 1_000, None, 4)
     assert (await kept.known(OTHER)).counted == _read(10, 100, epoch=0)
 
 
-async def test_without_a_link_a_chat_is_static_again_and_max_may_have_an_entry_anew(kept: Kept) -> None:
+async def test_without_a_link_a_chat_is_static_again_and_that_of_max_goes_on_as_it_was(kept: Kept) -> None:
+    await kept.catalogue.note_sources([SOURCE])
+    await _counted(kept, 10, 100)
+    await kept.max_side.note(OWN, Told(title="of MAX", trusted=True))
+    await kept.max_side.link(CHAT, MAX)
+    assert await kept.max_side.link(CHAT, None) == {CHAT, OWN}
+    assert await kept.entry(CHAT) == Entry(CHAT, "$title", 1_000, None, 4)
+    again = Entry(OWN, "of MAX", None, None, 0, MAX, trusted=True, counted=_read(10, 100, epoch=0))
+    assert await kept.entry(OWN) == again
+    assert await kept.max_side.arrived(MAX, "anew") == again
+
+
+async def test_with_another_link_the_chat_of_max_that_it_was_comes_back(kept: Kept) -> None:
     await kept.catalogue.note_sources([SOURCE])
     await _counted(kept, 10, 100)
     await kept.max_side.link(CHAT, MAX)
-    assert await kept.max_side.link(CHAT, None)
-    assert await kept.entry(CHAT) == Entry(CHAT, "$title", 1_000, None, 4)
-    made = await kept.max_side.arrived(MAX, "anew")
-    assert made == Entry(OWN, "anew", None, None, 0, MAX)
-    assert await kept.entry(OWN) == made
+    assert await kept.max_side.link(CHAT, OTHER_MAX) == {CHAT, OWN}
+    assert (await kept.known(OWN)).counted == _read(10, 100, epoch=0)
+    assert (await kept.known(CHAT)).max_chat == OTHER_MAX
+
+
+async def test_a_mistaken_link_that_is_ended_leaves_no_chat_that_max_never_named(kept: Kept) -> None:
+    await kept.catalogue.note_sources([SOURCE])
+    await kept.max_side.link(CHAT, OTHER_MAX)
+    assert await kept.max_side.link(CHAT, None) == {CHAT}
+    assert await kept.entry(ChatId(OTHER_MAX)) is None
 
 
 async def test_a_count_that_differs_is_announced_until_it_has_been(kept: Kept) -> None:
@@ -287,17 +304,38 @@ async def test_the_oldest_change_is_announced_first(kept: Kept) -> None:
     await _counted(kept, 10, 100)
     await kept.max_side.note(ChatId(OTHER_MAX), Told(count=_read(6, 150)))
     first: list[Change] = list(await kept.outbox.unannounced(1))
-    assert [(int(one.chat), one.count.count) for one in first] == [(-77, 6)]
+    assert [(one.chat, one.count) for one in first] == [(-77, _read(6, 150))]
 
 
-async def test_a_link_announces_the_count_under_its_new_chat_only(kept: Kept) -> None:
+async def test_a_newer_count_is_announced_again_when_an_older_one_may_have_come_after_it(kept: Kept) -> None:
+    await _counted(kept, 10, 100)
+    late = await kept.outbox.unannounced(10)
+    await kept.max_side.note(OWN, Told(count=_read(11, 200)))
+    newest = await kept.outbox.unannounced(10)
+    await kept.outbox.announced(newest)
+    # Somebody who was frozen meanwhile tells of the older one only now.
+    await kept.outbox.announced(late)
+    assert await kept.outbox.unannounced(10) == newest
+
+
+async def test_a_link_announces_the_count_under_its_new_chat_and_that_the_former_has_none(kept: Kept) -> None:
     await kept.catalogue.note_sources([SOURCE])
     await _counted(kept, 10, 100)
-    await kept.max_side.link(CHAT, MAX)
-    assert [(one.chat, one.count.count) for one in await kept.outbox.unannounced(10)] == [(CHAT, 10)]
     await kept.outbox.announced(await kept.outbox.unannounced(10))
+    await kept.max_side.link(CHAT, MAX)
+    told = await kept.outbox.unannounced(10)
+    assert {one.chat: one.count for one in told} == {CHAT: _read(10, 100, epoch=0), OWN: None}
+    await kept.outbox.announced(told)
     await kept.max_side.link(CHAT, None)
-    assert [one.count for one in await kept.outbox.unannounced(10)] == [Count(4, Mark.STATIC)]
+    told = await kept.outbox.unannounced(10)
+    assert {one.chat: one.count for one in told} == {CHAT: Count(4, Mark.STATIC), OWN: _read(10, 100, epoch=0)}
+
+
+async def test_a_chat_of_which_nobody_was_told_ends_without_a_word(kept: Kept) -> None:
+    await kept.catalogue.note_sources([SOURCE])
+    await kept.max_side.arrived(MAX, None)
+    await kept.max_side.link(CHAT, MAX)
+    assert await kept.outbox.unannounced(10) == []
 
 
 async def test_marks_outlive_who_kept_them_and_a_gap_is_not_forgotten_for_an_older_one(kept: Kept) -> None:

@@ -165,6 +165,7 @@ async def test_a_change_is_announced_under_its_chat_with_its_number(
     changes = [
         Change(ChatId(-5), Count(10, Mark.CONFIRMED, Stamp(3, 1_772_582_400_250)), 17),
         Change(ChatId(7), Count(4, Mark.STATIC), 18),
+        Change(ChatId(-6), None, 19),
     ]
     await announcements.count_changed(changes)
     records = {record.key: record for record in await _all(stack, f"{project}.participants")}
@@ -178,6 +179,9 @@ async def test_a_change_is_announced_under_its_chat_with_its_number(
     assert dict(confirmed.headers)["ce_id"] == b"participants:-5@17"
     assert dict(confirmed.headers)["ce_recordversion"] == b"17"
     assert json.loads(static.value or b"") == {"chat_id": 7, "count": 4, "state": "static", "updated_at": None}
+    ended = records[b"-6"]
+    assert ended.value is None
+    assert dict(ended.headers)["ce_type"] == b"participants.ended"
 
 
 @asynccontextmanager

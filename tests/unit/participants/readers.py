@@ -163,12 +163,13 @@ class MemoryLinks:
     links: list[tuple[ChatId, MaxChatId | None]] = field(default_factory=list)
     away: bool = False
 
-    async def link(self, chat: ChatId, max_chat: MaxChatId | None) -> bool:
+    async def link(self, chat: ChatId, max_chat: MaxChatId | None) -> frozenset[ChatId] | None:
         if self.away:
             raise OutageError("mongodb", "away")
-        if chat in self.chats:
-            self.links.append((chat, max_chat))
-        return chat in self.chats
+        if chat not in self.chats:
+            return None
+        self.links.append((chat, max_chat))
+        return frozenset({chat})
 
     async def arrived(self, max_chat: MaxChatId, title: str | None) -> Entry | None:
         raise AssertionError((max_chat, title))

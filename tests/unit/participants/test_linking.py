@@ -37,8 +37,9 @@ def linked(story: Story) -> None:
 
 
 def link(story: Story, max_chat: MaxChatId | None) -> None:
-    story.do(story.catalogue.link(CHAT, max_chat))
-    story.do(begin_anew(CHAT, story.counts, story.wanted))
+    changed = story.do(story.catalogue.link(CHAT, max_chat))
+    assert changed is not None
+    story.do(begin_anew(changed, story.counts, story.wanted))
 
 
 def test_a_read_of_the_chat_that_it_was_before_is_never_written_as_that_of_the_new_one(story: Story) -> None:

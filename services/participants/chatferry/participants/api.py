@@ -98,10 +98,11 @@ class Calls:
         if holder is not None and holder.id > 0 and holder.id != chat:
             sentence = "Another chat is linked to this chat of MAX: end that link first."
             raise RefusedCallError(409, "MAX_CHAT_TAKEN", sentence)
-        if not await self.catalogue.link(chat, max_chat):
+        changed = await self.catalogue.link(chat, max_chat)
+        if changed is None:
             raise _unknown()
-        # What is cached is of the chat that it was linked to before.
-        await self.serving.renew(chat)
+        # What is cached is of the chat that it was linked to before; also when a call before this one came no further.
+        await self.serving.renew({chat, *changed})
         return {"id": chat, "max_chat_id": max_chat}
 
     def _filled(self) -> Serving:

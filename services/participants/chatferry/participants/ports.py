@@ -204,9 +204,10 @@ class MaxSide(Protocol):
         """What a read or an event said; None leaves a field as it is. An older count never replaces a newer one.
         False: the chat is not that of MAX any more which it was said of, and nothing is noted."""
 
-    async def link(self, chat: ChatId, max_chat: MaxChatId | None) -> bool:
+    async def link(self, chat: ChatId, max_chat: MaxChatId | None) -> Collection[ChatId] | None:
         """Say which MAX chat a portal's chat is; None: none any more. Takes over what was known of the MAX chat, whose
-        own entry ends. False: no such chat."""
+        own entry ends; that of the one it was before comes back. The chats whose counts are another's from now on;
+        None: no such chat."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,10 +225,11 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A count that differs from the one announced last. `seq`: of the chat's change."""
+    """A count that differs from the one announced last. `seq`: of the chat's change. No count: an entry of MAX's that
+    has ended, or begins anew."""
 
     chat: ChatId
-    count: Count
+    count: Count | None
     seq: int
 
 
@@ -238,14 +240,15 @@ class Outbox(Protocol):
         """The oldest first."""
 
     async def announced(self, changes: Sequence[Change]) -> None:
-        """They need not be told again; one that has changed meanwhile has to be."""
+        """They need not be told again; one that has changed meanwhile has to be, also when somebody else has told of
+        that change before this older one was."""
 
 
 class Announcements(Protocol):
     """The topic `participants`."""
 
     async def count_changed(self, changes: Sequence[Change]) -> None:
-        """Returns when Kafka has them."""
+        """Returns when Kafka has them. What has no count any more leaves the topic: a tombstone."""
 
 
 class Inbox(Protocol):

@@ -108,9 +108,9 @@ class Serving:
         unknown = [chat for chat in asked if self.view.entry(chat) is None]
         return ServedCounts(served, unknown, [one.entry.id for one in served if one.entry.id in late])
 
-    async def renew(self, chat: ChatId) -> None:
-        """The chat is another one of MAX: its count is forgotten, and asked for."""
-        await begin_anew(chat, self._sources.counts, self._sources.wanted)
+    async def renew(self, chats: Collection[ChatId]) -> None:
+        """These are other chats of MAX now: their counts are forgotten, and asked for."""
+        await begin_anew(chats, self._sources.counts, self._sources.wanted)
 
     async def _serve(self, entries: Sequence[Entry], wait_s: float | None) -> tuple[list[Served], set[ChatId]]:
         served, late = await self._known(entries, wait_s), set[ChatId]()

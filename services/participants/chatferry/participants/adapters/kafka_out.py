@@ -14,10 +14,11 @@ from chatferry.common.errors import OutageError, PermanentError
 from chatferry.common.streaming.producer import RecordProducer
 from chatferry.common.streaming.records import Outgoing
 from chatferry.common.telemetry.traces import current_traceparent
+from chatferry.participants.domain.counts import ChatId, Count
 from chatferry.participants.domain.updates import Update
 from chatferry.participants.ports import Change
 
-_UPDATE, _COUNT_CHANGED = "max.update", "participants.count_changed"
+_UPDATE, _COUNT_CHANGED, _ENDED = "max.update", "participants.count_changed", "participants.ended"
 _DEADLINE_S = 10.0
 _WAITING_BYTES_MAX = 16 * 1024 * 1024
 _SENTENCE = "Kafka does not take MAX's events now; MAX sends them again"
@@ -110,12 +111,18 @@ class KafkaAnnouncements:
         await self._producer.send([self._announcement(change, common) for change in changes])
 
     def _announcement(self, change: Change, common: Headers) -> Outgoing:
-        at_ms = change.count.updated_at_ms
-        body = CountChanged(
-            chat_id=change.chat,
-            count=change.count.count,
-            state=change.count.mark.value,
-            updated_at=None if at_ms is None else datetime.fromtimestamp(at_ms / 1_000, UTC),
-        )
-        headers = record_headers(f"participants:{change.chat}", change.seq, _COUNT_CHANGED, common=common)
-        return Outgoing(self._topic, b"%d" % change.chat, body.model_dump_json().encode(), headers)
+        kind = _ENDED if change.count is None else _COUNT_CHANGED
+        body = None if change.count is None else _body(change.chat, change.count)
+        headers = record_headers(f"participants:{change.chat}", change.seq, kind, common=common)
+        return Outgoing(self._topic, b"%d" % change.chat, body, headers)
+
+
+def _body(chat: ChatId, count: Count) -> bytes:
+    at_ms = count.updated_at_ms
+    body = CountChanged(
+        chat_id=chat,
+        count=count.count,
+        state=count.mark.value,
+        updated_at=None if at_ms is None else datetime.fromtimestamp(at_ms / 1_000, UTC),
+    )
+    return body.model_dump_json().encode()

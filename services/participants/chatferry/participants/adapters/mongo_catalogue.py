@@ -16,7 +16,7 @@ from chatferry.common.adapters.mongo import (
 from chatferry.participants.adapters.mongo_changes import MongoChanges, PlaceLostError
 from chatferry.participants.adapters.mongo_entries import CHATS, entry_of
 from chatferry.participants.domain.catalogue import Entry
-from chatferry.participants.domain.counts import ChatId, MaxChatId
+from chatferry.participants.domain.counts import ChatId, Count, MaxChatId
 from chatferry.participants.ports import Change, SourceChat
 
 _DUPLICATE = 11000
@@ -114,10 +114,21 @@ class MongoOutbox:
         query: Document = {"unannounced": {"$gt": 0}}
         with mongo_outage():
             rows = await self._chats.find(query, sort=[("unannounced", ASCENDING)], limit=most).to_list(None)
-        return [Change(ChatId(row["_id"]), entry_of(row).count, row["seq"]) for row in rows]
+        return [Change(ChatId(row["_id"]), _told_of(row), row["seq"]) for row in rows]
 
     async def announced(self, changes: Sequence[Change]) -> None:
-        told = [UpdateOne({"_id": one.chat, "seq": one.seq}, {"$unset": {"unannounced": ""}}) for one in changes]
+        told = [UpdateOne({"_id": one.chat}, [{"$set": {"unannounced": _once_told(one.seq)}}]) for one in changes]
         if told:
             with mongo_outage():
                 await self._chats.bulk_write(told, ordered=False)
+
+
+def _told_of(row: Document) -> Count | None:
+    entry = entry_of(row)
+    return None if entry.id < 0 and entry.counted is None else entry.count
+
+
+def _once_told(seq: int) -> Document:
+    """Nothing, where this was the newest; else the topic may have the older one last, whoever told of the newer."""
+    since = {"$ifNull": ["$unannounced", {"$toLong": "$$NOW"}]}
+    return {"$cond": [{"$eq": ["$seq", seq]}, "$$REMOVE", since]}

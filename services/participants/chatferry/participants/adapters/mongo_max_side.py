@@ -66,7 +66,7 @@ class MongoMaxSide:
         with mongo_outage():
             return (await self._chats.update_one({"_id": chat, "max_chat": whose}, stages)).matched_count > 0
 
-    async def link(self, chat: ChatId, max_chat: MaxChatId | None) -> bool:
+    async def link(self, chat: ChatId, max_chat: MaxChatId | None) -> frozenset[ChatId] | None:
         with mongo_outage():
             async with await self._client.start_session() as session:
                 for attempt in range(1, _ATTEMPTS):
@@ -79,29 +79,44 @@ class MongoMaxSide:
                         await self._clock.sleep(_PAUSE_S * attempt)
                 return await self._linked(session, chat, max_chat)
 
-    async def _linked(self, session: Session, chat: ChatId, max_chat: MaxChatId | None) -> bool:
+    async def _linked(self, session: Session, chat: ChatId, max_chat: MaxChatId | None) -> frozenset[ChatId] | None:
         async with session.start_transaction():
             known = await self._chats.find_one({"_id": chat, "version": {"$exists": True}}, session=session)
             if known is None:
-                return False
+                return None
             if known.get("max_chat") == max_chat:
-                return True
+                return frozenset()
+            begun = {chat}
             other = None
             if max_chat is not None:
                 other = await self._chats.find_one({"max_chat": max_chat}, session=session)
             if other is not None:
+                begun.add(ChatId(other["_id"]))
                 await self._chats.update_one({"_id": other["_id"]}, _parted(other), session=session)
             told = {"max_chat": max_chat, **_taken_over(other or {})} if max_chat is not None else {}
             await self._chats.update_one({"_id": chat}, _joined(told, (other or {}).get("activity")), session=session)
-            return True
+            former = known.get("max_chat")
+            if former is not None:
+                # Where MAX had named it before the link; a link that was mistaken leaves nothing.
+                ended: Document = {"_id": own_id(former), "ended": True}
+                revived = await self._chats.update_one(ended, _revived(known), session=session)
+                begun |= {ChatId(former)} if revived.matched_count else set()
+            return frozenset(begun)
 
 
 def _parted(other: Document) -> list[Document]:
     """What becomes of whoever was this MAX chat before: MAX's own entry ends, a chat of the portal is static again."""
     stages = _joined({}, None)
     if other["_id"] < 0:
-        stages += [{"$set": {"ended": True}}, {"$unset": ["unannounced", "activity"]}]
+        # Whoever was told of it has to hear that it is no more.
+        stages += [{"$set": {"ended": True, **changed_fields({"$gt": ["$seq", 0]})}}, {"$unset": ["activity"]}]
     return stages
+
+
+def _revived(known: Document) -> list[Document]:
+    """The entry of the chat of MAX that `known` was until now."""
+    told = {"max_chat": known["max_chat"], **_taken_over(known)}
+    return [*_joined(told, None), {"$unset": ["ended"]}]
 
 
 def _taken_over(other: Document) -> Document:

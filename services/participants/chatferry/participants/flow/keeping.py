@@ -144,6 +144,7 @@ class Keeper:
                 await self._begin_anew()
             begun = True
             try:
+                await self._leave()
                 updates, marker = await polled.updates(marks.polled)
             except (OutageError, MaxBusyError, MaxRefusedError) as failure:
                 if isinstance(failure, MaxBusyError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 
 from chatferry.common.clock import Clock
@@ -39,18 +39,19 @@ async def _made(chat: ChatId, max_chat: MaxChatId, parts: Parts) -> bool:
         if holder.id != chat:
             log.warning("link.passed_over", chat=chat)
         return True
-    if not await parts.catalogue.link(chat, max_chat):
+    changed = await parts.catalogue.link(chat, max_chat)
+    if changed is None:
         return False
-    await begin_anew(chat, parts.counts, parts.wanted)
+    await begin_anew({chat, *changed}, parts.counts, parts.wanted)
     return True
 
 
-async def begin_anew(chat: ChatId, counts: Counts, wanted: Wanted) -> None:
-    """After a link: what is cached is of the chat of MAX that it was before.
+async def begin_anew(chats: Collection[ChatId], counts: Counts, wanted: Wanted) -> None:
+    """After a link: what is cached is of the chats of MAX that these were before.
 
     CHANGED: its wait outlasts the time that views need to see the link, and a read that is under way does not end it.
     """
     with suppress(OutageError):
-        await counts.forget([chat])
+        await counts.forget(chats)
     with suppress(OutageError):
-        await wanted.ask([chat], Urgency.CHANGED)
+        await wanted.ask(chats, Urgency.CHANGED)
