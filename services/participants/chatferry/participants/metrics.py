@@ -122,15 +122,19 @@ class Watching:
         self._changes = counter("participants_changes", "Changes of counts, by what told of them first.", "by")
         self._events = counter("participants_webhook_events", "Events that MAX has sent.", "outcome")
         self._api = histogram("participants_api_seconds", "Length of calls of readers.", _CALL_S, "call", "status")
-        # Shown before the first: what appears at 40 has not risen, as far as Prometheus knows.
-        for kind in _FAILURES:
-            self._errors.labels(kind)
-        for kind in _CALLS:
-            self._calls.labels(kind)
-        for why in ("event", "audit"):
-            self._reads.labels(why)
-        for by in ("event", "correction", "audit"):
-            self._changes.labels(by)
+        self._show_nothing()
+
+    def _show_nothing(self) -> None:
+        """Shown before the first: what appears at 40 has not risen, as far as Prometheus knows."""
+        shown = (
+            (self._errors, _FAILURES),
+            (self._calls, _CALLS),
+            (self._reads, ("event", "audit")),
+            (self._changes, ("event", "correction", "audit")),
+        )
+        for metric, labels in shown:
+            for label in labels:
+                metric.labels(label)
 
     def read(self, seconds: float, *, changed: bool, foreseen: bool) -> None:
         """A read nobody's event had foretold is an audit of the events: what it finds changed, they have missed."""
