@@ -54,6 +54,14 @@ def test_one_that_is_there_is_made_again_once_for_its_secret_may_be_another_and_
     assert story.do(story.catalogue.marks()).gap_ms == 0
 
 
+def test_looks_and_subscriptions_count_as_calls_so_that_errors_are_a_share_of_all(story: Story) -> None:
+    keep_subscribed(story)
+    story.after(10)
+    assert story.watch.calls.count("subscription") == 2
+    story.after(300)
+    assert story.watch.calls.count("subscription") == 3
+
+
 def test_whoever_comes_on_duty_subscribes_again(story: Story) -> None:
     keep_subscribed(story)
     story.after(400)
@@ -234,3 +242,4 @@ def test_polling_keeps_to_the_calls_that_are_allowed(story: Story) -> None:
     assert polled.markers == []
     story.after(4)
     assert polled.markers
+    assert story.watch.calls.count("updates") == len(polled.markers)

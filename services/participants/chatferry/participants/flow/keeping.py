@@ -117,14 +117,14 @@ class Keeper:
         return wanted.check_every_s
 
     async def _subscribe(self, wanted: Subscription, duty: _Duty) -> None:
-        await self._leave()
+        await self._leave("subscription")
         there = await self.parts.max.subscribed(wanted.url, TYPES)
         if there and not duty.anew:
             return
         if not there:
             duty.sure_until = float("-inf")
             await self._begin_anew()
-        await self._leave()
+        await self._leave("subscription")
         await self.parts.max.subscribe(wanted.url, wanted.secret, TYPES)
         duty.anew = False
         if not there:
@@ -144,7 +144,7 @@ class Keeper:
                 await self._begin_anew()
             begun = True
             try:
-                await self._leave()
+                await self._leave("updates")
                 updates, marker = await polled.updates(marks.polled)
             except (OutageError, MaxBusyError, MaxRefusedError) as failure:
                 if isinstance(failure, MaxBusyError):
@@ -161,9 +161,11 @@ class Keeper:
         self.trust.gap_ms = now_ms
         await self.parts.memory.keep(replace(await self.parts.memory.marks(), gap_ms=now_ms))
 
-    async def _leave(self) -> None:
+    async def _leave(self, kind: str) -> None:
+        """For one call of this kind, which is made at once."""
         while (grant := await self.parts.budget.take(Urgency.CHANGED)).wait_s > 0:
             await self.clock.sleep(grant.wait_s)
+        self.parts.watch.called(kind)
 
 
 def _sentence(failure: OutageError | MaxBusyError | MaxRefusedError) -> str:
