@@ -73,4 +73,11 @@ def test_counts_of_max_follow_its_events_and_the_portals_chats_are_there_with_th
     for family in ("users", "chats"):
         said, _ = (run := counting.stack.operator("migrate", family)).communicate(timeout=_END_S)
         assert run.returncode == 0, said
-    counting.stack.until(lambda: "static" in counting.states(), "the portal's chats are counted", 60)
+    members = {row["seq"]: len(row["payload"]["participant_ids"]) for row in counting.stack.database.chats.find({})}
+    assert members
+
+    def counted() -> bool:
+        static = {chat: one["participants_count"] for chat, one in counting.chats().items() if chat > 0}
+        return static == members
+
+    counting.stack.until(counted, "the portal's chats are there with their members", 60)

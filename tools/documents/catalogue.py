@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from chatferry.common.bootstrap import TopicSpec, read_topics
 from chatferry.common.contracts.events import (
     CountChanged,
+    CountEnded,
     MaxUpdate,
     PhaseCompleted,
     RecordFailed,
@@ -34,6 +35,7 @@ _BODIES: dict[str, type[BaseModel]] = {
     "record.failed": RecordFailed,
     "max.update": MaxUpdate,
     "participants.count_changed": CountChanged,
+    "participants.ended": CountEnded,
 }
 # Events whose headers are those of no run.
 _KINDS = {"results": "result", "max.updates": "update", "participants": "count"}

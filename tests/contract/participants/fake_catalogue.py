@@ -25,6 +25,7 @@ class _Row:
     seq: int = 0
     unannounced: int | None = None
     ended: bool = False
+    former: ChatId | None = None
 
 
 class FakeCatalogue:
@@ -86,8 +87,9 @@ class FakeCatalogue:
         if row is None or row.source is None:
             return None
         if row.entry.max_chat == max_chat:
-            return frozenset()
+            return frozenset({chat, row.former or chat})
         before = row.entry
+        row.former = None if before.max_chat is None else own_id(before.max_chat)
         other = (await self.by_max_chat([max_chat])).get(max_chat) if max_chat is not None else None
         told, title, former = Entry(chat, None, None, None, 0), None, row.max_title
         if other is not None:
@@ -96,17 +98,17 @@ class FakeCatalogue:
         row.max_title = title
         activity = _later(row.entry.activity_ms, told.activity_ms)
         self._put(row, replace(_taken_over(row.entry, told), max_chat=max_chat, activity_ms=activity))
-        changed = {chat} if other is None else {chat, other.id}
-        return frozenset(changed | self._revive(before, former))
+        if row.former is not None:
+            self._revive(row.former, before, former)
+        return frozenset({chat, row.former or chat, chat if other is None else other.id})
 
-    def _revive(self, before: Entry, title: str | None) -> set[ChatId]:
+    def _revive(self, former: ChatId, before: Entry, title: str | None) -> None:
         """The entry of the chat of MAX that this one was."""
-        own = self._rows.get(own_id(before.max_chat) or before.id) if before.max_chat is not None else None
-        if own is None or not own.ended:
-            return set()
-        own.ended, own.max_title = False, title
-        self._put(own, replace(_taken_over(own.entry, before), max_chat=before.max_chat))
-        return {own.entry.id}
+        counted = before.counted is not None and before.counted.mark in (Mark.CONFIRMED, Mark.PROVISIONAL)
+        own = self._row(former) if counted else self._rows.get(former)
+        if own is not None and (counted or own.ended):
+            own.ended, own.listed, own.max_title = False, True, title
+            self._put(own, replace(_taken_over(own.entry, before), max_chat=before.max_chat))
 
     def _part(self, row: _Row) -> Entry:
         before = row.entry
@@ -127,7 +129,10 @@ class FakeCatalogue:
     async def announced(self, changes: Sequence[Change]) -> None:
         for change in changes:
             row = self._rows[change.chat]
-            row.unannounced = None if row.seq == change.seq else row.unannounced or self._writes
+            if row.seq == change.seq:
+                row.unannounced = None
+            else:
+                self._tell_of(row)
 
     async def marks(self) -> Marks:
         return self._marks

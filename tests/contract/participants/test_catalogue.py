@@ -228,7 +228,7 @@ async def test_a_link_again_changes_nothing_and_one_to_an_unknown_chat_is_refuse
     assert await kept.max_side.link(OTHER, MAX) is None
     assert await kept.max_side.link(CHAT, MAX) == {CHAT}
     await kept.changed()
-    assert await kept.max_side.link(CHAT, MAX) == frozenset()
+    assert await kept.max_side.link(CHAT, MAX) == {CHAT}
     assert await kept.changed() == []
     assert await kept.max_side.link(OWN, OTHER_MAX) is None
 
@@ -266,8 +266,25 @@ async def test_with_another_link_the_chat_of_max_that_it_was_comes_back(kept: Ke
 async def test_a_mistaken_link_that_is_ended_leaves_no_chat_that_max_never_named(kept: Kept) -> None:
     await kept.catalogue.note_sources([SOURCE])
     await kept.max_side.link(CHAT, OTHER_MAX)
-    assert await kept.max_side.link(CHAT, None) == {CHAT}
+    await kept.max_side.note(CHAT, Told(count=Count(4, Mark.DENIED, Stamp(1, 100)), max_chat=OTHER_MAX))
+    await kept.max_side.link(CHAT, None)
     assert await kept.entry(ChatId(OTHER_MAX)) is None
+
+
+async def test_a_chat_that_max_has_counted_goes_on_as_maxs_own_also_when_it_was_never_named_before(kept: Kept) -> None:
+    await kept.catalogue.note_sources([SOURCE])
+    await kept.max_side.link(CHAT, MAX)
+    await kept.max_side.note(CHAT, Told(count=_read(12, 100), trusted=True, max_chat=MAX))
+    await kept.max_side.link(CHAT, None)
+    assert await kept.entry(OWN) == Entry(OWN, None, None, None, 0, MAX, trusted=True, counted=_read(12, 100, epoch=0))
+
+
+async def test_whoever_asks_for_the_same_link_again_is_told_again_which_counts_are_anothers(kept: Kept) -> None:
+    await kept.catalogue.note_sources([SOURCE])
+    await _counted(kept, 10, 100)
+    await kept.max_side.link(CHAT, MAX)
+    assert await kept.max_side.link(CHAT, None) == {CHAT, OWN}
+    assert await kept.max_side.link(CHAT, None) == {CHAT, OWN}
 
 
 async def test_a_count_that_differs_is_announced_until_it_has_been(kept: Kept) -> None:
@@ -307,15 +324,21 @@ async def test_the_oldest_change_is_announced_first(kept: Kept) -> None:
     assert [(one.chat, one.count) for one in first] == [(-77, _read(6, 150))]
 
 
-async def test_a_newer_count_is_announced_again_when_an_older_one_may_have_come_after_it(kept: Kept) -> None:
+@pytest.mark.parametrize("late_first", [False, True])
+async def test_a_newer_count_is_announced_again_when_an_older_one_may_have_come_after_it(
+    kept: Kept, *, late_first: bool
+) -> None:
     await _counted(kept, 10, 100)
     late = await kept.outbox.unannounced(10)
     await kept.max_side.note(OWN, Told(count=_read(11, 200)))
     newest = await kept.outbox.unannounced(10)
-    await kept.outbox.announced(newest)
-    # Somebody who was frozen meanwhile tells of the older one only now.
-    await kept.outbox.announced(late)
-    assert await kept.outbox.unannounced(10) == newest
+    # Somebody who was frozen meanwhile has told of the older one only now.
+    for told in (late, newest) if late_first else (newest, late):
+        await kept.outbox.announced(told)
+    [again] = await kept.outbox.unannounced(10)
+    assert (again.count, again.seq > newest[0].seq) == (_read(11, 200), True)
+    await kept.outbox.announced([again])
+    assert await kept.outbox.unannounced(10) == []
 
 
 async def test_a_link_announces_the_count_under_its_new_chat_and_that_the_former_has_none(kept: Kept) -> None:

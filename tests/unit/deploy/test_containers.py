@@ -75,6 +75,13 @@ def test_secrets_are_made_once_and_only_their_owner_reads_them(tmp_path: Path) -
     assert {stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()} == {0o600}
 
 
+def test_a_secret_that_a_kill_left_empty_is_made_anew(tmp_path: Path) -> None:
+    keep_webhooks(tmp_path, WEBHOOK)
+    (tmp_path / "max.secret").touch()
+    prepare_secrets(tmp_path, "http://chat:8080")
+    assert len((tmp_path / "max.secret").read_text().strip()) > 5
+
+
 def test_a_simulated_portals_webhooks_become_the_projects(tmp_path: Path) -> None:
     (tmp_path / "portal").mkdir()
     (tmp_path / "portal" / "webhook-120.url").write_text("http://portal:8080/rest/120/abcdefgh")

@@ -157,7 +157,7 @@ def _holds(message: str, sent: Outgoing) -> None:
     jsonschema.validate(headers, said["headers"], format_checker=jsonschema.FormatChecker())
     assert set(headers) <= set(said["headers"]["properties"]), "a header that the document does not name"
     payload = {**said["payload"], "components": DOCUMENT["components"]}
-    jsonschema.validate(json.loads(sent.value or b""), payload)
+    jsonschema.validate(None if sent.value is None else json.loads(sent.value), payload)
 
 
 def _record() -> StoredRecord:
@@ -253,6 +253,15 @@ async def test_a_change_of_a_count_is_sent_as_the_document_says() -> None:
     assert len(producer.sent) == len(Mark)
     for sent in producer.sent:
         _holds("CountChanged", sent)
+
+
+async def test_the_end_of_a_count_is_sent_as_the_document_says() -> None:
+    producer = _Producer()
+    announcements = KafkaAnnouncements("demo.participants", "demo", producer, SystemClock())  # type: ignore[arg-type]
+    await announcements.count_changed([Change(ChatId(-5), None, 17)])
+    [sent] = producer.sent
+    assert (sent.key, sent.value) == (b"-5", None)
+    _holds("CountEnded", sent)
 
 
 async def test_a_dead_letter_keeps_its_record_and_says_what_the_document_says(read: ImportRecord) -> None:

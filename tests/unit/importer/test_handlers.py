@@ -10,6 +10,7 @@ from tests.unit.importer.fakes import FakeFamilies, FakeParked
 from tests.unit.importer.machine import TOPICS, Machine, chat, message
 
 from chatferry.common.streaming.progress import Progress
+from chatferry.importer.domain.records import place_of
 from chatferry.importer.domain.standing import FamilyState
 from chatferry.importer.handlers import ImportWorker
 
@@ -29,8 +30,8 @@ async def _with_waiting(machine: Machine, chats: Sequence[int] = (1, 2, 3)) -> I
         machine.importer, machine.caller, FakeFamilies(machine.store), FakeParked(machine.store), TOPICS
     )
     worker.run_on(machine.clock, machine.metrics, lambda _: None)
-    await worker.rebalanced(dict.fromkeys(machine.logs, 0))
     published = [machine.publish("chats", chat(number)) for number in chats]
+    await worker.rebalanced(dict.fromkeys(machine.logs, 0))
     await worker.deliver(published, Progress(published))
     return worker
 
@@ -69,6 +70,20 @@ async def test_what_waits_longest_goes_first_whatever_partition_it_is_of(chats: 
         await worker.idle()
         left.append(Counter(row["record"].line.parent for row in machine.store.parked.values()))
     assert left == [{chats[0]: 200, chats[1]: 300}, {chats[0]: 200, chats[1]: 200}]
+
+
+async def test_a_chat_to_be_tried_again_does_not_stand_behind_the_messages_that_wait_since_later() -> None:
+    machine = Machine()
+    worker = await _with_waiting(machine, (1, 2))
+    late = machine.publish("chats", chat(3))
+    machine.target.errors["source:chat:3"] = (1, True)
+    await worker.deliver([late], Progress([late]))
+    assert machine.store.parked[place_of(late)]["reason"] == "retry"
+    machine.clock.seconds += 2.9
+    for _ in range(3):
+        await worker.idle()
+    assert place_of(late) not in machine.store.parked
+    assert len(machine.store.parked) > 0
 
 
 async def test_once_nothing_fresh_comes_all_that_wait_go_on_at_once() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -9,10 +10,11 @@ from zoneinfo import ZoneInfo
 from tests.unit.participants.readers import MemoryCatalogue, entry
 
 from chatferry.participants.domain.catalogue import SLOTS
-from chatferry.participants.domain.counts import ChatId, Count, Mark, Stamp
+from chatferry.participants.domain.counts import ChatId, Count, Mark, MaxChatId, Stamp
 from chatferry.participants.domain.plan import PlanRules, Urgency
-from chatferry.participants.flow.parts import Trust
+from chatferry.participants.flow.parts import Trust, learn
 from chatferry.participants.flow.planning import Planner
+from chatferry.participants.ports import Told
 from chatferry.participants.view import View
 
 RULES = PlanRules(update_s=900, safety_s=86_400, untrusted_s=300, full_hour=3, timezone=ZoneInfo("UTC"))
@@ -91,3 +93,18 @@ async def test_chats_that_take_turns_in_being_active_cost_no_more_reads_than_the
     assert read == {1, 2, 3, 4, 5}
     clock.seconds += 200
     assert {chat for chat, _ in await planner.planned(HELD, clock, 50)} == {46, 47, 48, 49, 50}, "who is active now"
+
+
+async def test_during_a_look_at_many_chats_others_have_their_turns_and_what_they_read_is_not_read_again() -> None:
+    clock = WallClock()
+    view = View(clock)
+    planner = Planner(view, Trust(events_on=True), RULES, 0)
+    await view.follow(MemoryCatalogue([entry(n, max_chat=-n) for n in range(1, 2_001)]))
+    look = asyncio.create_task(planner.planned(HELD, clock, 5_000))
+    await asyncio.sleep(0)
+    assert not look.done()
+    read = Count(5, Mark.CONFIRMED, Stamp(1, int(clock.now().timestamp() * 1_000)))
+    learn(view, ChatId(2_000), Told(count=read, trusted=True, max_chat=MaxChatId(-2_000)))
+    planned = {chat for chat, _ in await look}
+    assert ChatId(1_999) in planned
+    assert ChatId(2_000) not in planned

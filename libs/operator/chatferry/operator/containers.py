@@ -38,7 +38,7 @@ def prepare_secrets(folder: Path, target: str) -> None:
     must have been put in. Raises ConfigurationError.
     """
     for name in (TARGET_SECRET, MAX_SECRET, READERS_KEYS):
-        if not (folder / name).exists():
+        if not _kept(folder / name):
             write_secret(folder / name, secrets.token_urlsafe(24))
     secret = (folder / TARGET_SECRET).read_text(encoding="utf-8").strip()
     write_secret(folder / TARGET_URL, f"{target.rstrip('/')}/rest/1/{secret}")
@@ -51,6 +51,11 @@ def prepare_secrets(folder: Path, target: str) -> None:
             " `docker compose run --rm --no-deps -T bootstrap webhooks /run/chatferry < FILE`,"
             " or take the simulated one with `docker compose --profile demo up`"
         )
+
+
+def _kept(file: Path) -> bool:
+    """A process that was killed while it wrote has left an empty one."""
+    return file.exists() and file.read_text(encoding="utf-8").strip() != ""
 
 
 def keep_webhooks(folder: Path, text: str) -> None:

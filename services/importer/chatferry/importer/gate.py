@@ -52,11 +52,11 @@ class Gate:
         return await self._dead.holding(entity, parents, exhausted_only=self._may_pass_dead)
 
     async def passable(self, due: Sequence[Line], gated: Sequence[Line], topics: Mapping[str, Entity]) -> list[Line]:
-        """Those of the lines of which a record may go now, or end with its discarded parent.
+        """Those of the lines of which a record may go now, or end with its discarded parent; in their order.
 
         What is due may be a replay, which no dead record holds.
         """
-        passable = []
+        passable: set[Line] = set()
         for topic in sorted({line.topic for line in (*due, *gated)}):
             entity = topics[topic]
             asked = [line for line in (*due, *gated) if line.topic == topic]
@@ -64,8 +64,8 @@ class Gate:
             closed -= await self.discarded(entity, closed)
             waiting = {line.parent for line in gated if line.topic == topic} - closed
             closed |= await self.held_by_dead(entity, waiting)
-            passable += [line for line in asked if line.parent not in closed]
-        return passable
+            passable.update(line for line in asked if line.parent not in closed)
+        return [line for line in (*due, *gated) if line in passable]
 
     def _remembers(self, entity: str, number: int) -> bool:
         if (entity, number) not in self._open:

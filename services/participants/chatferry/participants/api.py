@@ -101,8 +101,8 @@ class Calls:
         changed = await self.catalogue.link(chat, max_chat)
         if changed is None:
             raise _unknown()
-        # What is cached is of the chat that it was linked to before; also when a call before this one came no further.
-        await self.serving.renew({chat, *changed})
+        # What is cached is of the chats of MAX that they were before.
+        await self.serving.renew(changed)
         return {"id": chat, "max_chat_id": max_chat}
 
     def _filled(self) -> Serving:

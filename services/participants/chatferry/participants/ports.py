@@ -206,8 +206,8 @@ class MaxSide(Protocol):
 
     async def link(self, chat: ChatId, max_chat: MaxChatId | None) -> Collection[ChatId] | None:
         """Say which MAX chat a portal's chat is; None: none any more. Takes over what was known of the MAX chat, whose
-        own entry ends; that of the one it was before comes back. The chats whose counts are another's from now on;
-        None: no such chat."""
+        own entry ends; that of the one it was before comes back, if MAX has named it or told its count. The chats whose
+        counts may be another's since (said again to whoever asks for the same again); None: no such chat."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 Phase = Literal["get", "set", "verify"]
 PHASES: tuple[Phase, ...] = ("get", "set", "verify")
@@ -77,6 +77,10 @@ class CountChanged(_Event):
     count: int = Field(ge=0)
     state: Literal["confirmed", "provisional", "frozen", "denied", "static"]
     updated_at: datetime | None
+
+
+class CountEnded(RootModel[None]):
+    """On `participants`, without a body: the chat has no count under this id any more, and leaves the topic."""
 
 
 class MaxUpdate(BaseModel):

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from chatferry.common.contracts.events import (
     CountChanged,
+    CountEnded,
     MaxUpdate,
     PhaseCompleted,
     RecordFailed,
@@ -26,7 +27,7 @@ EVENTS: dict[str, tuple[type[BaseModel], ...]] = {
     "runs": (PhaseCompleted, RunProgress),
     "results": (RecordImported, RecordFailed),
     "max.updates": (MaxUpdate,),
-    "participants": (CountChanged,),
+    "participants": (CountChanged, CountEnded),
 }
 
 

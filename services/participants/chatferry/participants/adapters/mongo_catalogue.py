@@ -14,7 +14,7 @@ from chatferry.common.adapters.mongo import (
     refused_writes,
 )
 from chatferry.participants.adapters.mongo_changes import MongoChanges, PlaceLostError
-from chatferry.participants.adapters.mongo_entries import CHATS, entry_of
+from chatferry.participants.adapters.mongo_entries import CHATS, changed_fields, entry_of
 from chatferry.participants.domain.catalogue import Entry
 from chatferry.participants.domain.counts import ChatId, Count, MaxChatId
 from chatferry.participants.ports import Change, SourceChat
@@ -117,7 +117,7 @@ class MongoOutbox:
         return [Change(ChatId(row["_id"]), _told_of(row), row["seq"]) for row in rows]
 
     async def announced(self, changes: Sequence[Change]) -> None:
-        told = [UpdateOne({"_id": one.chat}, [{"$set": {"unannounced": _once_told(one.seq)}}]) for one in changes]
+        told = [UpdateOne({"_id": one.chat}, [{"$set": _once_told(one.seq)}]) for one in changes]
         if told:
             with mongo_outage():
                 await self._chats.bulk_write(told, ordered=False)
@@ -129,6 +129,8 @@ def _told_of(row: Document) -> Count | None:
 
 
 def _once_told(seq: int) -> Document:
-    """Nothing, where this was the newest; else the topic may have the older one last, whoever told of the newer."""
-    since = {"$ifNull": ["$unannounced", {"$toLong": "$$NOW"}]}
-    return {"$cond": [{"$eq": ["$seq", seq]}, "$$REMOVE", since]}
+    """Nothing is left to tell where this was the newest. Else the topic may have the older one last, whoever tells of
+    the newer: that gets another number, and is told once more."""
+    newest = {"$eq": ["$seq", seq]}
+    again = changed_fields({"$not": [newest]})
+    return {**again, "unannounced": {"$cond": [newest, "$$REMOVE", again["unannounced"]]}}

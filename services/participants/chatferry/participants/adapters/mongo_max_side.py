@@ -14,12 +14,13 @@ from chatferry.common.adapters.mongo import (
 from chatferry.common.clock import Clock
 from chatferry.participants.adapters.mongo_entries import CHATS, changed_fields, count_stages, entry_of, if_newer
 from chatferry.participants.domain.catalogue import Entry, own_id
-from chatferry.participants.domain.counts import ChatId, MaxChatId
+from chatferry.participants.domain.counts import ChatId, Mark, MaxChatId
 from chatferry.participants.ports import Told
 
 _ATTEMPTS = 10
 _PAUSE_S = 0.01
 _TRANSIENT = "TransientTransactionError"
+_COUNTED = (Mark.CONFIRMED.value, Mark.PROVISIONAL.value)
 _OF_MAX = ("max_chat", "max_title", "max_title_at", "trusted", "trusted_at", "count")
 
 
@@ -85,23 +86,23 @@ class MongoMaxSide:
             if known is None:
                 return None
             if known.get("max_chat") == max_chat:
-                return frozenset()
-            begun = {chat}
+                # Whoever made it so may have come no further.
+                return frozenset({chat, ChatId(known.get("former", chat))})
             other = None
             if max_chat is not None:
                 other = await self._chats.find_one({"max_chat": max_chat}, session=session)
             if other is not None:
-                begun.add(ChatId(other["_id"]))
                 await self._chats.update_one({"_id": other["_id"]}, _parted(other), session=session)
             told = {"max_chat": max_chat, **_taken_over(other or {})} if max_chat is not None else {}
-            await self._chats.update_one({"_id": chat}, _joined(told, (other or {}).get("activity")), session=session)
-            former = known.get("max_chat")
+            former = own_id(known["max_chat"]) if "max_chat" in known else None
+            stages = [*_joined(told, (other or {}).get("activity")), {"$set": {"former": former or "$$REMOVE"}}]
+            await self._chats.update_one({"_id": chat}, stages, session=session)
             if former is not None:
-                # Where MAX had named it before the link; a link that was mistaken leaves nothing.
-                ended: Document = {"_id": own_id(former), "ended": True}
-                revived = await self._chats.update_one(ended, _revived(known), session=session)
-                begun |= {ChatId(former)} if revived.matched_count else set()
-            return frozenset(begun)
+                # A link that was mistaken leaves nothing: MAX has named the chat before, or told its count since.
+                counted = known.get("count", {}).get("mark") in _COUNTED
+                which: Document = {"_id": former} if counted else {"_id": former, "ended": True}
+                await self._chats.update_one(which, _revived(known), upsert=counted, session=session)
+            return frozenset({chat, former or chat, ChatId((other or known)["_id"])})
 
 
 def _parted(other: Document) -> list[Document]:
@@ -116,7 +117,7 @@ def _parted(other: Document) -> list[Document]:
 def _revived(known: Document) -> list[Document]:
     """The entry of the chat of MAX that `known` was until now."""
     told = {"max_chat": known["max_chat"], **_taken_over(known)}
-    return [*_joined(told, None), {"$unset": ["ended"]}]
+    return [*_joined(told, None), {"$set": {"listed": True}}, {"$unset": ["ended"]}]
 
 
 def _taken_over(other: Document) -> Document:

@@ -139,12 +139,12 @@ class Keeper:
                 begun = False
                 await self.clock.sleep(_OFF_DUTY_S)
                 continue
+            await self._leave("updates")
             marks = await self.parts.memory.marks()
             if not begun and marks.polled is None:
                 await self._begin_anew()
             begun = True
             try:
-                await self._leave("updates")
                 updates, marker = await polled.updates(marks.polled)
             except (OutageError, MaxBusyError, MaxRefusedError) as failure:
                 if isinstance(failure, MaxBusyError):

@@ -42,7 +42,7 @@ async def _made(chat: ChatId, max_chat: MaxChatId, parts: Parts) -> bool:
     changed = await parts.catalogue.link(chat, max_chat)
     if changed is None:
         return False
-    await begin_anew({chat, *changed}, parts.counts, parts.wanted)
+    await begin_anew(changed, parts.counts, parts.wanted)
     return True
 
 

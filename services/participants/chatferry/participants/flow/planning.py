@@ -52,10 +52,12 @@ class Planner:
         night = int(last_night(now, self.rules).timestamp() * 1_000)
         top = self._most_active(at)
         found = []
-        for number, entry in enumerate(list(self.chats.entries())):
+        for number, seen in enumerate(list(self.chats.entries())):
             if number % _AT_ONCE == 0:
                 await asyncio.sleep(0)
-            if entry.max_chat is None or slot_of(entry.id) not in held:
+            # It may have been read since this look began.
+            entry = self.chats.entry(seen.id)
+            if entry is None or entry.max_chat is None or slot_of(entry.id) not in held:
                 continue
             standing = self._standing(entry, top=entry.id in top)
             if entry.count.mark is Mark.PROVISIONAL:
