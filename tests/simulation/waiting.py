@@ -161,12 +161,14 @@ class SimulatedEvents(Port):
 
     async def copy_dead(self, dead: Sequence[Dead]) -> set[str]:
         places = [place_of(one.raw) for one in dead]
+        # What is on its way to Kafka may arrive long after its sender has learnt more.
+        learnt = dict(self._learnt)
 
         def copy(one: Dead, place: str) -> None:
             copied_at = self._store.dead[place].get("copied_at")
             # A crash before the row in `parked` is dropped lets outdated content die twice: one more copy.
             parked = place in self._store.parked
-            if not parked and copied_at is not None and copied_at < self._learnt.get(partition_of(one.raw), 0):
+            if not parked and copied_at is not None and copied_at < learnt.get(partition_of(one.raw), 0):
                 raise BrokenPromiseError(f"dead letter {place} is copied again by an importer that could know of it")
             self._store.copies.add(place)
 
