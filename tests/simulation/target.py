@@ -44,9 +44,11 @@ class TargetState:
 
     def take(self, records: Sequence[ImportRecord], *, took: bool) -> list[ItemResult]:
         """One call of a process that `took` answers before. Raises Refusal."""
-        if len(records) == 1 and self.trouble is not None:
+        # One that was published twice, and comes twice in a call, is a lone one too.
+        lone = len({record.key for record in records}) == 1
+        if lone and self.trouble is not None:
             self.blame[records[0].key, "blip"] += 1
-        elif len(records) == 1 and self.behind:
+        elif lone and self.behind:
             self.blame[records[0].key, "blip" if took else "alone"] += 1
         self.answer()
         for record in records:
