@@ -50,7 +50,7 @@ def test_each_kind_of_failure_and_call_is_shown_before_the_first_so_that_a_first
     _, metrics, _ = _watching()
     for kind in ("connection", "certificate", "timeout", "server", "status", "body", "busy", "refused"):
         assert _shown(metrics, "participants_max_api_errors", kind=kind) == 0
-    for kind in ("chat", "membership"):
+    for kind in ("chat", "membership", "subscription", "updates"):
         assert _shown(metrics, "participants_max_calls_total", kind=kind) == 0
 
 
