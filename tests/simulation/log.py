@@ -129,6 +129,9 @@ class Group:
         for name, consumer in self.members.items():
             if name not in self._joined:
                 self.wire.tell(consumer.host, "heartbeat: rejoin", consumer.rejoin)
+        if self._too_late is not None:
+            # One that a leaving member began has nobody who joined yet: this is the same one.
+            self._too_late.cancel()
         with self.loop.on(self.loop.outside):
             self._too_late = self.loop.call_later(self.drain_s + 20.0, self._put_out_the_late)
 
