@@ -127,14 +127,12 @@ class SimulatedRecords(Port):
             document = self._store.documents.get(key)
             if document is not None and document["version"] == one.record.version and not unforeseen(key, one):
                 matched.append(key)
-                taken_away = {"last_error": None, "attempts": None} if one.erred_before else {}
                 self._store.write(
                     key,
                     status=IMPORT_OK,
                     imported_version=one.record.version,
                     imported_hash=document["payload_hash"],
                     target_id=one.target_id or document.get("target_id"),
-                    **taken_away,
                 )
 
         def supersede(key: str, version: int) -> None:
@@ -152,6 +150,16 @@ class SimulatedRecords(Port):
             return {key for (key, _), one in told.items() if unforeseen(key, one)}
 
         return await self._read("erred?", look)  # type: ignore[no-any-return]
+
+    async def forgive(self, entity: Entity, keys: Collection[str]) -> None:
+        del entity
+
+        def forgive(key: str) -> None:
+            document = self._store.documents.get(key)
+            if document is not None and document["status"] == IMPORT_OK:
+                self._store.write(key, last_error=None, attempts=None)
+
+        await self._write(f"forgiven {', '.join(sorted(keys))}", [bound(forgive, key) for key in sorted(keys)])
 
     async def mark_failed(self, entity: Entity, status: str, failed: Sequence[tuple[str, int, int, str]]) -> None:
         del entity

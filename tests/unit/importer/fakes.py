@@ -86,12 +86,19 @@ class FakeRecords:
                     imported_hash=document["payload_hash"],
                     target_id=one.target_id or document.get("target_id"),
                 )
-                document.pop("last_error", None)
-                document.pop("attempts", None)
             elif document["version"] > one.record.version:
                 document["imported_version"] = max(document.get("imported_version", 0), one.record.version)
         self._store.faults.done()
         return late
+
+    async def forgive(self, entity: Entity, keys: Collection[str]) -> None:
+        self._store.faults.before("forgive")
+        for key in keys:
+            document = self._store.documents.get(key)
+            if document is not None and document["status"] == IMPORT_OK:
+                document.pop("last_error", None)
+                document.pop("attempts", None)
+        self._store.faults.done()
 
     async def mark_failed(self, entity: Entity, status: str, failed: Sequence[tuple[str, int, int, str]]) -> None:
         self._store.faults.before(f"status {status}")

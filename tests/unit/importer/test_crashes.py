@@ -85,6 +85,30 @@ async def test_an_outage_around_any_write_changes_nothing_in_the_end(after: bool
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("outage", [False, True], ids=["crash", "outage"])
+async def test_one_that_is_refused_and_taken_when_it_comes_twice_has_no_dead_letter_in_the_end(
+    after: bool, outage: bool
+) -> None:
+    async def twice(faults: Faults) -> Machine:
+        machine = Machine(faults=faults)
+        machine.publish("chats", chat(1))
+        for number in (101, 201, 101):
+            machine.publish("chat_messages", message(number, 1))
+        machine.target.errors = {"source:chat:msg:101": (1, False)}
+        await machine.run()
+        return machine
+
+    wanted = await twice(Faults())
+    assert {row["state"] for row in wanted.store.dead.values()} == {"superseded"}
+    for moment in range(len(wanted.faults.seen)):
+        machine = await twice(Faults(crash_at=moment, after=after, outage=outage))
+        outcome = machine.outcome()
+        assert outcome["statuses"] == wanted.outcome()["statuses"], (moment, machine.faults.seen[moment])
+        assert "dead" not in {state for state, _ in outcome["dead"].values()}, (moment, machine.faults.seen[moment])
+        assert "last_error" not in machine.store.documents["source:chat:msg:101"]
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 async def test_a_crash_around_any_write_of_a_replay_changes_nothing_in_the_end(after: bool) -> None:
     async def replayed(faults: Faults) -> Machine:
         machine = _filled(Faults())

@@ -124,7 +124,11 @@ class Records(Protocol):
         """IMPORT_OK with version, hash and target id; a document with newer content only learns what is there.
 
         Left as they are, and returned by key: those of this version that erred, though `erred_before` does not say so.
+        Where it does, the error stays on the document until `forgive`.
         """
+
+    async def forgive(self, entity: Entity, keys: Collection[str]) -> None:
+        """These are imported, and the dead letters that their errors left have ended: nothing is left of either."""
 
     async def mark_failed(self, entity: Entity, status: str, failed: Sequence[tuple[str, int, int, str]]) -> None:
         """(key, version, attempts, code) each: `status`, unless the document is done or has newer content.

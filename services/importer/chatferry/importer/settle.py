@@ -1,6 +1,6 @@
 """Writes down how records ended, in the one order that survives a crash between any two writes (design: data.md §3).
 
-done     results answered -> id map -> replayed dead letters -> status -> dead letters of a late importer
+done     results answered -> id map -> replayed dead letters -> status -> dead letters of an error -> no error any more
 dead     row in dead_letters -> copy on dlq -> results -> status -> row superseded, if late -> row marked copied
 retry    status with the attempt -> parked
 waiting  parked
@@ -118,10 +118,13 @@ class Books:
                 fresh = [replace(d, erred_before=d.erred_before or d.record.key in late) for d in fresh]
                 await self._resolve([d for d in fresh if d.record.key in late])
                 await self.records.mark_done(entity, [d for d in fresh if d.record.key in late])
-            # Only now can no other importer find the record undone: what it has declared dead before ends here.
-            again = {d.record.key: d.record.version + 1 for d in fresh if d.erred_before}
+            # Only now can no other importer find the record undone: what it has declared dead before ends here. Whoever
+            # was cut off before that finds the error on the document when the record comes again, imported as it is.
+            there = [d for d in group if d.status == "skipped"]
+            again = {d.record.key: d.record.version + 1 for d in (*there, *fresh) if d.erred_before}
             if again:
                 await self.dead.resolve([], again)
+                await self.records.forgive(entity, list(again))
             self.metrics.import_ok.labels(entity.name).inc(len(fresh))
             self.metrics.skipped.labels(entity.name, "imported").inc(len(group) - len(fresh))
 

@@ -47,6 +47,11 @@ class MongoRecords:
             erred = collection.find({"_id": {"$in": unaware}, "last_error": {"$ne": None}}, {"version": 1})
             return {row["_id"] async for row in erred if (row["_id"], row["version"]) in told}
 
+    async def forgive(self, entity: Entity, keys: Collection[str]) -> None:
+        imported = {"_id": {"$in": list(keys)}, "status": IMPORT_OK}
+        with mongo_outage():
+            await self._database[entity.name].update_many(imported, {"$unset": {"last_error": "", "attempts": ""}})
+
     async def mark_failed(self, entity: Entity, status: str, failed: Sequence[tuple[str, int, int, str]]) -> None:
         groups: dict[tuple[int, int, str], list[str]] = defaultdict(list)
         for key, version, attempts, code in failed:
@@ -106,12 +111,9 @@ def _done(group: Sequence[Done]) -> UpdateMany:
         "imported_hash": "$payload_hash",
         "target_id": {"$ifNull": [told, "$target_id"]} if None in ids else told,
     }
-    steps: list[Document] = [{"$set": fields}]
-    if erred:
-        steps.append({"$unset": ["last_error", "attempts"]})
     # An error that nobody here knows of has more to it than this document: a dead letter that must end first.
     known = {} if erred else {"last_error": None}
-    return UpdateMany({"_id": {"$in": keys}, "version": version, **known}, steps)
+    return UpdateMany({"_id": {"$in": keys}, "version": version, **known}, [{"$set": fields}])
 
 
 def _superseded(group: Sequence[Done]) -> UpdateMany:
