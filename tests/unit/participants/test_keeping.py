@@ -193,11 +193,12 @@ class Polled:
 
     updates_of: list[Update]
     story: Story
+    seconds: float = 1.0
     markers: list[int | None] = field(default_factory=list)
 
     async def updates(self, marker: int | None) -> tuple[Sequence[tuple[Update, bytes]], int | None]:
         self.markers.append(marker)
-        await self.story.clock.sleep(1)
+        await self.story.clock.sleep(self.seconds)
         begin = marker or 0
         some = self.updates_of[begin : begin + 2]
         return [(one, b"{}") for one in some], begin + len(some)
@@ -243,3 +244,11 @@ def test_polling_keeps_to_the_calls_that_are_allowed(story: Story) -> None:
     story.after(4)
     assert polled.markers
     assert story.watch.calls.count("updates") == len(polled.markers)
+
+
+def test_polls_that_are_answered_at_once_are_no_more_than_max_takes_in_a_second(story: Story) -> None:
+    polled = Polled([], story, seconds=0.0)
+    story.begin(story.reader.run(story.stopping))
+    story.begin(story.keeper.poll(polled, Inbox(), story.stopping))
+    story.after(10)
+    assert 10 <= len(polled.markers) <= 20

@@ -108,3 +108,19 @@ async def test_during_a_look_at_many_chats_others_have_their_turns_and_what_they
     planned = {chat for chat, _ in await look}
     assert ChatId(1_999) in planned
     assert ChatId(2_000) not in planned
+
+
+async def test_in_the_nights_pass_the_most_active_chats_come_first() -> None:
+    clock = WallClock()
+    view = View(clock)
+    planner = Planner(view, Trust(events_on=True), RULES, 3)
+    long_ago = Count(5, Mark.CONFIRMED, Stamp(1, int((START - timedelta(hours=10)).timestamp() * 1_000)))
+    most_active = {7, 23, 41}
+    entries = [
+        replace(entry(n, max_chat=-n, counted=long_ago), trusted=True, activity_ms=int(n in most_active))
+        for n in range(1, 51)
+    ]
+    await view.follow(MemoryCatalogue(entries))
+    planned = await planner.planned(HELD, clock, 50)
+    assert {chat for chat, _ in planned[:3]} == most_active
+    assert {urgency for _, urgency in planned} == {Urgency.NIGHTLY}

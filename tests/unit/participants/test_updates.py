@@ -57,6 +57,13 @@ def test_the_chat_of_a_message_stands_in_its_recipient() -> None:
     assert (update.effect, update.chat) == (Effect.ALIVE, CHAT)
 
 
+def test_of_a_type_that_nobody_knows_its_chat_and_its_moment_are_told_where_they_can_be_read() -> None:
+    update = read_update(body(update_type="of_tomorrow"))
+    assert (update.effect, update.chat, update.at_ms) == (Effect.NOTHING, CHAT, 1_780_000_010_000)
+    odd = read_update(body(update_type="of_tomorrow", chat_id={"id": 1}, timestamp="soon"))
+    assert (odd.chat, odd.at_ms) == (None, 0)
+
+
 def test_a_type_nobody_knows_is_no_fault_and_means_nothing() -> None:
     assert read_update(body(update_type="comment_sparkled", novel={"deep": [1]})).effect is Effect.NOTHING
 

@@ -34,10 +34,12 @@ class Audience(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """`fresh_ms`: how old a fresh count is at most."""
+    """`fresh_ms`: how old a fresh count is at most. `wishes_per_second`: reads that this replica's readers bring about
+    without waiting for them."""
 
     fresh_ms: int
     fresh_wait_s: float
+    wishes_per_second: int = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,7 @@ class Serving:
         self._clock = clock
         self._rules = rules
         self._audience = audience
-        self._wishes = Wishes(sources.wanted, clock)
+        self._wishes = Wishes(sources.wanted, clock, rules.wishes_per_second)
 
     async def page(self, query: Query, after: Place | None, limit: int, *, fresh: bool) -> ServedPage:
         """One page; `fresh`: after the wait for counts that are read now."""

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Literal, Self
 from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
@@ -85,7 +85,8 @@ class ParticipantsSettings(ServiceSettings):
     )
     max_token: SecretStr | None = Field(default=None, description="The MAX bot's token.")
     max_token_file: Path | None = Field(default=None, description="File that holds it.")
-    max_answer_seconds: float = Field(default=3.0, gt=0, le=10, description="Longest wait for an answer of MAX.")
+    # A read ends within the lease of its slot, which is renewed every two of its ten seconds.
+    max_answer_seconds: float = Field(default=3.0, gt=0, le=7, description="Longest wait for an answer of MAX.")
     max_events: Events = Field(
         default="webhook", description="How MAX's events come: webhook, polling (for development) or off."
     )
@@ -120,7 +121,7 @@ class ParticipantsSettings(ServiceSettings):
     def _zone(cls, name: str) -> str:
         try:
             ZoneInfo(name)
-        except (OSError, ValueError):
+        except (OSError, ValueError, ZoneInfoNotFoundError):
             raise ValueError("is no IANA time zone, as in Europe/Moscow") from None
         return name
 

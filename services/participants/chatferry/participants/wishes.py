@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from contextlib import suppress
 from itertools import islice
 
 from chatferry.common.clock import Clock
@@ -13,16 +14,20 @@ from chatferry.participants.domain.plan import Urgency
 from chatferry.participants.ports import Wanted
 
 _AGAIN_S = 60.0
-_AT_ONCE = 200
 
 
 class Wishes:
     """One replica's. At most `most` chats wait to be asked for, or were within the minute; further ones are left out:
-    whoever meets them next wishes again."""
+    whoever meets them next wishes again.
 
-    def __init__(self, wanted: Wanted, clock: Clock, most: int = 20_000) -> None:
+    `per_second`: so many go on to the reads at most, among which whoever waits for a read would have to stand behind
+    them, and whatever events have changed.
+    """
+
+    def __init__(self, wanted: Wanted, clock: Clock, per_second: int, most: int = 20_000) -> None:
         self._wanted = wanted
         self._clock = clock
+        self._per_second = per_second
         self._most = most
         # In the order of their times: the oldest is the first.
         self._wished: dict[ChatId, float] = {}
@@ -50,11 +55,10 @@ class Wishes:
 
     async def _ask(self) -> None:
         while self._waiting:
-            some = list(islice(self._waiting, _AT_ONCE))
+            some = list(islice(self._waiting, self._per_second))
             for chat in some:
                 del self._waiting[chat]
-            try:
+            # Nobody was promised anything: a reader who comes after the minute wishes again.
+            with suppress(OutageError):
                 await self._wanted.ask(some, Urgency.ASKED)
-            except OutageError:
-                # Nobody was promised anything: a reader who comes after the minute wishes again.
-                continue
+            await self._clock.sleep(1.0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -74,6 +74,8 @@ class _Chat(_Tolerant):
 
 class _Head(_Tolerant):
     update_type: str = Field(min_length=1, max_length=64)
+    timestamp: Any = None
+    chat_id: Any = None
 
 
 class _Body(_Head):
@@ -117,10 +119,12 @@ class Update:
 def read_update(body: bytes) -> Update:
     """Raises BrokenUpdateError. Types and fields that are not known are no fault."""
     try:
-        named = _Head.model_validate_json(body).update_type
+        head = _Head.model_validate_json(body)
+        named = head.update_type
         if named not in _EFFECTS:
-            # What its other fields are is not known: they may be anything.
-            return Update(named, Effect.NOTHING, 0, None)
+            # What its fields are is not known: they may be anything.
+            chat = _whole(head.chat_id)
+            return Update(named, Effect.NOTHING, _whole(head.timestamp) or 0, None if chat is None else MaxChatId(chat))
         told = _Body.model_validate_json(body)
     except ValidationError as wrong:
         raise BrokenUpdateError(_sentence(wrong)) from None
@@ -133,6 +137,10 @@ def read_update(body: bytes) -> Update:
         trusted = bool(told.is_admin) and READ_ALL in (told.permissions or ())
     user = told.user.user_id if told.user is not None else None
     return Update(told.update_type, effect, told.timestamp, chat, user, told.title, trusted)
+
+
+def _whole(value: Any) -> int | None:
+    return value if type(value) is int and -_INT64 <= value < _INT64 else None
 
 
 def _chat_of(told: _Body) -> MaxChatId | None:

@@ -28,6 +28,8 @@ TYPES = (
 _ANNOUNCED_AT_ONCE = 500
 _ANNOUNCE_EVERY_S = 0.2
 _OFF_DUTY_S = 1.0
+# MAX takes two calls of this kind in a second.
+_POLL_EVERY_S = 0.6
 _TRY_EVERY_S = 30.0
 
 
@@ -144,6 +146,7 @@ class Keeper:
             if not begun and marks.polled is None:
                 await self._begin_anew()
             begun = True
+            next_s = self.clock.monotonic() + _POLL_EVERY_S
             try:
                 updates, marker = await polled.updates(marks.polled)
             except (OutageError, MaxBusyError, MaxRefusedError) as failure:
@@ -155,6 +158,7 @@ class Keeper:
             await asyncio.gather(*(inbox.put(update, body) for update, body in updates))
             if marker is not None:
                 await self.parts.memory.keep(replace(await self.parts.memory.marks(), polled=marker))
+            await self.clock.sleep(max(0.0, next_s - self.clock.monotonic()))
 
     async def _begin_anew(self) -> None:
         now_ms = int(self.clock.now().timestamp() * 1_000)

@@ -25,7 +25,7 @@ class Planner:
     trust: Trust
     rules: PlanRules
     top_n: int
-    _due: deque[tuple[int, Urgency, ChatId]] = field(default_factory=deque)
+    _due: deque[tuple[int, Urgency, Urgency, ChatId]] = field(default_factory=deque)
     _looked_at: float = float("-inf")
     _held: frozenset[int] = frozenset()
     _top: frozenset[ChatId] = frozenset()
@@ -41,7 +41,7 @@ class Planner:
         now_ms = int(now.timestamp() * 1_000)
         taken: list[tuple[ChatId, Urgency]] = []
         while self._due and len(taken) < most and self._due[0][0] <= now_ms:
-            _, urgency, chat = self._due.popleft()
+            _, _, urgency, chat = self._due.popleft()
             taken.append((chat, urgency))
         return taken
 
@@ -65,7 +65,9 @@ class Planner:
                 standing = replace(standing, moved_ms=int((now.timestamp() - at + moved[entry.id][1]) * 1_000))
             one = due(standing, self.rules, night)
             if one.at_ms <= horizon:
-                found.append((one.at_ms, one.urgency, entry.id))
+                # Of the most active comes first whatever is due: for a whole night's pass they would be nothing more.
+                rank = min(one.urgency, Urgency.TOP) if standing.top else one.urgency
+                found.append((one.at_ms, rank, one.urgency, entry.id))
         self._moved = moved
         # What is overdue already goes by its reason, what is to come by its time.
         now_ms = int(now.timestamp() * 1_000)
