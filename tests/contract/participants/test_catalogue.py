@@ -19,7 +19,7 @@ from tests.contract.participants.kept_catalogue import (
 )
 
 from chatferry.participants.domain.catalogue import Entry
-from chatferry.participants.domain.counts import ChatId, Count, Mark, MaxChatId
+from chatferry.participants.domain.counts import ChatId, Count, Mark, MaxChatId, Stamp
 from chatferry.participants.ports import Marks, SourceChat, Told
 
 __all__ = ["kept"]
@@ -94,6 +94,9 @@ async def test_what_a_read_says_is_kept_with_its_stamp(kept: Kept) -> None:
     await kept.max_side.arrived(MAX, None)
     await kept.max_side.note(OWN, Told(read(10, 100), "$now", 700, trusted=True))
     assert await kept.entry(OWN) == Entry(OWN, "$now", None, 700, 0, MAX, True, read(10, 100))
+    denied = Count(10, Mark.DENIED, Stamp(1, 200), 100)
+    await kept.max_side.note(OWN, Told(denied))
+    assert (await kept.known(OWN)).counted == denied
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from tests.contract.participants.redis_ports import joined, left, replicas_of
 from chatferry.common.clock import SystemClock
 from chatferry.participants.adapters.local import LocalCounts
 from chatferry.participants.adapters.redis_layers import LayeredCounts
-from chatferry.participants.domain.counts import ChatId, Count, Mark, Stamp
+from chatferry.participants.domain.counts import ChatId, Count, Mark, MaxChatId, Stamp
 from chatferry.participants.domain.updates import Effect, Update
 from chatferry.participants.ports import Counts
 
@@ -48,6 +48,19 @@ async def test_what_was_written_is_known_as_it_was_written(counts: Counts) -> No
     assert await counts.write(OTHER, frozen)
     assert await counts.load([CHAT, ChatId(8), OTHER]) == {CHAT: read(150), OTHER: frozen}
     assert await counts.load([]) == {}
+
+
+@pytest.mark.parametrize("told_ms", [NOW - 5_000, 0])
+async def test_a_count_that_a_read_did_not_bring_keeps_its_age_also_when_the_bot_is_put_out(
+    counts: Counts, told_ms: int
+) -> None:
+    denied = Count(3, Mark.DENIED, Stamp(2, NOW), told_ms)
+    assert await counts.write(CHAT, denied)
+    assert await counts.load([CHAT]) == {CHAT: denied}
+    out = Update("bot_removed", Effect.LEAVES, NOW + 1_000, MaxChatId(-5))
+    frozen = Count(3, Mark.FROZEN, Stamp(2, NOW), told_ms)
+    assert await counts.hint(CHAT, denied, out) == frozen
+    assert await counts.load([CHAT]) == {CHAT: frozen}
 
 
 @pytest.mark.parametrize(

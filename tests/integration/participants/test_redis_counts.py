@@ -49,6 +49,17 @@ async def test_the_value_is_the_one_that_the_requirement_names(replica: Replica)
     assert HOUR_MS * 0.99 < await replica.redis.pttl(key) <= HOUR_MS * 1.1
 
 
+async def test_the_value_of_a_refused_read_is_as_old_as_its_count_and_has_no_time_where_max_has_told_none(
+    replica: Replica,
+) -> None:
+    known, unknown = Stamp(1, 1_736_940_000_000), Stamp(2, 1_736_940_000_001)
+    key = f"{replica.keys.prefix}chat_participants:7"
+    await replica.counts.write(CHAT, Count(150, Mark.DENIED, known, 1_736_935_200_999))
+    assert orjson.loads(await replica.redis.get(key) or b"") == {"count": 150, "updated_at": "2025-01-15T10:00:00Z"}
+    await replica.counts.write(CHAT, Count(4, Mark.DENIED, unknown, 0))
+    assert orjson.loads(await replica.redis.get(key) or b"") == {"count": 4, "updated_at": None}
+
+
 async def test_counts_written_together_do_not_expire_together(replica: Replica) -> None:
     chats = [ChatId(n) for n in range(1, 41)]
     for chat in chats:

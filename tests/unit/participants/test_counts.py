@@ -53,11 +53,17 @@ def test_whatever_the_order_in_which_reads_end_the_one_started_last_in_the_newes
 
 
 def test_a_read_of_a_chat_that_is_gone_freezes_what_was_known() -> None:
-    assert of_answer(Answer(Verdict.GONE, 3), CONFIRMED, Stamp(2, 9)) == Count(10, Mark.FROZEN, Stamp(2, 9))
+    assert of_answer(Answer(Verdict.GONE, 3), CONFIRMED, Stamp(2, 9)) == Count(10, Mark.FROZEN, Stamp(2, 9), 5_000)
 
 
-def test_a_read_that_is_denied_keeps_what_was_known() -> None:
-    assert of_answer(Answer(Verdict.DENIED), CONFIRMED, Stamp(2, 9)) == Count(10, Mark.DENIED, Stamp(2, 9))
+def test_a_read_that_is_denied_keeps_what_was_known_and_how_old_it_is_however_often() -> None:
+    denied = of_answer(Answer(Verdict.DENIED), CONFIRMED, Stamp(2, 90_000))
+    assert denied == Count(10, Mark.DENIED, Stamp(2, 90_000), 5_000)
+    assert of_answer(Answer(Verdict.DENIED), denied, Stamp(2, 180_000)).updated_at_ms == 5_000
+
+
+def test_what_max_has_never_told_has_no_time_after_a_refusal() -> None:
+    assert of_answer(Answer(Verdict.DENIED), Count(4, Mark.STATIC), Stamp(2, 9)).updated_at_ms is None
 
 
 def test_a_refusal_does_not_hide_that_the_bot_was_put_out() -> None:

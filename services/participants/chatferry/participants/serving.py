@@ -172,8 +172,8 @@ class Serving:
                 hits += 1
             else:
                 misses += 1
-            if (read_ms := one.count.stamp.started_ms) > 0:
-                ages_s.append(max(0, now_ms - read_ms) / 1_000)
+            if (told_ms := one.count.updated_at_ms) is not None:
+                ages_s.append(max(0, now_ms - told_ms) / 1_000)
         self._audience.served(hits, misses, ages_s)
 
     def _now_ms(self) -> int:

@@ -1,9 +1,10 @@
 """A chat's document, and what updates of it are made of.
 
 `_id`: the chat. `listed`: its record or MAX named it. `version`, `title`, `created`, `static_count`: of the portal's
-record. `max_chat`, `max_title`, `trusted`, `count` {count, mark, epoch, started, rank}: of MAX; `max_title_at` and
-`trusted_at` say when that was so. `ended`: an entry of MAX's that a portal's chat has taken over. `seq`: the number of
-the count's last change; `unannounced`: since when nobody was told of it.
+record. `max_chat`, `max_title`, `trusted`, `count` {count, mark, epoch, started, rank, told}: of MAX; `max_title_at`
+and `trusted_at` say when that was so. `ended`: an entry of MAX's that a portal's chat has taken over; `former`: MAX's
+own entry of the chat that this one was before. `seq`: the number of the count's last change; `unannounced`: since when
+nobody was told of it.
 """
 
 from __future__ import annotations
@@ -53,18 +54,19 @@ def count_of(kept: Document | None) -> Count | None:
     """The other way than `kept_count`."""
     if kept is None:
         return None
-    return Count(kept["count"], Mark(kept["mark"]), Stamp(kept["epoch"], kept["started"]))
+    return Count(kept["count"], Mark(kept["mark"]), Stamp(kept["epoch"], kept["started"]), kept.get("told"))
 
 
 def kept_count(count: Count) -> Document:
     """As it stands in a document."""
-    return {
+    kept = {
         "count": count.count,
         "mark": count.mark.value,
         "epoch": count.stamp.epoch,
         "started": count.stamp.started_ms,
         "rank": _RANKS[count.mark],
     }
+    return kept if count.told_ms is None else {**kept, "told": count.told_ms}
 
 
 def if_newer(field: str, wanted: Any, moment_field: str, moment: int | None) -> Document:

@@ -24,9 +24,9 @@ _MARKS = {mark.value.encode(): mark for mark in Mark}
 _LOAD = f"""{NOW_LUA}
 local ttl, n, out = tonumber(ARGV[1]), #KEYS / 2, {{}}
 for i = 1, n do
-  local s = redis.call('HMGET', KEYS[n + i], 'count', 'mark', 'epoch', 'started')
+  local s = redis.call('HMGET', KEYS[n + i], 'count', 'mark', 'epoch', 'started', 'told')
   if s[1] and (redis.call('EXISTS', KEYS[i]) == 1 or now - s[4] >= ttl) then
-    out[i] = s[1] .. ' ' .. s[2] .. ' ' .. s[3] .. ' ' .. s[4]
+    out[i] = s[1] .. ' ' .. s[2] .. ' ' .. s[3] .. ' ' .. s[4] .. ' ' .. (s[5] or '-')
   else
     out[i] = false
   end
@@ -36,7 +36,8 @@ return out
 # `known`: nil, or epoch and started of what is there; numbers of 53 bits are exact in Lua.
 _PUT = """
 local function put(value, state, new, json, ttl)
-  redis.call('HSET', state, 'count', new[1], 'mark', new[2], 'epoch', new[3], 'started', new[4], 'at', new[5])
+  redis.call('HSET', state, 'count', new[1], 'mark', new[2], 'epoch', new[3], 'started', new[4], 'at', new[5],
+    'told', new[6])
   redis.call('PEXPIRE', state, STATE_MS)
   if ttl > 0 then redis.call('SET', value, json, 'PX', ttl) else redis.call('DEL', value) end
 end
@@ -46,33 +47,35 @@ local function older(known, epoch, started)
   return e < epoch or (e == epoch and s < started)
 end
 """.replace("STATE_MS", str(_STATE_MS))
-# ARGV: for each chat count, mark, epoch, started, updated_at, JSON, and the value's time to live from the read on.
+# ARGV: for each chat count, mark, epoch, started, updated_at, told (-: as started), JSON, and the value's time to live
+# from the read on.
 # `ARGV[1]`: 1 when that time runs since the read, 0 when it runs from now.
 _WRITE = f"""{NOW_LUA}{_PUT}
 local out, n = {{}}, #KEYS / 2
 for i = 1, n do
-  local at = 1 + (i - 1) * 7
-  local new = {{ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4], ARGV[at + 5]}}
+  local at = 1 + (i - 1) * 8
+  local new = {{ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4], ARGV[at + 5], ARGV[at + 6]}}
   local known = redis.call('HMGET', KEYS[n + i], 'epoch', 'started')
   out[i] = 0
   if older(known, tonumber(new[3]), tonumber(new[4])) then
-    local ttl = tonumber(ARGV[at + 7])
+    local ttl = tonumber(ARGV[at + 8])
     if ARGV[1] == '1' then ttl = math.min(ttl, ttl - (now - tonumber(new[4]))) end
-    put(KEYS[i], KEYS[n + i], new, ARGV[at + 6], math.floor(ttl))
+    put(KEYS[i], KEYS[n + i], new, ARGV[at + 7], math.floor(ttl))
     out[i] = 1
   end
 end
 return out
 """
 # KEYS: value, state, the event's. ARGV: delta (0: the bot was put out, which freezes), event's time, then what the
-# caller knows: count, mark, epoch, started, updated_at; then the value's time to live. A value
-# that is there keeps its own.
+# caller knows: count, mark, epoch, started, updated_at, told; then the value's time to live. A value that is there
+# keeps its own.
 _HINT = f"""{NOW_LUA}{_PUT}
 if redis.call('EXISTS', KEYS[3]) == 1 then return false end
-local k = redis.call('HMGET', KEYS[2], 'count', 'mark', 'epoch', 'started', 'at')
+local k = redis.call('HMGET', KEYS[2], 'count', 'mark', 'epoch', 'started', 'at', 'told')
 if not k[1] or older({{k[3], k[4]}}, tonumber(ARGV[5]), tonumber(ARGV[6])) then
-  k = {{ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]}}
+  k = {{ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8]}}
 end
+k[6] = k[6] or '-'
 if tonumber(ARGV[2]) <= tonumber(k[4]) then return false end
 local delta = tonumber(ARGV[1])
 if delta ~= 0 and k[2] ~= 'confirmed' and k[2] ~= 'provisional' then return false end
@@ -80,9 +83,10 @@ redis.call('SET', KEYS[3], '1', 'PX', {_HINT_MS})
 k[1] = string.format('%.0f', math.max(0, tonumber(k[1]) + delta))
 k[2] = delta == 0 and 'frozen' or 'provisional'
 local ttl = redis.call('PTTL', KEYS[1])
-if ttl < 0 then ttl = tonumber(ARGV[8]) - (now - tonumber(k[4])) end
-put(KEYS[1], KEYS[2], k, '{{"count":' .. k[1] .. ',"updated_at":"' .. k[5] .. '"}}', math.floor(ttl))
-return k[1] .. ' ' .. k[2] .. ' ' .. k[3] .. ' ' .. k[4]
+if ttl < 0 then ttl = tonumber(ARGV[9]) - (now - tonumber(k[4])) end
+local at = k[5] == '' and 'null' or '"' .. k[5] .. '"'
+put(KEYS[1], KEYS[2], k, '{{"count":' .. k[1] .. ',"updated_at":' .. at .. '}}', math.floor(ttl))
+return k[1] .. ' ' .. k[2] .. ' ' .. k[3] .. ' ' .. k[4] .. ' ' .. k[6]
 """
 
 
@@ -121,11 +125,11 @@ class RedisCounts:
         if update.effect not in MOVING:
             return None
         identity = self._keys.own(f"event:{chat}:{update.identity}")
-        count, mark, epoch, started, at, _, ttl_ms = _arguments(known, self._ttl_ms)
+        count, mark, epoch, started, at, told, _, ttl_ms = _arguments(known, self._ttl_ms)
         async with redis_outage():
             moved = await self._hint(
                 keys=[*self._of([chat]), identity],
-                args=[update.delta, update.at_ms, count, mark, epoch, started, at, ttl_ms],
+                args=[update.delta, update.at_ms, count, mark, epoch, started, at, told, ttl_ms],
             )
         return None if moved is None else _count(moved)
 
@@ -139,12 +143,14 @@ class RedisCounts:
 
 
 def _arguments(count: Count, ttl_ms: int) -> list[Any]:
-    moment = datetime.fromtimestamp(count.stamp.started_ms // 1_000, UTC)
-    at = moment.strftime("%Y-%m-%dT%H:%M:%SZ")
-    json = orjson.dumps({"count": count.count, "updated_at": at})
-    return [count.count, count.mark.value, *count.stamp, at, json, ttl_ms]
+    at = ""
+    if count.updated_at_ms is not None:
+        at = datetime.fromtimestamp(count.updated_at_ms // 1_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    json = orjson.dumps({"count": count.count, "updated_at": at or None})
+    told = "-" if count.told_ms is None else count.told_ms
+    return [count.count, count.mark.value, *count.stamp, at, told, json, ttl_ms]
 
 
 def _count(row: bytes) -> Count:
-    count, mark, epoch, started = row.split()
-    return Count(int(count), _MARKS[mark], Stamp(int(epoch), int(started)))
+    count, mark, epoch, started, told = row.split()
+    return Count(int(count), _MARKS[mark], Stamp(int(epoch), int(started)), None if told == b"-" else int(told))

@@ -51,16 +51,18 @@ NEVER = Stamp(0, 0)
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """A chat's count. `stamp` is that of the read behind it; NEVER: none has been made."""
+    """A chat's count. `stamp` is that of the read behind it; NEVER: none has been made. `told_ms`: of an earlier read,
+    where that one brought no count; 0: none ever did."""
 
     count: int
     mark: Mark
     stamp: Stamp = NEVER
+    told_ms: int | None = None
 
     @property
     def updated_at_ms(self) -> int | None:
-        """When MAX was asked, in milliseconds since 1970."""
-        return self.stamp.started_ms or None
+        """When MAX was asked and told the count, in milliseconds since 1970; None: it never did."""
+        return (self.stamp.started_ms if self.told_ms is None else self.told_ms) or None
 
 
 def state_of(known: Count, now_ms: int, fresh_ms: int) -> State:
@@ -96,13 +98,13 @@ class Answer:
 
 
 def of_answer(answer: Answer, known: Count, stamp: Stamp) -> Count:
-    """The count after a read; what MAX no longer tells stays as it was known last."""
+    """The count after a read; what MAX no longer tells stays as it was known last, and as old."""
     if answer.verdict is Verdict.COUNTED:
         assert answer.count is not None
         return Count(answer.count, Mark.CONFIRMED, stamp)
     # A bot that was put out is refused too: that it is out says more.
     frozen = answer.verdict is Verdict.GONE or known.mark is Mark.FROZEN
-    return Count(known.count, Mark.FROZEN if frozen else Mark.DENIED, stamp)
+    return Count(known.count, Mark.FROZEN if frozen else Mark.DENIED, stamp, known.updated_at_ms or 0)
 
 
 def hinted(known: Count, delta: int, at_ms: int) -> Count | None:
