@@ -161,6 +161,12 @@ async def test_a_subscription_that_was_made_is_there_and_may_be_made_again(runni
     assert len(running.world.webhooks.rows()) == 1
 
 
+async def test_a_webhook_is_counted_whoever_subscribed_it(running: Running, api: _Max) -> None:
+    assert await api.webhooks() == 0
+    await api.subscribe("http://127.0.0.1:9/somebody/elses", "a-secret", ["user_added"])
+    assert await api.webhooks() == 1
+
+
 async def test_a_subscription_that_max_does_not_take_is_a_failure(running: Running, api: _Max) -> None:
     running.world.change_settings({"delivery": {"https_only": True}})
     with pytest.raises(OutageError):

@@ -194,7 +194,11 @@ class Polled:
     updates_of: list[Update]
     story: Story
     seconds: float = 1.0
+    there: int = 0
     markers: list[int | None] = field(default_factory=list)
+
+    async def webhooks(self) -> int:
+        return self.there
 
     async def updates(self, marker: int | None) -> tuple[Sequence[tuple[Update, bytes]], int | None]:
         self.markers.append(marker)
@@ -252,3 +256,17 @@ def test_polls_that_are_answered_at_once_are_no_more_than_max_takes_in_a_second(
     story.begin(story.keeper.poll(polled, Inbox(), story.stopping))
     story.after(10)
     assert 10 <= len(polled.markers) <= 20
+
+
+def test_while_a_webhook_takes_the_events_nothing_is_polled_or_trusted_and_why_is_told(story: Story) -> None:
+    polled = Polled([], story, there=1)
+    story.begin(story.reader.run(story.stopping))
+    story.begin(story.keeper.poll(polled, Inbox(), story.stopping))
+    story.after(100)
+    assert polled.markers == []
+    assert now_ms(story) - story.do(story.catalogue.marks()).gap_ms < 31_000
+    assert "webhook" in str(story.unsubscribed[-1])
+    polled.there = 0
+    story.after(40)
+    assert polled.markers
+    assert story.unsubscribed[-1] is None

@@ -110,7 +110,9 @@ class ParticipantsSettings(ServiceSettings):
     )
     api_keys: SecretStr | None = Field(default=None, description="Keys of /chats/…, by commas.")
     api_keys_file: Path | None = Field(default=None, description="File with the same, one a line.")
-    api_rate_per_second: int = Field(default=1_000, ge=1, description="Most requests of one key in a second, at each replica.")
+    api_rate_per_second: int = Field(
+        default=1_000, ge=1, description="Most requests of one key in a second, at each replica."
+    )
     api_page_max: int = Field(default=200, ge=1, le=1_000, description="Most chats on a page.")
     fresh_wait_seconds: float = Field(
         default=2.0, gt=0, le=30, description="Longest wait of a reader who asks for fresh counts."

@@ -64,7 +64,9 @@ class CountAnswer(BaseModel):
     """A chat's count, how old it is and how sure."""
 
     participants_count: int = Field(ge=0)
-    participants_count_updated_at: datetime | None = Field(description="When MAX was asked and told this count; null: it never did.")
+    participants_count_updated_at: datetime | None = Field(
+        description="When MAX was asked and told this count; null: it never did."
+    )
     participants_count_state: State
 
 

@@ -89,11 +89,19 @@ class HttpMax:
             return Membership(READ_ALL in permissions)
         return Membership(trusted=False) if admin is False else None
 
+    async def webhooks(self) -> int:
+        """How many subscriptions there are, whoever made them."""
+        return len(await self._subscriptions())
+
     async def subscribed(self, url: str, types: Collection[str]) -> bool:
+        found = await self._subscriptions()
+        return any(isinstance(one, dict) and one.get("url") == url and _covers(one, types) for one in found)
+
+    async def _subscriptions(self) -> list[Any]:
         found = (await self._whole("GET", "/subscriptions")).get("subscriptions")
         if not isinstance(found, list):
             raise self._away("body")
-        return any(isinstance(one, dict) and one.get("url") == url and _covers(one, types) for one in found)
+        return found
 
     async def subscribe(self, url: str, secret: str, types: Sequence[str]) -> None:
         wanted = {"url": url, "secret": secret, "update_types": list(types)}

@@ -30,6 +30,10 @@ _ANNOUNCE_EVERY_S = 0.2
 _OFF_DUTY_S = 1.0
 # MAX takes two calls of this kind in a second.
 _POLL_EVERY_S = 0.6
+_LOOK_EVERY_S = 300.0
+_TAKEN = (
+    "MAX sends its events to a webhook, so polls bring none: end that subscription or set CHATFERRY_MAX_EVENTS=webhook"
+)
 _TRY_EVERY_S = 30.0
 
 
@@ -44,6 +48,9 @@ class Subscription:
 
 class Polled(Protocol):
     """Long polling of MAX."""
+
+    async def webhooks(self) -> int:
+        """How many subscriptions there are: while there is one, polls bring nothing."""
 
     async def updates(self, marker: int | None) -> tuple[Sequence[tuple[Update, bytes]], int | None]:
         """What has happened since the marker, waited for; asking with a marker gives up all before it."""
@@ -135,30 +142,48 @@ class Keeper:
 
     async def poll(self, polled: Polled, inbox: Inbox, stopping: asyncio.Event) -> None:
         """Events for development, without a webhook. What Kafka has not taken is asked for again."""
-        begun = False
+        begun, look_at = False, float("-inf")
         while not stopping.is_set():
             if not self.on_duty():
-                begun = False
+                begun, look_at = False, float("-inf")
                 await self.clock.sleep(_OFF_DUTY_S)
                 continue
-            await self._leave("updates")
-            marks = await self.parts.memory.marks()
-            if not begun and marks.polled is None:
-                await self._begin_anew()
-            begun = True
-            next_s = self.clock.monotonic() + _POLL_EVERY_S
             try:
-                updates, marker = await polled.updates(marks.polled)
+                if self.clock.monotonic() >= look_at:
+                    if await self._kept_from_us(polled):
+                        await self.clock.sleep(_TRY_EVERY_S)
+                        continue
+                    look_at = self.clock.monotonic() + _LOOK_EVERY_S
+                await self._poll_once(polled, inbox, begun=begun)
+                begun = True
             except (OutageError, MaxBusyError, MaxRefusedError) as failure:
+                if isinstance(failure, OutageError) and failure.part != "max":
+                    raise
                 if isinstance(failure, MaxBusyError):
                     await self.parts.budget.refused(failure.retry_after_s)
                 log.warning("polling.failed", kind=type(failure).__name__)
                 await self.clock.sleep(_OFF_DUTY_S)
-                continue
-            await asyncio.gather(*(inbox.put(update, body) for update, body in updates))
-            if marker is not None:
-                await self.parts.memory.keep(replace(await self.parts.memory.marks(), polled=marker))
-            await self.clock.sleep(max(0.0, next_s - self.clock.monotonic()))
+
+    async def _kept_from_us(self, polled: Polled) -> bool:
+        """Whether a webhook takes the events: then a poll brings none, and no count can be trusted to them."""
+        await self._leave("subscription")
+        there = await polled.webhooks()
+        self.told(_TAKEN if there else None)
+        if there:
+            await self._begin_anew()
+        return there > 0
+
+    async def _poll_once(self, polled: Polled, inbox: Inbox, *, begun: bool) -> None:
+        await self._leave("updates")
+        marks = await self.parts.memory.marks()
+        if not begun and marks.polled is None:
+            await self._begin_anew()
+        next_s = self.clock.monotonic() + _POLL_EVERY_S
+        updates, marker = await polled.updates(marks.polled)
+        await asyncio.gather(*(inbox.put(update, body) for update, body in updates))
+        if marker is not None:
+            await self.parts.memory.keep(replace(await self.parts.memory.marks(), polled=marker))
+        await self.clock.sleep(max(0.0, next_s - self.clock.monotonic()))
 
     async def _begin_anew(self) -> None:
         now_ms = int(self.clock.now().timestamp() * 1_000)
