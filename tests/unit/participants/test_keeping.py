@@ -12,7 +12,7 @@ from chatferry.common.errors import OutageError
 from chatferry.participants.domain.plan import Urgency
 from chatferry.participants.domain.updates import Update, read_update
 from chatferry.participants.flow.keeping import TYPES, Subscription
-from chatferry.participants.ports import MaxRefusedError
+from chatferry.participants.ports import Marks, MaxRefusedError
 
 HERE = Subscription("https://bot.example/max/updates", "a-secret-of-tests", check_every_s=300)
 
@@ -260,13 +260,16 @@ def test_polls_that_are_answered_at_once_are_no_more_than_max_takes_in_a_second(
 
 def test_while_a_webhook_takes_the_events_nothing_is_polled_or_trusted_and_why_is_told(story: Story) -> None:
     polled = Polled([], story, there=1)
+    story.do(story.catalogue.keep(Marks(0, 0)))
     story.begin(story.reader.run(story.stopping))
     story.begin(story.keeper.poll(polled, Inbox(), story.stopping))
     story.after(100)
     assert polled.markers == []
     assert now_ms(story) - story.do(story.catalogue.marks()).gap_ms < 31_000
     assert "webhook" in str(story.unsubscribed[-1])
-    polled.there = 0
+    polled.there, ended_ms = 0, now_ms(story)
     story.after(40)
     assert polled.markers
+    # What came between the last look and its end went to the webhook.
+    assert story.do(story.catalogue.marks()).gap_ms > ended_ms
     assert story.unsubscribed[-1] is None

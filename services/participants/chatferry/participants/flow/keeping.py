@@ -142,7 +142,7 @@ class Keeper:
 
     async def poll(self, polled: Polled, inbox: Inbox, stopping: asyncio.Event) -> None:
         """Events for development, without a webhook. What Kafka has not taken is asked for again."""
-        begun, look_at = False, float("-inf")
+        begun, taken, look_at = False, False, float("-inf")
         while not stopping.is_set():
             if not self.on_duty():
                 begun, look_at = False, float("-inf")
@@ -150,7 +150,11 @@ class Keeper:
                 continue
             try:
                 if self.clock.monotonic() >= look_at:
-                    if await self._kept_from_us(polled):
+                    before, taken = taken, await self._kept_from_us(polled)
+                    if taken or before:
+                        # Also when it has just ended: until then events went there.
+                        await self._begin_anew()
+                    if taken:
                         await self.clock.sleep(_TRY_EVERY_S)
                         continue
                     look_at = self.clock.monotonic() + _LOOK_EVERY_S
@@ -169,8 +173,6 @@ class Keeper:
         await self._leave("subscription")
         there = await polled.webhooks()
         self.told(_TAKEN if there else None)
-        if there:
-            await self._begin_anew()
         return there > 0
 
     async def _poll_once(self, polled: Polled, inbox: Inbox, *, begun: bool) -> None:
