@@ -35,23 +35,36 @@ async def test_standings_leave_out_what_has_no_document(stores: Stores) -> None:
     assert standings == {"source:chat:msg:1": Standing(5, "NEW", 0, 0, erred=False)}
 
 
-async def test_done_sets_version_hash_and_id_and_takes_the_error_away(stores: Stores) -> None:
+async def test_done_sets_version_hash_and_id_and_an_error_stays_until_it_is_forgiven(stores: Stores) -> None:
     first, second = _records(1, 2)
     for record in (first, second):
         await stores.add(record.key, 5)
     await stores.records.mark_failed(MESSAGES, "ERROR_RETRY", [(second.key, 5, 1, "target.LATER")])
-    assert (await stores.document(second.key))["attempts"] == 1
+    failed = {"attempts": 1, "last_error": "target.LATER"}
+    assert failed.items() <= (await stores.document(second.key)).items()
     await stores.records.mark_done(MESSAGES, [Done(first, "created", "t1"), Done(second, "created", "t2", True)])
-    for record, target_id in ((first, "t1"), (second, "t2")):
-        assert await stores.document(record.key) == {
-            "version": 5,
-            "status": "IMPORT_OK",
-            "payload_hash": "hash of 5",
-            "imported_hash": "hash of 5",
-            "imported_version": 5,
-            "target_id": target_id,
-        }
+    imported = {
+        "version": 5,
+        "status": "IMPORT_OK",
+        "payload_hash": "hash of 5",
+        "imported_hash": "hash of 5",
+        "imported_version": 5,
+    }
+    assert await stores.document(first.key) == imported | {"target_id": "t1"}
+    assert await stores.document(second.key) == imported | {"target_id": "t2"} | failed
+    await stores.records.forgive(MESSAGES, [first.key, second.key])
+    assert await stores.document(first.key) == imported | {"target_id": "t1"}
+    assert await stores.document(second.key) == imported | {"target_id": "t2"}
     assert await stores.records.imported(MESSAGES, [first.key, "source:chat:msg:9"]) == {first.key}
+
+
+async def test_what_is_not_imported_is_not_forgiven(stores: Stores) -> None:
+    [record] = _records(1)
+    await stores.add(record.key, 5)
+    await stores.records.mark_failed(MESSAGES, "ERROR_RETRY", [(record.key, 5, 1, "target.LATER")])
+    before = await stores.document(record.key)
+    await stores.records.forgive(MESSAGES, [record.key, "source:chat:msg:9"])
+    assert await stores.document(record.key) == before
 
 
 async def test_a_result_for_an_older_version_never_marks_a_newer_one(stores: Stores) -> None:
