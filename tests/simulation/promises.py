@@ -189,8 +189,8 @@ class Promises:
         elif dead.error_class == PERMANENT:
             fair = self._refused(str(key))
         else:
-            own = blame[str(key), "retry"] + blame[str(key), "poison"]
-            fair = own + blame[str(key), "alone"] + (blame[str(key), "blip"] if own else 0) >= _ATTEMPTS
+            own = sum(blame[str(key), kind] for kind in ("retry", "poison", "alone"))
+            fair = own + (blame[str(key), "blip"] if own else 0) >= _ATTEMPTS
         if not fair:
             raise BrokenPromiseError(f"{key} is dead ({dead.error_class}) by no fault of its own: {dict(blame)}")
 

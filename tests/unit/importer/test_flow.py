@@ -105,10 +105,10 @@ async def test_a_message_dead_of_temporary_errors_holds_its_chat_until_its_repla
 
 
 @pytest.mark.parametrize("kind", ["items", "call"])
-async def test_a_target_that_reads_but_cannot_write_burns_no_record(kind: str) -> None:
+@pytest.mark.parametrize("chats", [range(1, 6), range(1, 21), range(1, 71)], ids=["5", "20", "70"])
+async def test_a_target_that_reads_but_cannot_write_burns_no_record(chats: range, kind: str) -> None:
     machine = Machine(SendRules(lanes=2))
     machine.at_once = 200
-    chats = range(1, 71)
     for chat_id in chats:
         _chat(machine, chat_id, 1)
     await machine.run(5)
@@ -139,6 +139,40 @@ async def test_many_poisons_among_good_records_die_and_do_not_look_like_an_outag
     await machine.run(60)
     assert len(machine.store.dead) == 30
     assert sum(d["status"] == "IMPORT_OK" for d in machine.store.documents.values()) == 70 * 3 - 30
+
+
+@pytest.mark.parametrize("kind", ["items", "call"])
+async def test_a_target_that_cannot_write_from_the_beginning_burns_no_chat_of_a_few(kind: str) -> None:
+    machine = Machine(SendRules(lanes=2))
+    machine.target.unwritable = kind
+    for chat_id in range(1, 21):
+        _chat(machine, chat_id, 2)
+    await machine.run(1)
+    began = machine.clock.seconds
+    while machine.clock.seconds < began + 500:
+        await machine.go_on(1)
+    assert machine.store.dead == {}
+    machine.target.unwritable = None
+    await machine.go_on(60)
+    assert {d["status"] for d in machine.store.documents.values()} == {"IMPORT_OK"}
+
+
+@pytest.mark.parametrize("kind", ["items", "call"])
+async def test_a_handful_of_poisons_before_all_others_does_not_stop_them_for_good(kind: str) -> None:
+    machine = Machine(SendRules(lanes=2))
+    poisons = {f"source:chat:msg:{100 + chat_id}" for chat_id in range(1, 9)}
+    if kind == "items":
+        machine.target.errors = dict.fromkeys(poisons, (10_000, True))
+    else:
+        machine.target.poison = poisons
+    for chat_id in range(1, 41):
+        machine.publish("chats", chat(chat_id))
+    await machine.run(30)
+    for chat_id in range(1, 41):
+        machine.publish("chat_messages", message(100 + chat_id, chat_id))
+    await machine.go_on(900)
+    assert {row["dead"].record.key for row in machine.store.dead.values()} == poisons
+    assert sum(d["status"] == "IMPORT_OK" for d in machine.store.documents.values()) == 2 * 40 - len(poisons)
 
 
 async def test_a_batch_that_fails_while_the_target_is_well_is_bisected_in_order() -> None:

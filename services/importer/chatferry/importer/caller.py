@@ -11,7 +11,7 @@ from chatferry.common.entities import ENTITIES, Entity
 from chatferry.common.errors import OutageError, PermanentError
 from chatferry.common.telemetry.metrics import Metrics
 from chatferry.common.telemetry.traces import span
-from chatferry.importer.domain.answers import Suspects, Told, Window
+from chatferry.importer.domain.answers import Drought, Suspects, Told, Window
 from chatferry.importer.domain.records import ImportRecord
 from chatferry.importer.ports import CallFailedError, Families, Target, Trouble
 
@@ -44,7 +44,7 @@ class Caller:
 
     def __init__(self, target: Target, families: Families, clock: Clock, metrics: Metrics, rules: CallRules) -> None:
         self._target, self._families, self._clock, self._metrics, self._rules = target, families, clock, metrics, rules
-        self._window = Window()
+        self._window, self._drought = Window(), Drought()
         self._suspects, self._writes = Suspects(), 0
         self._good: dict[str, ImportRecord] = {}
         self._suspect: Entity | None = None
@@ -87,13 +87,16 @@ class Caller:
         The window decides, from records that are tried for the first time: those tried `again` (by key) are the ones
         that fail, and say nothing of the others. All temporary: a record that the target took before is sent once
         more and has to be taken too; it proves no write. Where none was taken yet, a single record is believed.
+        While nothing is written, a few different records are not.
         """
         tried = [answer for answer in answers if answer[2] not in (Told.BEHIND, Told.ORPHAN)]
         if not tried:
             return True
         temporary = [one is Told.TEMPORARY for _, _, one in tried]
         wrote = any(result.status in _WRITTEN for _, result, _ in tried)
-        self._writes += wrote
+        self._note(wrote, {r.key for r, _, one in tried if one is Told.TEMPORARY and r.key not in again})
+        if self._drought.outage(self._clock.monotonic()):
+            return False
         if wrote and sum(temporary) * 2 <= len(temporary) and self._window.outage():
             self._window.clear()
         self._window.add(
@@ -109,11 +112,22 @@ class Caller:
             return True
         return len({record.key for record, _, _ in tried}) == 1 if good is None else await self._takes(good)
 
-    def weigh_poisoned(self, *, again: bool) -> bool:
+    def weigh_poisoned(self, record: ImportRecord, *, again: bool) -> bool:
         """True when a record that failed alone, call and all, has had an attempt; False: the target fails on most."""
+        if not again:
+            self._note(wrote=False, failed={record.key})
+        if self._drought.outage(self._clock.monotonic()):
+            return False
         if not again:
             self._window.add([True])
         return not self._window.outage()
+
+    def _note(self, wrote: bool, failed: Collection[str]) -> None:
+        self._writes += wrote
+        if wrote:
+            self._drought.wrote()
+        else:
+            self._drought.failed(failed, self._clock.monotonic())
 
     def outage_behind(self, entity: Entity) -> OutageError:
         """The outage to raise once `weigh` has said so."""

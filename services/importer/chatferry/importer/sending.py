@@ -126,7 +126,7 @@ class Sender:
         await self._take(round_, sendable, results)
 
     def _take_poisoned(self, round_: Round, record: ImportRecord, poisoned: PoisonedError) -> None:
-        if not poisoned.permanent and not self._caller.weigh_poisoned(again=record.key in round_.again):
+        if not poisoned.permanent and not self._caller.weigh_poisoned(record, again=record.key in round_.again):
             raise self._caller.outage_behind(round_.entity)
         round_.settler.add([self._attempt(round_, record, poisoned.code, temporary=not poisoned.permanent)])
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -84,6 +84,36 @@ class Window:
     def clear(self) -> None:
         """Forget; the target writes again."""
         self._last.clear()
+
+
+class Drought:
+    """A target that reads and cannot write, where too few records are on their way for the window to tell.
+
+    A few different ones, each tried for the first time, that failed for now with nothing written between are an outage
+    behind the target: for ten minutes. A target that writes nothing for longer may have met a handful of records that
+    it cannot take: they are answers again, so that what comes after them has its turn.
+    """
+
+    __slots__ = ("_failed", "_since")
+    _A_FEW, _PATIENCE_S = 5, 600.0
+
+    def __init__(self) -> None:
+        self._failed: set[str] = set()
+        self._since = 0.0
+
+    def failed(self, keys: Collection[str], now_s: float) -> None:
+        """These have, for the first time each."""
+        if len(self._failed) < self._A_FEW:
+            self._failed.update(keys)
+            self._since = now_s
+
+    def wrote(self) -> None:
+        """The target has written something."""
+        self._failed.clear()
+
+    def outage(self, now_s: float) -> bool:
+        """Whether what fails says something of the target, and nothing of the record."""
+        return len(self._failed) >= self._A_FEW and now_s - self._since < self._PATIENCE_S
 
 
 @dataclass(slots=True)
