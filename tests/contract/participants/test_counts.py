@@ -50,7 +50,7 @@ async def test_what_was_written_is_known_as_it_was_written(counts: Counts) -> No
     assert await counts.load([]) == {}
 
 
-@pytest.mark.parametrize("told_ms", [NOW - 5_000, 0])
+@pytest.mark.parametrize("told_ms", [NOW - 5_000, 0], ids=["told", "never-told"])
 async def test_a_count_that_a_read_did_not_bring_keeps_its_age_also_when_the_bot_is_put_out(
     counts: Counts, told_ms: int
 ) -> None:

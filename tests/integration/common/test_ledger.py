@@ -3,29 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
-from chatferry.common.adapters.mongo import Database, open_client, open_database
+from chatferry.common.adapters.mongo import Database
 from chatferry.common.entities import ENTITIES, FAMILIES
 from chatferry.common.ledger import Account, account, accounts_per_parent
-from chatferry.stack import Addresses
 
 pytestmark = pytest.mark.integration
 CHATS, MESSAGES, USERS = ENTITIES["chats"], ENTITIES["chat_messages"], ENTITIES["users"]
-
-
-@pytest.fixture
-async def database(stack: Addresses) -> AsyncIterator[Database]:
-    client, name = open_client(stack.mongodb), f"ledger_{secrets.token_hex(4)}"
-    try:
-        yield open_database(client, name)
-    finally:
-        await client.drop_database(name)
-        client.close()
 
 
 def row(chat: int, listed: int, **changes: Any) -> dict[str, Any]:

@@ -74,7 +74,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from chatferry.common.adapters.mongo import ASCENDING, Database, mongo_outage
+from chatferry.common.adapters.mongo import ASCENDING, Database, OperationFailure, mongo_outage
 from chatferry.common.entities import ENTITIES
 
 NEW, IMPORT_OK, IMPORT_ERR, ERROR_RETRY, SKIPPED = "NEW", "IMPORT_OK", "IMPORT_ERR", "ERROR_RETRY", "SKIPPED"
@@ -88,6 +88,10 @@ REJECT = "reject:"
 """Before the key of a reject, its `_id` in `source_inventory`."""
 PARKED, DEAD_LETTERS = "parked", "dead_letters"
 VERIFY_REPORTS, VERIFY_VERDICTS, MISMATCHES = "verify_reports", "verify_verdicts", "mismatches"
+
+
+# MongoDB's codes: one of this name has other options, or other fields; there is none of this name.
+_DEFINED_OTHERWISE, _NO_SUCH_INDEX = frozenset({85, 86}), 27
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,13 +138,29 @@ def indexes() -> list[Index]:
 
 
 async def create_indexes(database: Database) -> None:
-    """Create what is missing. Safe to repeat. OutageError when MongoDB is away."""
+    """Create what is missing, and replace what an earlier version defined otherwise. Safe to repeat, and beside others
+    who do the same. OutageError when MongoDB is away.
+    """
     with mongo_outage():
         for index in indexes():
-            await _create(database, index)
+            try:
+                await _create(database, index)
+            except OperationFailure as failure:
+                if failure.code not in _DEFINED_OTHERWISE:
+                    raise
+                await _drop(database, index)
+                await _create(database, index)
 
 
 async def _create(database: Database, index: Index) -> None:
     fields = [(name, ASCENDING) for name in index.fields]
     options: dict[str, Any] = {} if index.only is None else {"partialFilterExpression": index.only}
     await database[index.collection].create_index(fields, name=index.name, unique=index.unique, **options)
+
+
+async def _drop(database: Database, index: Index) -> None:
+    try:
+        await database[index.collection].drop_index(index.name)
+    except OperationFailure as failure:
+        if failure.code != _NO_SUCH_INDEX:
+            raise
