@@ -43,6 +43,17 @@ async def test_a_poison_among_good_records_dies_alone_though_its_refusal_names_a
     assert {d["status"] for key, d in machine.store.documents.items() if not key.endswith("07")} == {"IMPORT_OK"}
 
 
+async def test_what_has_died_is_suspected_no_more() -> None:
+    machine = _machine()
+    _publish(machine, range(1, 21), range(1, 6))
+    machine.target.poison = {f"{_MSG}507"}
+    await machine.run(80)
+    assert len(machine.store.dead) == 1
+    calls = len(machine.target.calls)
+    await machine.caller.recheck()
+    assert len(machine.target.calls) == calls, "no record has to show that the target takes records"
+
+
 async def test_a_poison_with_nothing_beside_it_is_an_outage_until_something_else_is_written() -> None:
     machine = _machine()
     _publish(machine, range(1, 2), range(1, 2))

@@ -129,6 +129,10 @@ class Caller:
         else:
             self._drought.failed(failed, self._clock.monotonic())
 
+    def died(self, record: ImportRecord) -> None:
+        """It is not suspected any more: should it come again, by a replay, it is tried like any other."""
+        self._suspects.clear([record])
+
     def outage_behind(self, entity: Entity) -> OutageError:
         """The outage to raise once `weigh` has said so."""
         self._suspect, self._behind = entity, True

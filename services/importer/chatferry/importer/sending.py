@@ -175,6 +175,7 @@ class Sender:
         delay = retry_delay(attempts, self._rules.retry_delays_s, self._around.chance()) if temporary else None
         if delay is None:
             why = EXHAUSTED if temporary else PERMANENT
+            self._caller.died(record)
             if why is EXHAUSTED or not self._rules.may_pass_dead:
                 self._lines.wait_at_gate(record.line)
             return Dead(record.raw, record.entity, record, why, code, _MESSAGES[why], attempts, record.parked)

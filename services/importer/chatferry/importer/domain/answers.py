@@ -167,7 +167,7 @@ class Suspects:
         return lone.rounds >= self._ROUNDS and writes > lone.writes_before
 
     def clear(self, batch: Sequence[ImportRecord]) -> None:
-        """The target has answered for each of these."""
+        """The target has answered for each of these, or they have died."""
         for record in batch:
             self._suspects.pop(_of(record), None)
 
