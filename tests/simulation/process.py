@@ -89,7 +89,7 @@ class Process:
             dead=DeadRules(1.0, in_a_row=outside.plan.dead_in_a_row),
         )
         ids, limit = SimulatedIds(store, ask), DeadLimit(families, rules.dead)
-        books = Books(records, ids, parked, dead, events, outside.metrics, limit)
+        books = Books(records, records, ids, parked, dead, events, outside.metrics, limit)
         around = Surroundings(clock, outside.group.chance.random, self.stopping.is_set)
         sender = Sender(caller, lines, rules, around)
         importer = Importer("p", TOPICS, Views(records, parked, dead, dead), books, (sender, gate, lines))

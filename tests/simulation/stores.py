@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
+from tests.unit.importer.fakes import is_of
+
 from chatferry.common.documents import IMPORT_OK, NEW, SKIPPED
 from chatferry.common.entities import Entity
 from chatferry.common.errors import OutageError
@@ -151,15 +153,26 @@ class SimulatedRecords(Port):
 
         return await self._read("erred?", look)  # type: ignore[no-any-return]
 
-    async def forgive(self, entity: Entity, keys: Collection[str]) -> None:
+    async def left(self, entity: Entity, most: int) -> dict[str, int]:
+        def look() -> dict[str, int]:
+            erred = {
+                key: document["imported_version"]
+                for key, document in self._store.documents.items()
+                if document["status"] == IMPORT_OK and document.get("last_error") and is_of(entity, key)
+            }
+            return dict(list(erred.items())[:most])
+
+        return await self._read("errors left", look)  # type: ignore[no-any-return]
+
+    async def forgive(self, entity: Entity, versions: Mapping[str, int]) -> None:
         del entity
 
         def forgive(key: str) -> None:
             document = self._store.documents.get(key)
-            if document is not None and document["status"] == IMPORT_OK:
+            if document is not None and (document["status"], document["version"]) == (IMPORT_OK, versions[key]):
                 self._store.write(key, last_error=None, attempts=None)
 
-        await self._write(f"forgiven {', '.join(sorted(keys))}", [bound(forgive, key) for key in sorted(keys)])
+        await self._write(f"forgiven {', '.join(sorted(versions))}", [bound(forgive, key) for key in sorted(versions)])
 
     async def mark_failed(self, entity: Entity, status: str, failed: Sequence[tuple[str, int, int, str]]) -> None:
         del entity

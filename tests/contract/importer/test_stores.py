@@ -52,7 +52,9 @@ async def test_done_sets_version_hash_and_id_and_an_error_stays_until_it_is_forg
     }
     assert await stores.document(first.key) == imported | {"target_id": "t1"}
     assert await stores.document(second.key) == imported | {"target_id": "t2"} | failed
-    await stores.records.forgive(MESSAGES, [first.key, second.key])
+    assert await stores.records.left(MESSAGES, 10) == {second.key: 5}
+    await stores.records.forgive(MESSAGES, {first.key: 5, second.key: 5})
+    assert await stores.records.left(MESSAGES, 10) == {}
     assert await stores.document(first.key) == imported | {"target_id": "t1"}
     assert await stores.document(second.key) == imported | {"target_id": "t2"}
     assert await stores.records.imported(MESSAGES, [first.key, "source:chat:msg:9"]) == {first.key}
@@ -63,8 +65,29 @@ async def test_what_is_not_imported_is_not_forgiven(stores: Stores) -> None:
     await stores.add(record.key, 5)
     await stores.records.mark_failed(MESSAGES, "ERROR_RETRY", [(record.key, 5, 1, "target.LATER")])
     before = await stores.document(record.key)
-    await stores.records.forgive(MESSAGES, [record.key, "source:chat:msg:9"])
+    assert await stores.records.left(MESSAGES, 10) == {}
+    await stores.records.forgive(MESSAGES, {record.key: 5, "source:chat:msg:9": 5})
     assert await stores.document(record.key) == before
+
+
+async def test_an_older_version_forgives_nothing_of_a_newer_one(stores: Stores) -> None:
+    [record] = _records(1, version=6)
+    await stores.add(record.key, 6)
+    await stores.records.mark_failed(MESSAGES, "ERROR_RETRY", [(record.key, 6, 1, "target.LATER")])
+    await stores.records.mark_done(MESSAGES, [Done(record, "created", "t1", True)])
+    before = await stores.document(record.key)
+    await stores.records.forgive(MESSAGES, {record.key: 5})
+    assert await stores.document(record.key) == before
+
+
+async def test_of_what_erred_and_was_imported_no_more_is_told_than_was_asked_for(stores: Stores) -> None:
+    records = _records(1, 2, 3)
+    for record in records:
+        await stores.add(record.key, 5)
+    await stores.records.mark_failed(MESSAGES, "ERROR_RETRY", [(one.key, 5, 1, "target.LATER") for one in records])
+    await stores.records.mark_done(MESSAGES, [Done(one, "created", "t1", True) for one in records])
+    assert len(await stores.records.left(MESSAGES, 2)) == 2
+    assert await stores.records.left(ENTITIES["chats"], 2) == {}
 
 
 async def test_a_result_for_an_older_version_never_marks_a_newer_one(stores: Stores) -> None:

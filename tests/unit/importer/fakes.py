@@ -55,7 +55,7 @@ class FakeStore:
 
 
 class FakeRecords:
-    """Port `Records`."""
+    """Ports `Records` and `Errors`."""
 
     def __init__(self, store: FakeStore) -> None:
         self._store = store
@@ -91,11 +91,19 @@ class FakeRecords:
         self._store.faults.done()
         return late
 
-    async def forgive(self, entity: Entity, keys: Collection[str]) -> None:
+    async def left(self, entity: Entity, most: int) -> dict[str, int]:
+        erred = {
+            key: document["imported_version"]
+            for key, document in self._store.documents.items()
+            if document["status"] == IMPORT_OK and "last_error" in document and is_of(entity, key)
+        }
+        return dict(list(erred.items())[:most])
+
+    async def forgive(self, entity: Entity, versions: Mapping[str, int]) -> None:
         self._store.faults.before("forgive")
-        for key in keys:
+        for key, version in versions.items():
             document = self._store.documents.get(key)
-            if document is not None and document["status"] == IMPORT_OK:
+            if document is not None and (document["status"], document["version"]) == (IMPORT_OK, version):
                 document.pop("last_error", None)
                 document.pop("attempts", None)
         self._store.faults.done()
@@ -295,6 +303,11 @@ class FakeSilence:
 
     async def left_s(self) -> float:
         return max(0.0, self._until - self._clock.seconds)
+
+
+def is_of(entity: Entity, key: str) -> bool:
+    """Which collection the document of this key is in."""
+    return entity.key(int(key.rpartition(":")[2])) == key
 
 
 def _moment(row: Mapping[str, Any]) -> float:

@@ -102,7 +102,7 @@ class Machine:
         self.lines = Lines()
         gate = Gate(records, dead, may_pass_dead=self.rules.may_pass_dead)
         limit = DeadLimit(FakeFamilies(self.store), self.rules.dead)
-        books = Books(records, FakeIds(self.store), parked, dead, FakeEvents(self.store), self.metrics, limit)
+        books = Books(records, records, FakeIds(self.store), parked, dead, FakeEvents(self.store), self.metrics, limit)
         self.books = books
         sender = Sender(self.caller, self.lines, self.rules, Surroundings(self.clock, lambda: 0.5))
         self.importer = Importer("p", TOPICS, Views(records, parked, dead, dead), books, (sender, gate, self.lines))

@@ -132,6 +132,7 @@ def indexes() -> list[Index]:
             Index(entity, "due", ("parent", "seq", "due"), {"due": True}),
             Index(entity, "skipped", ("status", "skip_reason"), {"status": SKIPPED}),
             Index(entity, "missed", ("parent", "missed"), {"missed": {"$gt": 0}}),
+            Index(entity, "forgotten", ("last_error",), {"status": IMPORT_OK, "last_error": {"$gt": ""}}),
             Index(entity, "waiting", ("status", "parent"), {"status": {"$in": list(WAITING)}}),
         ]
     return wanted

@@ -120,7 +120,7 @@ def build_worker(
     caller = Caller(outside.target, families, context.clock, context.metrics, CallRules())
     lines, gate = Lines(), Gate(records, dead, may_pass_dead=rules.may_pass_dead)
     limit = DeadLimit(families, rules.dead)
-    books = Books(records, MongoIds(outside.database), parked, dead, outside.events, context.metrics, limit)
+    books = Books(records, records, MongoIds(outside.database), parked, dead, outside.events, context.metrics, limit)
     sender = Sender(caller, lines, rules, Surroundings(context.clock, stopping=context.stopping.is_set))
     importer = Importer(project, topics, Views(records, parked, dead, dead), books, (sender, gate, lines))
     worker = ImportWorker(importer, caller, families, parked, topics)

@@ -19,7 +19,7 @@ from chatferry.importer.domain.records import (
     place_of,
     read_record,
 )
-from chatferry.importer.domain.standing import Verdict, judge
+from chatferry.importer.domain.standing import Standing, Verdict, judge
 from chatferry.importer.gate import Gate
 from chatferry.importer.lines import Lines
 from chatferry.importer.ports import (
@@ -96,10 +96,12 @@ class Importer:
         return last
 
     async def _recover(self) -> None:
-        """Send the copies, results and statuses of dead letters that a crash or an outage cut off."""
+        """Bring to their end the dead letters that a crash or an outage cut off: copies, results, statuses."""
         while self._cut_off:
             dead = await self._views.dead_letters.uncopied(self._owned, _DEAD_AT_ONCE)
             await self._books.settle_dead(dead)
+            if not dead:
+                await self._books.settle_errors(self._depths)
             self._cut_off = bool(dead)
 
     async def deliver(self, records: Sequence[RawRecord], progress: Progress) -> None:
@@ -167,7 +169,7 @@ class Importer:
             if verdict is Verdict.SEND:
                 due.append(record)
             else:
-                settler.add([_ended(record, verdict, standing is not None and standing.erred)])
+                settler.add([_ended(record, verdict, standing)])
         round_ = Round(entity, standings, settler)
         await self._sender.send(round_, await self._through_gate(round_, due))
 
@@ -268,8 +270,9 @@ def _line_of(parked: RawRecord) -> Line:
     return Line(parked.topic, parked.partition, int(parked.key or b"0"))
 
 
-def _ended(record: ImportRecord, verdict: Verdict, erred: bool) -> Ending:
+def _ended(record: ImportRecord, verdict: Verdict, standing: Standing | None) -> Ending:
     if verdict is Verdict.DONE:
+        erred = standing is not None and standing.erred and standing.version == record.version
         return Done(record, "skipped", None, erred)
     if verdict is Verdict.UNKNOWN:
         return Dead(record.raw, record.entity, record, UNKNOWN, "record.unknown", _UNKNOWN_MESSAGE, 0, record.parked)

@@ -124,11 +124,8 @@ class Records(Protocol):
         """IMPORT_OK with version, hash and target id; a document with newer content only learns what is there.
 
         Left as they are, and returned by key: those of this version that erred, though `erred_before` does not say so.
-        Where it does, the error stays on the document until `forgive`.
+        Where it does, the error stays on the document until it is forgiven (`Errors`).
         """
-
-    async def forgive(self, entity: Entity, keys: Collection[str]) -> None:
-        """These are imported, and the dead letters that their errors left have ended: nothing is left of either."""
 
     async def mark_failed(self, entity: Entity, status: str, failed: Sequence[tuple[str, int, int, str]]) -> None:
         """(key, version, attempts, code) each: `status`, unless the document is done or has newer content.
@@ -136,6 +133,16 @@ class Records(Protocol):
         Nor does a retry outlast a death, nor either of them an operator's discard: whoever says so then is late.
         The code is kept as the last error, of SKIPPED as the reason.
         """
+
+
+class Errors(Protocol):
+    """Errors on documents of what is imported: each may have left a dead letter, which has to end before the error."""
+
+    async def left(self, entity: Entity, most: int) -> dict[str, int]:
+        """Imported version by key of documents that have one still: who imported them was cut off before its end."""
+
+    async def forgive(self, entity: Entity, versions: Mapping[str, int]) -> None:
+        """Their dead letters of these versions (by key) have ended; of a newer version nothing is forgiven."""
 
 
 class Ids(Protocol):

@@ -28,6 +28,7 @@ from chatferry.importer.ports import (
     DeadLetters,
     Done,
     Ending,
+    Errors,
     Events,
     Finished,
     Ids,
@@ -47,6 +48,7 @@ class Books:
     """Everything that endings are written to."""
 
     records: Records
+    errors: Errors
     ids: Ids
     parked: Parked
     dead: DeadLetters
@@ -119,14 +121,22 @@ class Books:
                 await self._resolve([d for d in fresh if d.record.key in late])
                 await self.records.mark_done(entity, [d for d in fresh if d.record.key in late])
             # Only now can no other importer find the record undone: what it has declared dead before ends here. Whoever
-            # was cut off before that finds the error on the document when the record comes again, imported as it is.
+            # is cut off before that leaves the error on the document: `settle_errors` finds it.
             there = [d for d in group if d.status == "skipped"]
-            again = {d.record.key: d.record.version + 1 for d in (*there, *fresh) if d.erred_before}
-            if again:
-                await self.dead.resolve([], again)
-                await self.records.forgive(entity, list(again))
+            await self._forgive(entity, {d.record.key: d.record.version for d in (*there, *fresh) if d.erred_before})
             self.metrics.import_ok.labels(entity.name).inc(len(fresh))
             self.metrics.skipped.labels(entity.name, "imported").inc(len(group) - len(fresh))
+
+    async def settle_errors(self, entities: Iterable[Entity]) -> None:
+        """The end of the dead letters of what is imported, where whoever imported it was cut off before."""
+        for entity in entities:
+            while left := await self.errors.left(entity, _MOST_PENDING):
+                await self._forgive(entity, left)
+
+    async def _forgive(self, entity: Entity, imported: Mapping[str, int]) -> None:
+        if imported:
+            await self.dead.resolve([], {key: version + 1 for key, version in imported.items()})
+            await self.errors.forgive(entity, imported)
 
     async def _resolve(self, done: Sequence[Done]) -> None:
         replayed = [d.record.envelope.replay_of for d in done if d.record.envelope.replay_of]

@@ -17,7 +17,7 @@ _GROUP = 100
 
 
 class MongoRecords:
-    """Port `Records`."""
+    """Ports `Records` and `Errors`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -47,10 +47,23 @@ class MongoRecords:
             erred = collection.find({"_id": {"$in": unaware}, "last_error": {"$ne": None}}, {"version": 1})
             return {row["_id"] async for row in erred if (row["_id"], row["version"]) in told}
 
-    async def forgive(self, entity: Entity, keys: Collection[str]) -> None:
-        imported = {"_id": {"$in": list(keys)}, "status": IMPORT_OK}
+    async def left(self, entity: Entity, most: int) -> dict[str, int]:
+        erred = {"status": IMPORT_OK, "last_error": {"$gt": ""}}
         with mongo_outage():
-            await self._database[entity.name].update_many(imported, {"$unset": {"last_error": "", "attempts": ""}})
+            found = self._database[entity.name].find(erred, {"imported_version": 1}).hint("forgotten").limit(most)
+            return {row["_id"]: row["imported_version"] async for row in found}
+
+    async def forgive(self, entity: Entity, versions: Mapping[str, int]) -> None:
+        groups: dict[int, list[str]] = defaultdict(list)
+        for key, version in versions.items():
+            groups[version].append(key)
+        gone = {"$unset": {"last_error": "", "attempts": ""}}
+        updates = [
+            UpdateMany({"_id": {"$in": keys}, "version": version, "status": IMPORT_OK}, gone)
+            for version, keys in groups.items()
+        ]
+        with mongo_outage():
+            await self._database[entity.name].bulk_write(updates, ordered=False)
 
     async def mark_failed(self, entity: Entity, status: str, failed: Sequence[tuple[str, int, int, str]]) -> None:
         groups: dict[tuple[int, int, str], list[str]] = defaultdict(list)
