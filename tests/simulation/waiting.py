@@ -64,12 +64,15 @@ class SimulatedParked(Port):
             last[line] = max(row["record"].raw.offset, last.get(line, 0))
         return dict(sorted(last.items()))
 
-    async def rows(self, partition: Partition, parents: Collection[int], room: Room) -> tuple[list[ParkedRow], bool]:
-        def look() -> tuple[list[ParkedRow], bool]:
+    async def rows(
+        self, partition: Partition, parents: Collection[int], room: Room
+    ) -> tuple[list[ParkedRow], int | None]:
+        def look() -> tuple[list[ParkedRow], int | None]:
             found = [row for row in self._of(partition) if row["record"].line.parent in parents]
             found.sort(key=lambda row: (row["record"].line.parent, row["record"].raw.offset))
             taken = _fitting([(row, len(row["record"].body)) for row in found], room)
-            return [ParkedRow(_stored(row["record"]), _moment(row)) for row in taken], len(taken) == len(found)
+            cut = next((row["record"].line.parent for row in found[len(taken) :]), None)
+            return [ParkedRow(_stored(row["record"]), _moment(row)) for row in taken], cut
 
         return await self._read("parked rows", look)  # type: ignore[no-any-return]
 

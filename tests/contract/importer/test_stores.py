@@ -144,16 +144,16 @@ async def test_parked_rows_come_back_byte_for_byte_line_by_line_in_offset_order(
     await stores.parked.park([(record, "behind", None) for record in (one[2], one[0], one[1])])
     await stores.parked.park([(one[0], "retry", MOMENT)])
     partition = Partition("p.chat_messages", 0)
-    rows, complete = await stores.parked.rows(partition, [2], ROOM)
-    assert complete
+    rows, cut = await stores.parked.rows(partition, [2], ROOM)
+    assert cut is None
     assert [row.raw for row in rows] == [record.raw for record in one]
     assert rows[0].not_before == 0
-    rows, complete = await stores.parked.rows(partition, [2], Room(2, 10_000))
-    assert ([row.raw.offset for row in rows], complete) == ([0, 1], False)
+    rows, cut = await stores.parked.rows(partition, [2], Room(2, 10_000))
+    assert ([row.raw.offset for row in rows], cut) == ([0, 1], 2)
     size = len(one[0].body)
     for size_bytes, offsets in ((2 * size, [0, 1]), (size, [0]), (1, [0])):
-        rows, complete = await stores.parked.rows(partition, [2], Room(10, size_bytes))
-        assert ([row.raw.offset for row in rows], complete) == (offsets, False)
+        rows, cut = await stores.parked.rows(partition, [2], Room(10, size_bytes))
+        assert ([row.raw.offset for row in rows], cut) == (offsets, 2)
     [line] = [stored for stored in await stores.parked.lines([partition]) if stored.line.parent == 2]
     assert (line.line, line.not_before, line.last) == (Line("p.chat_messages", 0, 2), 0.0, 2)
     await stores.parked.postpone({place_of(one[0].raw): MOMENT})
@@ -161,7 +161,18 @@ async def test_parked_rows_come_back_byte_for_byte_line_by_line_in_offset_order(
     assert (line.not_before, line.last) == (MOMENT.timestamp(), 2)
     assert await stores.parked.known([place_of(one[1].raw), "x/0/1"]) == {place_of(one[1].raw)}
     await stores.parked.drop([place_of(record.raw) for record in one])
-    assert await stores.parked.rows(partition, [2], ROOM) == ([], True)
+    assert await stores.parked.rows(partition, [2], ROOM) == ([], None)
+
+
+async def test_what_there_was_no_room_for_begins_with_the_line_that_is_named(stores: Stores) -> None:
+    machine = Machine()
+    for number, chat_id in enumerate((5, 1, 3), start=1):
+        raw = machine.publish("chat_messages", message(number, chat_id))
+        await stores.parked.park([(read_record(raw, MESSAGES, "p"), "parent", None)])
+    partition = Partition("p.chat_messages", 1)
+    for room, parents, cut in ((1, [1], 3), (2, [1, 3], 5), (3, [1, 3, 5], None)):
+        rows, named = await stores.parked.rows(partition, [5, 3, 1], Room(room, 1_000_000))
+        assert ([int(row.raw.key or b"") for row in rows], named) == (parents, cut)
 
 
 async def test_a_dead_letter_is_opened_once_and_uncopied_until_it_is_copied(stores: Stores) -> None:

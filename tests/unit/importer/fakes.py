@@ -170,7 +170,9 @@ class FakeParked:
             for line, rows in lines.items()
         ]
 
-    async def rows(self, partition: Partition, parents: Collection[int], room: Room) -> tuple[list[ParkedRow], bool]:
+    async def rows(
+        self, partition: Partition, parents: Collection[int], room: Room
+    ) -> tuple[list[ParkedRow], int | None]:
         found = [
             row
             for row in self._store.parked.values()
@@ -181,7 +183,8 @@ class FakeParked:
         taken = found[: room.rows]
         while len(taken) > 1 and sum(len(row["record"].body) for row in taken) > room.size_bytes:
             taken.pop()
-        return [ParkedRow(_stored(row["record"]), _moment(row)) for row in taken], len(taken) == len(found)
+        cut = next((row["record"].line.parent for row in found[len(taken) :]), None)
+        return [ParkedRow(_stored(row["record"]), _moment(row)) for row in taken], cut
 
     async def known(self, places: Collection[str]) -> set[str]:
         return set(places) & set(self._store.parked)

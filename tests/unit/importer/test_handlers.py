@@ -10,9 +10,10 @@ from tests.unit.importer.fakes import FakeFamilies, FakeParked
 from tests.unit.importer.machine import TOPICS, Machine, chat, message
 
 from chatferry.common.streaming.progress import Progress
-from chatferry.importer.domain.records import place_of
+from chatferry.importer.domain.records import Line, place_of
 from chatferry.importer.domain.standing import FamilyState
 from chatferry.importer.handlers import ImportWorker
+from chatferry.importer.lines import Lines
 
 WAITING = 600
 
@@ -70,6 +71,38 @@ async def test_what_waits_longest_goes_first_whatever_partition_it_is_of(chats: 
         await worker.idle()
         left.append(Counter(row["record"].line.parent for row in machine.store.parked.values()))
     assert left == [{chats[0]: 200, chats[1]: 300}, {chats[0]: 200, chats[1]: 200}]
+
+
+async def test_one_chat_of_which_much_waits_leaves_room_for_all_others() -> None:
+    machine = Machine()
+    worker = await _with_waiting(machine, (1,))
+    # Of one partition with the long one, and of another: both are released after it, and have higher numbers.
+    for number in (901, 902):
+        waits = [machine.publish("chat_messages", message(number, number))]
+        await worker.deliver(waits, Progress(waits))
+    await worker.rebalanced(dict.fromkeys(machine.logs, 0))
+    assert len(machine.store.parked) == WAITING + 2
+    fresh = [machine.publish("chats", chat(number)) for number in (901, 902)]
+    await worker.deliver(fresh, Progress(fresh))
+    for _ in range(3):
+        machine.clock.seconds += 0.2
+        await worker.idle()
+    left = Counter(row["record"].line.parent for row in machine.store.parked.values())
+    assert left.keys() == {1}, "and not these as well"
+    machine.clock.seconds += 3
+    await worker.idle()
+    assert not machine.store.parked
+
+
+async def test_what_waits_for_a_family_that_is_closed_hides_nothing_of_one_that_is_open() -> None:
+    lines = Lines()
+    for number in range(600):
+        lines.wait_until(Line("p.chat_messages", 0, number), 1.0)
+        lines.wait_at_gate(Line("p.chat_messages", 1, number))
+    lines.wait_until(Line("p.users", 0, 7), 1.0)
+    lines.wait_at_gate(Line("p.users", 1, 8))
+    assert lines.due(2.0, {"p.users"}, 500) == [Line("p.users", 0, 7)]
+    assert lines.at_gate({"p.users"}, 500) == [Line("p.users", 1, 8)]
 
 
 async def test_a_chat_to_be_tried_again_does_not_stand_behind_the_messages_that_wait_since_later() -> None:

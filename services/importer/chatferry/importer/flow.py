@@ -20,6 +20,7 @@ from chatferry.importer.domain.records import (
     read_record,
 )
 from chatferry.importer.domain.standing import Standing, Verdict, judge
+from chatferry.importer.draining import Drainage, line_of
 from chatferry.importer.gate import Gate
 from chatferry.importer.lines import Lines
 from chatferry.importer.ports import (
@@ -30,7 +31,6 @@ from chatferry.importer.ports import (
     Done,
     Ending,
     Finished,
-    ParkedRow,
     ParkedView,
     Records,
     Room,
@@ -42,7 +42,6 @@ from chatferry.importer.settle import Books, Settler
 
 DRAINED_AT_ONCE = Room(1_000, 8 * 1024 * 1024)
 _DEAD_AT_ONCE = Room(200, 8 * 1024 * 1024)
-_LINES_AT_ONCE = 500
 _UNKNOWN_MESSAGE = "no document of this record is in the database; was it published by somebody else?"
 
 
@@ -64,6 +63,7 @@ class Importer:
     ) -> None:
         self._project, self._topics, self._views, self._books = project, topics, views, books
         self._sender, self._gate, self._lines = way
+        self._drainage = Drainage(views.parked, self._gate, self._lines, topics)
         self._owned: tuple[Partition, ...] = ()
         self._seen_below: dict[Partition, int] = {}
         self._cut_off = False
@@ -85,6 +85,7 @@ class Importer:
         It may also have opened a dead letter late, and died before the copy: the next step looks for those.
         """
         self._cut_off = True
+        self._drainage.forget()
         stored = await self._views.parked.lines(self._owned)
         self._lines.replace(
             {row.line: row.not_before for row in stored if row.not_before}, [row.line for row in stored]
@@ -135,7 +136,7 @@ class Importer:
         self._cut_off = self._cut_off or bool(dead)
         known = parked | dead
         # Somebody else may have parked it since the lines were read: the rest of its line waits behind it.
-        self._keep_waiting(_line_of(record) for record in again if place_of(record) in parked)
+        self._keep_waiting(line_of(record) for record in again if place_of(record) in parked)
         settler.add([Finished(record, parked=False) for record in again if place_of(record) in known])
         return [record for record in records if place_of(record) not in known]
 
@@ -206,68 +207,28 @@ class Importer:
     async def drain(self, clock: Clock, open_topics: frozenset[str], room: Room = DRAINED_AT_ONCE) -> int:
         """Deliver what is parked and may go now, as much as there is room for; how many rows were taken up."""
         await self._recover()
-        now = clock.now().timestamp()
-        ready = await self._ready(now, open_topics)
-        rows, unread = await self._rows(ready, now, room)
-        if not rows:
+        taken = await self._drainage.take(clock.now().timestamp(), open_topics, room)
+        if not taken.rows:
             return 0
-        taken = {_line_of(row.raw) for row in rows}
-        for line in taken:
+        lines = taken.lines
+        for line in lines:
             self._lines.leave(line)
         try:
             async with Settler(self._books, None) as settler:
-                await self._import(self._read([row.raw for row in rows], settler, parked=True), settler)
+                await self._import(self._read([row.raw for row in taken.rows], settler, parked=True), settler)
         except BaseException:
             self._cut_off = True
-            self._keep_waiting(taken)
-            for line in taken:
+            self._keep_waiting(lines)
+            for line in lines:
                 # Due at once: one of its rows may have ended, only to be dropped yet.
                 self._lines.release(line)
             raise
-        self._keep_waiting(taken & unread)
-        return len(rows)
+        self._keep_waiting(lines & taken.unread)
+        return len(taken.rows)
 
     def _keep_waiting(self, lines: Iterable[Line]) -> None:
         for line in lines:
             self._lines.wait_at_gate(line)
-
-    async def _ready(self, now: float, open_topics: frozenset[str]) -> list[Line]:
-        due = [line for line in self._lines.due(now, _LINES_AT_ONCE) if line.topic in open_topics]
-        gated = [line for line in self._lines.at_gate(_LINES_AT_ONCE) if line.topic in open_topics]
-        passable = await self._gate.passable(due, gated, self._topics)
-        for line in set(due) - set(passable):
-            self._lines.leave(line)
-            self._lines.wait_at_gate(line)
-        return passable
-
-    async def _rows(self, ready: Sequence[Line], now: float, room: Room) -> tuple[list[ParkedRow], set[Line]]:
-        """Rows of lines whose first row is due, line by line; and the lines that have (or may have) more rows."""
-        taken: list[ParkedRow] = []
-        unread: set[Line] = set()
-        # The one whose line waits longest comes first: where there is not room for all, none is left out each time.
-        for partition in dict.fromkeys(Partition(line.topic, line.partition) for line in ready):
-            lines = {line.parent: line for line in ready if (line.topic, line.partition) == partition}
-            if room.rows <= 0 or room.size_bytes <= 0:
-                break
-            rows, complete = await self._views.parked.rows(partition, list(lines), room)
-            room = Room(room.rows - len(rows), room.size_bytes - sum(len(row.raw.value or b"") for row in rows))
-            firsts: dict[int, ParkedRow] = {}
-            for row in rows:
-                firsts.setdefault(int(row.raw.key or b"0"), row)
-            if not complete:
-                unread.update(lines.values())
-            for parent, line in lines.items():
-                if parent not in firsts and complete:
-                    self._lines.leave(line)
-                elif parent in firsts and firsts[parent].not_before > now:
-                    self._lines.wait_until(line, firsts[parent].not_before)
-            taken += [row for row in rows if firsts[int(row.raw.key or b"0")].not_before <= now]
-        return taken, unread
-
-
-def _line_of(parked: RawRecord) -> Line:
-    """The line of a record that has been parked: its key was compared with its body before."""
-    return Line(parked.topic, parked.partition, int(parked.key or b"0"))
 
 
 def _ended(record: ImportRecord, verdict: Verdict, standing: Standing | None) -> Ending:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from itertools import islice
 
 from chatferry.importer.domain.records import Line
@@ -50,13 +50,14 @@ class Lines:
         self._timed.pop(line, None)
         self._gated.pop(line, None)
 
-    def due(self, now: float, limit: int) -> list[Line]:
-        """Lines whose moment has come."""
-        return list(islice((line for line, moment in self._timed.items() if moment <= now), limit))
+    def due(self, now: float, topics: Collection[str], limit: int) -> list[Line]:
+        """Lines of these topics whose moment has come."""
+        due = (line for line, moment in self._timed.items() if moment <= now and line.topic in topics)
+        return list(islice(due, limit))
 
-    def at_gate(self, limit: int) -> list[Line]:
-        """The lines at the gate that were looked at longest ago; they go to the end of the queue."""
-        looked_at = list(islice(self._gated, limit))
+    def at_gate(self, topics: Collection[str], limit: int) -> list[Line]:
+        """The lines of these topics at the gate that were looked at longest ago; they go to the end of the queue."""
+        looked_at = list(islice((line for line in self._gated if line.topic in topics), limit))
         for line in looked_at:
             del self._gated[line]
             self._gated[line] = None

@@ -198,8 +198,13 @@ class ParkedView(Protocol):
     async def lines(self, partitions: Collection[Partition]) -> list[StoredLine]:
         """Every line of these partitions that waits."""
 
-    async def rows(self, partition: Partition, parents: Collection[int], room: Room) -> tuple[list[ParkedRow], bool]:
-        """Rows of these lines, line by line, by offset, at least one; and whether that was all of them."""
+    async def rows(
+        self, partition: Partition, parents: Collection[int], room: Room
+    ) -> tuple[list[ParkedRow], int | None]:
+        """Rows of these lines in the order of their parents, then by offset, at least one if there is any.
+
+        And the parent of the first row that there was no room for; None: these are all.
+        """
 
     async def known(self, places: Collection[str]) -> set[str]:
         """Which of these places have a row."""

@@ -83,7 +83,9 @@ class MongoParked:
                 ]
         return found
 
-    async def rows(self, partition: Partition, parents: Collection[int], room: Room) -> tuple[list[ParkedRow], bool]:
+    async def rows(
+        self, partition: Partition, parents: Collection[int], room: Room
+    ) -> tuple[list[ParkedRow], int | None]:
         match = {"topic": partition.topic, "partition": partition.partition, "parent": {"$in": list(parents)}}
         cursor = self._rows.find(match).sort([("parent", ASCENDING), ("offset", ASCENDING)]).limit(room.rows + 1)
         taken: list[ParkedRow] = []
@@ -92,10 +94,10 @@ class MongoParked:
             async for row in cursor.batch_size(200):
                 if taken and (len(taken) == room.rows or size + len(row["value"]) > room.size_bytes):
                     await cursor.close()
-                    return taken, False
+                    return taken, int(row["parent"])
                 taken.append(ParkedRow(_raw(row, row["raw_key"], row["value"], row["headers"]), _moment(row)))
                 size += len(row["value"])
-        return taken, True
+        return taken, None
 
     async def known(self, places: Collection[str]) -> set[str]:
         return await _known(self._rows, places)

@@ -1,0 +1,103 @@
+"""Which of the parked rows are taken up now: the line that waits longest first, and none by itself all the room."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from chatferry.common.entities import Entity
+from chatferry.common.streaming.records import Partition, RawRecord
+from chatferry.importer.domain.records import Line
+from chatferry.importer.gate import Gate
+from chatferry.importer.lines import Lines
+from chatferry.importer.ports import ParkedRow, ParkedView, Room
+
+_LINES_AT_ONCE = 500
+
+
+@dataclass(slots=True)
+class Taken:
+    """`rows`: line by line, by offset. `unread`: lines that have (or may have) more."""
+
+    rows: list[ParkedRow] = field(default_factory=list)
+    unread: set[Line] = field(default_factory=set)
+
+    @property
+    def lines(self) -> set[Line]:
+        """Whose rows these are."""
+        return {line_of(row.raw) for row in self.rows}
+
+
+class Drainage:
+    """Remembers which lines had more rows than there was room for: these come after the others, one by one.
+
+    Once such a line waits longest, half of the room is kept for it.
+    """
+
+    def __init__(self, parked: ParkedView, gate: Gate, lines: Lines, topics: Mapping[str, Entity]) -> None:
+        self._parked, self._gate, self._lines, self._topics = parked, gate, lines, topics
+        self._long: set[Line] = set()
+
+    def forget(self) -> None:
+        """What waits is learned anew."""
+        self._long.clear()
+
+    async def take(self, now: float, open_topics: Collection[str], room: Room) -> Taken:
+        """Rows of lines that may go and whose first row is due, as much as there is room for."""
+        ready = await self._ready(now, open_topics)
+        long = [line for line in ready if line in self._long]
+        taken = Taken()
+        part = Room(room.rows // 2, room.size_bytes // 2) if long[:1] == ready[:1] else room
+        # The partition in which a line waits longest comes first: where there is not room for all, none is left out
+        # each time.
+        for lines in _by_partition([line for line in ready if line not in self._long]):
+            part = await self._read(lines, now, part, taken)
+        used = sum(len(row.raw.value or b"") for row in taken.rows)
+        rest = Room(room.rows - len(taken.rows), room.size_bytes - used)
+        for line in long:
+            rest = await self._read([line], now, rest, taken)
+        return taken
+
+    async def _ready(self, now: float, open_topics: Collection[str]) -> list[Line]:
+        due = self._lines.due(now, open_topics, _LINES_AT_ONCE)
+        gated = self._lines.at_gate(open_topics, _LINES_AT_ONCE)
+        passable = await self._gate.passable(due, gated, self._topics)
+        for line in set(due) - set(passable):
+            self._lines.leave(line)
+            self._lines.wait_at_gate(line)
+        return passable
+
+    async def _read(self, lines: Sequence[Line], now: float, room: Room, taken: Taken) -> Room:
+        """Read rows of these lines, of one partition; what room is left."""
+        if room.rows <= 0 or room.size_bytes <= 0:
+            return room
+        partition = Partition(lines[0].topic, lines[0].partition)
+        by_parent = {line.parent: line for line in lines}
+        rows, cut = await self._parked.rows(partition, list(by_parent), room)
+        firsts: dict[int, ParkedRow] = {}
+        for row in rows:
+            firsts.setdefault(line_of(row.raw).parent, row)
+        for parent, line in by_parent.items():
+            self._long.discard(line)
+            if cut is not None and parent >= cut:
+                taken.unread.add(line)
+            elif parent not in firsts:
+                self._lines.leave(line)
+            if parent in firsts and firsts[parent].not_before > now:
+                self._lines.wait_until(line, firsts[parent].not_before)
+        if cut in firsts:
+            self._long.add(by_parent[cut])
+        taken.rows += [row for row in rows if firsts[line_of(row.raw).parent].not_before <= now]
+        return Room(room.rows - len(rows), room.size_bytes - sum(len(row.raw.value or b"") for row in rows))
+
+
+def line_of(parked: RawRecord) -> Line:
+    """The line of a record that has been parked: its key was compared with its body before."""
+    return Line(parked.topic, parked.partition, int(parked.key or b"0"))
+
+
+def _by_partition(lines: Iterable[Line]) -> list[list[Line]]:
+    groups: dict[Partition, list[Line]] = {}
+    for line in lines:
+        groups.setdefault(Partition(line.topic, line.partition), []).append(line)
+    return list(groups.values())
