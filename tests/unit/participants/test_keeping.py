@@ -12,7 +12,7 @@ from chatferry.common.errors import OutageError
 from chatferry.participants.domain.plan import Urgency
 from chatferry.participants.domain.updates import Update, read_update
 from chatferry.participants.flow.keeping import TYPES, Subscription
-from chatferry.participants.ports import Marks, MaxRefusedError
+from chatferry.participants.ports import Grant, Marks, MaxRefusedError
 
 HERE = Subscription("https://bot.example/max/updates", "a-secret-of-tests", check_every_s=300)
 
@@ -273,3 +273,59 @@ def test_while_a_webhook_takes_the_events_nothing_is_polled_or_trusted_and_why_i
     # What came between the last look and its end went to the webhook.
     assert story.do(story.catalogue.marks()).gap_ms > ended_ms
     assert story.unsubscribed[-1] is None
+
+
+def test_a_webhook_that_ended_while_nobody_was_on_duty_leaves_a_gap_all_the_same(story: Story) -> None:
+    polled = Polled([], story, there=1)
+    story.do(story.catalogue.keep(Marks(0, 7)))
+    story.begin(story.reader.run(story.stopping))
+    first = story.begin(story.keeper.poll(polled, Inbox(), story.stopping))
+    story.after(50)
+    first.cancel()
+    story.after(8)
+    polled.there, ended_ms = 0, now_ms(story)
+    story.begin(story.keeper.poll(polled, Inbox(), story.stopping))
+    story.after(40)
+    assert polled.markers[0] is None
+    assert story.do(story.catalogue.marks()).gap_ms >= ended_ms
+
+
+def test_whoever_is_off_duty_says_nothing_of_a_webhook(story: Story) -> None:
+    polled = Polled([], story, there=1)
+    story.begin(story.reader.run(story.stopping))
+    story.begin(story.keeper.poll(polled, Inbox(), story.stopping))
+    story.after(40)
+    assert story.unsubscribed[-1] is not None
+    story.hold(range(1, 64))
+    story.after(40)
+    assert story.unsubscribed[-1] is None
+
+
+def test_a_poll_goes_out_in_the_moment_that_it_was_given_leave_for_however_slow_mongodb_is(story: Story) -> None:
+    given: list[float] = []
+    polled, take, marks = Polled([], story), story.parts.budget.take, story.parts.memory.marks
+
+    async def taking(urgency: Urgency) -> Grant:
+        grant = await take(urgency)
+        given.append(story.clock.monotonic())
+        return grant
+
+    async def slow() -> Marks:
+        await story.clock.sleep(2.0)
+        return await marks()
+
+    asked: list[float] = []
+    updates = polled.updates
+
+    async def noting(marker: int | None) -> tuple[Sequence[tuple[Update, bytes]], int | None]:
+        asked.append(story.clock.monotonic())
+        return await updates(marker)
+
+    story.parts.budget.take = taking  # type: ignore[method-assign]
+    story.parts.memory.marks = slow  # type: ignore[method-assign]
+    polled.updates = noting  # type: ignore[method-assign]
+    story.begin(story.reader.run(story.stopping))
+    story.begin(story.keeper.poll(polled, Inbox(), story.stopping))
+    story.after(30)
+    assert len(asked) > 3
+    assert set(asked) <= set(given)

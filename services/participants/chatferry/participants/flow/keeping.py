@@ -66,6 +66,14 @@ class _Duty:
 
 
 @dataclass(slots=True)
+class _Polling:
+    """`begun`: polled in it already. `look_at`: when to look for a webhook, on the clock's monotonic seconds."""
+
+    begun: bool = False
+    look_at: float = float("-inf")
+
+
+@dataclass(slots=True)
 class Keeper:
     """`on_duty`: whether slot 0 is held by this replica. `told`: why MAX sends no events, as far as we know; None: it
     does."""
@@ -142,24 +150,23 @@ class Keeper:
 
     async def poll(self, polled: Polled, inbox: Inbox, stopping: asyncio.Event) -> None:
         """Events for development, without a webhook. What Kafka has not taken is asked for again."""
-        begun, taken, look_at = False, False, float("-inf")
+        duty: _Polling | None = None
         while not stopping.is_set():
             if not self.on_duty():
-                begun, look_at = False, float("-inf")
+                if duty is not None:
+                    duty = None
+                    self.told(None)
                 await self.clock.sleep(_OFF_DUTY_S)
                 continue
+            duty = duty or _Polling()
             try:
-                if self.clock.monotonic() >= look_at:
-                    before, taken = taken, await self._kept_from_us(polled)
-                    if taken or before:
-                        # Also when it has just ended: until then events went there.
-                        await self._begin_anew()
-                    if taken:
+                if self.clock.monotonic() >= duty.look_at:
+                    if await self._kept_from_us(polled):
+                        duty.begun = False
                         await self.clock.sleep(_TRY_EVERY_S)
                         continue
-                    look_at = self.clock.monotonic() + _LOOK_EVERY_S
-                await self._poll_once(polled, inbox, begun=begun)
-                begun = True
+                    duty.look_at = self.clock.monotonic() + _LOOK_EVERY_S
+                await self._poll_once(polled, inbox, duty)
             except (OutageError, MaxBusyError, MaxRefusedError) as failure:
                 if isinstance(failure, OutageError) and failure.part != "max":
                     raise
@@ -169,17 +176,25 @@ class Keeper:
                 await self.clock.sleep(_OFF_DUTY_S)
 
     async def _kept_from_us(self, polled: Polled) -> bool:
-        """Whether a webhook takes the events: then a poll brings none, and no count can be trusted to them."""
+        """Whether a webhook takes the events: then a poll brings none, and no count can be trusted to them.
+
+        Nor is there a place then from which polls could go on: whoever makes the first one afterwards, the webhook gone
+        and this process perhaps too, begins anew.
+        """
         await self._leave("subscription")
         there = await polled.webhooks()
         self.told(_TAKEN if there else None)
+        if there:
+            await self._begin_anew()
+            await self.parts.memory.keep(replace(await self.parts.memory.marks(), polled=None))
         return there > 0
 
-    async def _poll_once(self, polled: Polled, inbox: Inbox, *, begun: bool) -> None:
-        await self._leave("updates")
+    async def _poll_once(self, polled: Polled, inbox: Inbox, duty: _Polling) -> None:
         marks = await self.parts.memory.marks()
-        if not begun and marks.polled is None:
+        if not duty.begun and marks.polled is None:
             await self._begin_anew()
+        duty.begun = True
+        await self._leave("updates")
         next_s = self.clock.monotonic() + _POLL_EVERY_S
         updates, marker = await polled.updates(marks.polled)
         await asyncio.gather(*(inbox.put(update, body) for update, body in updates))
