@@ -64,3 +64,16 @@ def test_settings_that_are_right_are_taken(monkeypatch: pytest.MonkeyPatch) -> N
     for one, said in ENVIRONMENT.items():
         monkeypatch.setenv(one, said)
     assert ParticipantsSettings(_env_file=None).max_events == "off"
+
+
+@pytest.mark.parametrize(
+    ("per_second", "per_hour", "replicas", "wishes"),
+    [(27, 97_200, 3, 6.0), (27, 3_600, 1, 2 / 3), (1, 108_000, 4, 1 / 6)],
+)
+def test_what_readers_bring_about_unasked_leaves_a_third_of_every_budget(
+    per_second: int, per_hour: int, replicas: int, wishes: float
+) -> None:
+    made = ParticipantsSettings.model_construct(
+        calls_per_second=per_second, calls_per_hour=per_hour, replicas_max=replicas
+    )
+    assert made.wishes_per_second == pytest.approx(wishes)

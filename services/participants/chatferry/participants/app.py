@@ -80,9 +80,7 @@ class Participants:
 
     def _calls(self, context: Context) -> Calls:
         settings, shared = self._settings, self._shared
-        # Two thirds of the calls, of all replicas together: what events tell of has its share too.
-        wishes = max(1, settings.calls_per_second * 2 // (3 * settings.replicas_max))
-        rules = Rules(settings.cache_ttl_s * 1_000, settings.fresh_wait_seconds, wishes)
+        rules = Rules(settings.cache_ttl_s * 1_000, settings.fresh_wait_seconds, settings.wishes_per_second)
         sources = Sources(shared.counts, shared.wanted, shared.waiting, lambda: shared.budget.now_ms)
         serving = Serving(self._view, sources, context.clock, rules, self._watching)
         # Any replica goes on with any other's page.

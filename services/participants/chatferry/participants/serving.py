@@ -39,7 +39,7 @@ class Rules:
 
     fresh_ms: int
     fresh_wait_s: float
-    wishes_per_second: int = 6
+    wishes_per_second: float = 6.0
 
 
 @dataclass(frozen=True, slots=True)

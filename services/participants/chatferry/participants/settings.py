@@ -146,6 +146,11 @@ class ParticipantsSettings(ServiceSettings):
         return f"chatferry_participants_{self.project.replace('-', '_')}"
 
     @property
+    def wishes_per_second(self) -> float:
+        """Of each replica: two thirds of the calls for all of them, so that what events tell of has its share too."""
+        return min(self.calls_per_second, self.calls_per_hour / 3_600) * 2 / (3 * self.replicas_max)
+
+    @property
     def plan(self) -> PlanRules:
         """When chats are read."""
         return PlanRules(

@@ -24,7 +24,7 @@ class Wishes:
     them, and whatever events have changed.
     """
 
-    def __init__(self, wanted: Wanted, clock: Clock, per_second: int, most: int = 20_000) -> None:
+    def __init__(self, wanted: Wanted, clock: Clock, per_second: float, most: int = 20_000) -> None:
         self._wanted = wanted
         self._clock = clock
         self._per_second = per_second
@@ -55,10 +55,10 @@ class Wishes:
 
     async def _ask(self) -> None:
         while self._waiting:
-            some = list(islice(self._waiting, self._per_second))
+            some = list(islice(self._waiting, max(1, int(self._per_second))))
             for chat in some:
                 del self._waiting[chat]
             # Nobody was promised anything: a reader who comes after the minute wishes again.
             with suppress(OutageError):
                 await self._wanted.ask(some, Urgency.ASKED)
-            await self._clock.sleep(1.0)
+            await self._clock.sleep(len(some) / self._per_second)
