@@ -157,7 +157,7 @@ class _Wanting(MemorySources):
 
 @dataclass
 class MemoryLinks:
-    """`ports.MaxSide.link`."""
+    """`ports.MaxSide.link`: what is linked takes over what MAX has had by itself."""
 
     chats: set[int] = field(default_factory=set)
     links: list[tuple[ChatId, MaxChatId | None]] = field(default_factory=list)
@@ -169,7 +169,7 @@ class MemoryLinks:
         if chat not in self.chats:
             return None
         self.links.append((chat, max_chat))
-        return frozenset({chat})
+        return frozenset({chat} if max_chat is None else {chat, ChatId(max_chat)})
 
     async def arrived(self, max_chat: MaxChatId, title: str | None) -> Entry | None:
         raise AssertionError((max_chat, title))

@@ -223,11 +223,11 @@ async def test_a_chat_is_linked_and_its_link_ended() -> None:
 
 async def test_after_a_link_the_count_of_the_chat_before_is_forgotten_and_a_new_one_asked_for() -> None:
     one = await service([entry(1, max_chat=-20)])
-    one.sources.cached[ChatId(1)] = confirmed(500)
+    one.sources.cached |= {ChatId(1): confirmed(500), ChatId(-30): confirmed(7)}
     async with one.client() as http:
         await http.put("/chats/1/max", json={"max_chat_id": -30})
     assert one.sources.cached == {}
-    assert one.sources.asked == [(frozenset({1}), Urgency.CHANGED)]
+    assert one.sources.asked == [(frozenset({1, -30}), Urgency.CHANGED)]
 
 
 async def test_a_chat_that_only_max_has_may_be_taken_over_and_is_not_linked_itself() -> None:

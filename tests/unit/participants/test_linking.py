@@ -113,6 +113,17 @@ def test_a_link_of_the_file_is_made_where_the_chat_has_none_and_then_read(story:
     assert story.count(CHAT) == (9, "confirmed")
 
 
+def test_a_link_of_the_file_forgets_what_is_cached_of_the_chat_that_max_had_by_itself(story: Story) -> None:
+    own = story.do(story.catalogue.arrived(NEW, "by itself"))
+    assert own is not None
+    story.do(story.view.follow(story.catalogue))
+    story.begin(story.reader.run(story.stopping))
+    story.after(10)
+    assert story.do(story.counts.load([own.id]))[own.id].count == 9
+    story.begin(keep_linked({CHAT: NEW}, story.parts, story.clock, story.stopping))
+    assert story.do(story.counts.load([own.id])) == {}
+
+
 def test_a_link_of_the_file_waits_for_its_chat(story: Story) -> None:
     late = ChatId(77)
     task = story.begin(keep_linked({late: NEW}, story.parts, story.clock, story.stopping))
