@@ -4,23 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
-from typing import Any
 
 from chatferry.common.adapters.mongo import (
     BulkWriteError,
     Collection,
     Database,
     Document,
-    InsertOne,
     UpdateOne,
     mongo_outage,
     refused_writes,
 )
 from chatferry.common.clock import Clock
 from chatferry.common.contracts.canonical import payload_hash
-from chatferry.common.documents import DEAD_LETTERS, IMPORT_ERR, NEW
+from chatferry.common.documents import IMPORT_ERR, NEW
 from chatferry.common.entities import FAMILIES, Entity
+from chatferry.extractor.adapters.rejects import Rejects
 from chatferry.extractor.domain.records import Candidate
 from chatferry.extractor.ports import PageEntry, Saved
 
@@ -35,7 +33,7 @@ class MongoRecords:
     """The Records port on the project's database."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
-        self._database, self._clock = database, clock
+        self._database, self._letters = database, Rejects(database, clock)
 
     async def save(
         self, entity: Entity, candidates: Sequence[Candidate], version: int, *, fresh: bool, flagged: bool = True
@@ -52,7 +50,21 @@ class MongoRecords:
             documents = [_document(one, version, flagged=flagged) for one in missing]
             stored |= await self._insert(entity, missing, documents, version) if missing else {}
             changed = await self._update(entity, [by_key[key] for key in stored], stored, version)
+            await self._settle_letters(entity, candidates, version, fresh=fresh)
         return Saved(new=len(by_key) - len(stored), changed=changed)
+
+    async def _settle_letters(
+        self, entity: Entity, candidates: Sequence[Candidate], version: int, *, fresh: bool
+    ) -> None:
+        """Of good and of unchanged records too: an earlier read may have been cut off behind its letters.
+
+        `fresh`: there was no earlier read.
+        """
+        rejects = [one.key for one in candidates if one.payload is None]
+        if rejects:
+            await self._letters.revive(entity, rejects)
+        if rejects or not fresh:
+            await self._letters.agree(entity, rejects if fresh else [one.key for one in candidates], version)
 
     async def _stored(self, entity: Entity, keys: Sequence[str]) -> dict[str, Document]:
         return {doc["_id"]: doc async for doc in self._of(entity).find({"_id": {"$in": list(keys)}}, _SEEN)}
@@ -90,8 +102,7 @@ class MongoRecords:
         self, entity: Entity, candidates: Sequence[Candidate], documents: Sequence[Document], version: int
     ) -> dict[str, Document]:
         """Insert all; returns what was stored before, by key."""
-        rejects = {one.key: one.hash for one in candidates if one.payload is None}
-        await self._bury_rejects(entity, candidates, version)
+        await self._letters.bury(entity, candidates, version)
         stored: dict[str, Document] = {}
         try:
             await self._of(entity).insert_many(documents, ordered=False)
@@ -100,10 +111,6 @@ class MongoRecords:
             if any(code != _DUPLICATE for code in refused.values()):
                 raise
             stored = await self._stored(entity, [candidates[index].key for index in refused])
-        if rejects:
-            same = [key for key, doc in stored.items() if rejects.get(key) == doc["payload_hash"]]
-            await self._take_back([f"{key}@{version}" for key in same])
-            await self._supersede([key for key in rejects if key not in stored], version)
         return stored
 
     async def _update(
@@ -114,7 +121,7 @@ class MongoRecords:
             for one in candidates
             if stored[one.key]["payload_hash"] != one.hash and stored[one.key]["version"] < version
         ]
-        await self._bury_rejects(entity, changed, version)
+        await self._letters.bury(entity, changed, version)
         return await self._write(
             entity, [(one.key, _content(one, version), one.payload is None) for one in changed], version
         )
@@ -131,7 +138,7 @@ class MongoRecords:
             for key, content, reject in contents
         ]
         result = await self._of(entity).bulk_write(updates, ordered=False)
-        await self._supersede([key for key, _, _ in contents], version)
+        await self._letters.supersede([key for key, _, _ in contents], version)
         return result.modified_count
 
     async def bury(self, entity: Entity, parent: int, began: int, version: int) -> None:
@@ -163,35 +170,6 @@ class MongoRecords:
             keys.append(doc["_id"])
         return keys
 
-    async def _supersede(self, keys: Sequence[str], version: int) -> None:
-        """There is newer content, or a newer reject: dead letters of the older one need no replay."""
-        older = {"key": {"$in": list(keys)}, "state": "dead", "version": {"$lt": version}}
-        await self._end_letters(older, "newer content was read")
-
-    async def _take_back(self, letters: Sequence[str]) -> None:
-        """Another process has stored these rejects in the same moment, with letters of its own."""
-        if letters:
-            await self._end_letters({"_id": {"$in": list(letters)}, "state": "dead"}, "it was read twice")
-
-    async def _end_letters(self, which: Document, reason: str) -> None:
-        ended = {"state": "superseded", "reason": reason, "at": self._clock.now()}
-        await self._database[DEAD_LETTERS].update_many(which, {"$set": ended})
-
-    async def _bury_rejects(self, entity: Entity, candidates: Any, version: int) -> None:
-        """Dead letters first: whoever sees the record's document finds its reason.
-
-        Each version has a letter of its own, whatever became of earlier ones about the same content.
-        """
-        now = self._clock.now()
-        letters = [InsertOne(_dead_letter(entity, one, version, now)) for one in candidates if one.payload is None]
-        if not letters:
-            return
-        try:
-            await self._database[DEAD_LETTERS].bulk_write(letters, ordered=False)
-        except BulkWriteError as failure:
-            if any(code != _DUPLICATE for code in refused_writes(failure).values()):
-                raise
-
 
 def _unset(content: Document, *, reject: bool) -> Document:
     cleared = {name: "" for name in _CLEARED if name not in content}
@@ -213,29 +191,3 @@ def _content(one: Candidate, version: int) -> Document:
     if one.flags:
         content["flags"] = list(one.flags)
     return content
-
-
-def _dead_letter(entity: Entity, one: Candidate, version: int, now: datetime) -> Document:
-    return {
-        "_id": f"{one.key}@{version}",
-        "entity": entity.name,
-        "key": one.key,
-        "version": version,
-        "hash": one.hash,
-        "parent": one.parent,
-        "seq": one.seq,
-        "topic": entity.name,
-        "partition": None,
-        "offset": None,
-        "error_class": "rejected",
-        "code": one.code,
-        "message": f"the portal's record cannot be taken ({one.code})",
-        "attempts": 0,
-        "state": "dead",
-        "reason": one.code,
-        "by": "extractor",
-        "service": "extractor",
-        "at": now,
-        "copied": False,
-        "raw": {"value": one.raw},
-    }

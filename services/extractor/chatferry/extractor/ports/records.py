@@ -29,7 +29,8 @@ class Records(Protocol):
         """Store what is new or has changed; what has not is left alone. Safe to repeat, in any order of versions.
 
         `fresh`: nothing should be there yet (only a hint: it is looked after when something is). `flagged`: what is
-        new is due by itself; False where the root's mark says so.
+        new is due by itself; False where the root's mark says so. Dead letters of these records, written by earlier
+        reads, end unless they are of the version that is stored.
         """
 
     async def save_interval(
