@@ -33,9 +33,9 @@ A record's document, in the collection named as its entity:
     unsent_from      a root that is new: its children above this id are due, until the broker has answered for all
     known            true when an earlier run has read here: stored records have to be compared
 
-and one per stranger (`_id` = `stranger:<user key>`, kind `stranger`, state wanted | resolved | unresolvable: nobody
-knows them | unreadable: refused | failed: refused for now, 3 attempts): a user that records mention and the listing
-lacks; `asked`: the run that asked for it last, `raw`: how a page shows it, until then. The users' own listing is the
+and one per stranger (`_id` = `stranger:<user key>`, kind `stranger`, state wanted | resolved: the portal showed them,
+readably or for a dead letter | unresolvable: nobody knows them | unreadable: refused | failed: refused for now, 3
+attempts): a user that records mention and the listing lacks; `asked`: the run that asked for it last, `raw`: how a page shows it, until then. The users' own listing is the
 row `listing:users`. A listed row that names no root has the row `reject:<key>` (kind `reject`, of, family, run, epoch,
 stored): its record is a reject without an id, which nobody can walk.
 
