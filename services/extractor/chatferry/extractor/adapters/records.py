@@ -16,14 +16,14 @@ from chatferry.common.adapters.mongo import (
 )
 from chatferry.common.clock import Clock
 from chatferry.common.contracts.canonical import payload_hash
-from chatferry.common.documents import IMPORT_ERR, NEW
+from chatferry.common.documents import GONE, IMPORT_ERR, NEW
 from chatferry.common.entities import FAMILIES, Entity
 from chatferry.extractor.adapters.rejects import Rejects
 from chatferry.extractor.domain.records import Candidate
 from chatferry.extractor.ports import PageEntry, Saved
 
 _DUPLICATE = 11000
-_SEEN = {"payload_hash": 1, "version": 1, "seq": 1, "missed": 1}
+_SEEN = {"payload_hash": 1, "version": 1, "seq": 1, "missed": 1, "skip_reason": 1}
 _BURIED_AT_ONCE, _BURIED_BYTES, _BURIED = 500, 8 * 1024 * 1024, {"payload": 1, "flags": 1}
 _LIVING = {"payload": {"$ne": None}, "payload.deleted": {"$ne": True}}
 _CLEARED = ("attempts", "last_error", "skip_reason", "flags", "missed")
@@ -45,10 +45,10 @@ class MongoRecords:
             # Rejects are looked up always: one that is stored has its dead letter.
             looked_up = [key for key, one in by_key.items() if not fresh or one.payload is None]
             stored = await self._stored(entity, looked_up) if looked_up else {}
-            await self._seen_again(entity, stored, version)
             missing = [one for key, one in by_key.items() if key not in stored]
             documents = [_document(one, version, flagged=flagged) for one in missing]
             stored |= await self._insert(entity, missing, documents, version) if missing else {}
+            await self._seen_again(entity, stored, version)
             changed = await self._update(entity, [by_key[key] for key in stored], stored, version)
             await self._settle_letters(entity, candidates, version, fresh=fresh)
         return Saved(new=len(by_key) - len(stored), changed=changed)
@@ -75,6 +75,9 @@ class MongoRecords:
         if keys:
             marked = {"_id": {"$in": keys}, "missed": {"$lt": version}}
             await self._of(entity).update_many(marked, {"$unset": {"missed": ""}})
+        # No interval covers them: a walk knows by this mark which of them it has not met.
+        if nameless := [key for key, doc in stored.items() if not doc["seq"]]:
+            await self._of(entity).update_many({"_id": {"$in": nameless}}, {"$max": {"met": version}})
 
     async def save_interval(
         self, entity: Entity, candidates: Sequence[Candidate], version: int, page: PageEntry, *, to_the_end: bool
@@ -117,9 +120,7 @@ class MongoRecords:
         self, entity: Entity, candidates: Sequence[Candidate], stored: Mapping[str, Document], version: int
     ) -> int:
         changed = [
-            one
-            for one in candidates
-            if stored[one.key]["payload_hash"] != one.hash and stored[one.key]["version"] < version
+            one for one in candidates if _has_changed(stored[one.key], one) and stored[one.key]["version"] < version
         ]
         await self._letters.bury(entity, changed, version)
         return await self._write(
@@ -142,6 +143,11 @@ class MongoRecords:
         return result.modified_count
 
     async def bury(self, entity: Entity, parent: int, began: int, version: int) -> None:
+        await self._bury_missed(entity, parent, began, version)
+        with mongo_outage():
+            await self._letters.end_gone(entity, parent, began)
+
+    async def _bury_missed(self, entity: Entity, parent: int, began: int, version: int) -> None:
         bury = FAMILIES[entity.family].reading.bury
         if bury is None:
             return
@@ -169,6 +175,11 @@ class MongoRecords:
                 break
             keys.append(doc["_id"])
         return keys
+
+
+def _has_changed(stored: Document, one: Candidate) -> bool:
+    """What was gone and is met again is new, whatever its content."""
+    return bool(stored["payload_hash"] != one.hash or stored.get("skip_reason") == GONE)
 
 
 def _unset(content: Document, *, reject: bool) -> Document:

@@ -7,11 +7,11 @@ from datetime import datetime
 
 from chatferry.common.adapters.mongo import BulkWriteError, Database, Document, InsertOne, refused_writes
 from chatferry.common.clock import Clock
-from chatferry.common.documents import DEAD_LETTERS, IMPORT_ERR
+from chatferry.common.documents import DEAD_LETTERS, GONE, IMPORT_ERR, SKIPPED
 from chatferry.common.entities import Entity
 from chatferry.extractor.domain.records import Candidate
 
-_DUPLICATE = 11000
+_DUPLICATE, _AT_ONCE = 11000, 500
 _MINE = {"state": "dead", "service": "extractor"}
 _NEWER, _NOT_STORED = "newer content was read", "its record was never stored in this version"
 
@@ -73,6 +73,36 @@ class Rejects:
             ended = {"_id": {"$in": letters}, "state": "superseded"}
             living = {"state": "dead", "reason": "$code", "at": self._clock.now()}
             await self._letters.update_many(ended, [{"$set": living}])
+
+    async def end_gone(self, entity: Entity, parent: int, began: int) -> None:
+        """After a walk that met all there is: rows without an id that it has not met since the read `began` are gone.
+
+        Their records are skipped. Letters of no record end, too: its row is gone, or stored in another version.
+        """
+        after = ""
+        while letters := await self._page(entity, parent, began, after):
+            keys, after = [letter["key"] for letter in letters], letters[-1]["_id"]
+            # The records first: whoever sees a letter that has ended finds its record skipped.
+            await self._skip_unmet(entity, keys, began)
+            dead = {"_id": {"$in": keys}, "status": IMPORT_ERR}
+            found = self._database[entity.name].find(dead, {"version": 1})
+            living = {doc["_id"]: doc["version"] async for doc in found}
+            ended = [letter["_id"] for letter in letters if living.get(letter["key"]) != letter["version"]]
+            if ended:
+                await self._end({"_id": {"$in": ended}, "state": "dead"}, GONE)
+
+    async def _page(self, entity: Entity, parent: int, began: int, after: str) -> list[Document]:
+        old = {"entity": entity.name, "parent": parent, **_MINE, "version": {"$lt": began}, "_id": {"$gt": after}}
+        found: list[Document] = await (
+            self._letters.find(old, {"key": 1, "version": 1}).sort("_id", 1).limit(_AT_ONCE).to_list(None)
+        )
+        return found
+
+    async def _skip_unmet(self, entity: Entity, keys: Sequence[str], began: int) -> None:
+        unmet = {"version": {"$lt": began}, "met": {"$not": {"$gte": began}}}
+        nameless = {"_id": {"$in": list(keys)}, "seq": 0, "status": IMPORT_ERR, **unmet}
+        skipped = {"$set": {"status": SKIPPED, "skip_reason": GONE}}
+        await self._database[entity.name].update_many(nameless, skipped)
 
     async def _end(self, which: Document, reason: str) -> None:
         ended = {"state": "superseded", "reason": reason, "at": self._clock.now()}

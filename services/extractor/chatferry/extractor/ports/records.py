@@ -42,7 +42,11 @@ class Records(Protocol):
         """
 
     async def bury(self, entity: Entity, parent: int, began: int, version: int) -> None:
-        """What pages since the read `began` were marked to lack was deleted: a tombstone each. Safe to repeat."""
+        """What pages since the read `began` were marked to lack was deleted: a tombstone each.
+
+        Unreadable rows without an id that no page since then has shown are gone: skipped, their dead letters
+        superseded. Safe to repeat.
+        """
 
     async def count(self, entity: Entity, parent: int, *, nameless: bool = False) -> int:
         """How many records of this parent are stored; `nameless`: rejects without an id alone."""
