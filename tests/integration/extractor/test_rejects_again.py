@@ -119,6 +119,15 @@ class BehindLetters(Rejects):
             await self._then(version)
 
 
+class BeforeLetters(BehindLetters):
+    """The same a moment earlier: this process has looked for the records, and has not written its letters."""
+
+    async def bury(self, entity: Entity, candidates: Sequence[Candidate], version: int) -> None:
+        if any(one.payload is None for one in candidates):
+            await self._then(version)
+        await Rejects.bury(self, entity, candidates, version)
+
+
 class Watched(MongoRecords):
     """Records whose dead letters are these."""
 
@@ -206,8 +215,9 @@ def read_as(text: str | None) -> Candidate:
 
 
 @pytest.mark.parametrize("stored", [True, False])
+@pytest.mark.parametrize("moment", [BeforeLetters, BehindLetters])
 async def test_a_late_process_leaves_no_letter_of_a_record_that_another_has_read_well_since(
-    world: World, stored: bool
+    world: World, stored: bool, moment: type[BehindLetters]
 ) -> None:
     async def overtaken(version: int) -> None:
         await records.save(MESSAGE, [read_as("now")], version + 1, fresh=False)
@@ -215,7 +225,7 @@ async def test_a_late_process_leaves_no_letter_of_a_record_that_another_has_read
     records = MongoRecords(world.database, world.clock)
     if stored:
         await records.save(MESSAGE, [read_as("before")], 1, fresh=False)
-    late = Watched(world, BehindLetters(world, overtaken))
+    late = Watched(world, moment(world, overtaken))
     await late.save(MESSAGE, [read_as(None)], 2, fresh=False)
     assert await states(world) == ["superseded"]
     record = await world.database.chat_messages.find_one({"_id": MESSAGE.key(7)})
