@@ -12,8 +12,9 @@ A record's document, in the collection named as its entity:
                      `unsent_from` says it
     flags            what had to be altered or assumed: `altered`, `assumed_offset`
     missed           number of the last read of a page that lacks it, though its interval covers its id
+    met              number of the last read that showed it again; of a reject without an id, which no interval covers
     status           NEW | IMPORT_OK | IMPORT_ERR | ERROR_RETRY | SKIPPED
-    skip_reason      why, when SKIPPED
+    skip_reason      why, when SKIPPED: by an operator's word, with its parent, or gone before it could be read
     imported_version, imported_hash, target_id, attempts, last_error     what the importer knows
 
 `source_inventory`, one row per root record that the portal is known to have (`_id` = the record's key):
@@ -33,11 +34,11 @@ A record's document, in the collection named as its entity:
     unsent_from      a root that is new: its children above this id are due, until the broker has answered for all
     known            true when an earlier run has read here: stored records have to be compared
 
-and one per stranger (`_id` = `stranger:<user key>`, kind `stranger`, state wanted | resolved | unresolvable: nobody
-knows them | unreadable: refused | failed: refused for now, 3 attempts): a user that records mention and the listing
-lacks; `asked`: the run that asked for it last, `raw`: how a page shows it, until then. The users' own listing is the
-row `listing:users`. A listed row that names no root has the row `reject:<key>` (kind `reject`, of, family, run, epoch,
-stored): its record is a reject without an id, which nobody can walk.
+and one per stranger (`_id` = `stranger:<user key>`, kind `stranger`, state wanted | resolved: the portal showed them,
+be it unreadably | unresolvable: nobody knows them | unreadable: refused | failed: refused for now, 3 attempts): a user
+that records mention and the listing lacks; `asked`: the run that asked for it last, `raw`: how a page shows it, until
+then. The users' own listing is the row `listing:users`. A listed row that names no root has the row `reject:<key>`
+(kind `reject`, of, family, run, epoch, stored): its record is a reject without an id, which nobody can walk.
 
 `page_log`, one entry per page read (`_id` = run/parent/hi): run, entity, parent, lo (included), hi (excluded), count,
 absent, rejected, read_seq, webhook, method, at, duration_ms.
@@ -81,6 +82,8 @@ NEW, IMPORT_OK, IMPORT_ERR, ERROR_RETRY, SKIPPED = "NEW", "IMPORT_OK", "IMPORT_E
 WAITING = (NEW, ERROR_RETRY)
 PARENT_DISCARDED = "parent discarded"
 """`skip_reason` of what belongs to a record that an operator discarded before the target had it."""
+GONE = "the portal shows it no more"
+"""`skip_reason` of a row without an id that could not be read, and that a walk through all there is has not met."""
 
 RUNS, LEASES, ENTITY_STATES = "runs", "leases", "entities"
 INVENTORY, PAGE_LOG, ID_MAP = "source_inventory", "page_log", "id_map"

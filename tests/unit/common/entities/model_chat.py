@@ -17,9 +17,13 @@ _REFERENCE = re.compile(r"\$result\[(\w+)\]\[messages\]\[(\d+)\]\[id\]")
 
 @dataclass
 class ModelChat:
-    """`unread`: how many of the newest nobody has read. `short`: pages may hold fewer than they could."""
+    """`unread`: how many of the newest nobody has read. `short`: pages may hold fewer than they could.
+
+    `nameless`: messages that are shown without their ids.
+    """
 
     ids: list[int]
+    nameless: frozenset[int] = frozenset()
     unread: int = 0
     short: bool = False
     members: Sequence[int] = (1, 2, 3)
@@ -54,7 +58,10 @@ class ModelChat:
             page = [{"id": member} for member in self.members[start : start + self.member_page]]
             more = start + self.member_page < len(self.members)
             return Answer(page, next=start + self.member_page if more else None)
-        return Answer({"messages": [{"id": number} for number in self._page(command.method, params)]})
+        return Answer({"messages": [self._row(number) for number in self._page(command.method, params)]})
+
+    def _row(self, number: int) -> dict[str, Any]:
+        return {"id": None, "text": f"{number}"} if number in self.nameless else {"id": number}
 
     def _resolved(self, value: Any, results: Mapping[str, Any]) -> Any:
         match = _REFERENCE.fullmatch(value) if isinstance(value, str) else None

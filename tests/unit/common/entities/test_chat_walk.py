@@ -7,7 +7,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from tests.unit.common.entities.model_chat import ModelChat, covers, walk_to_the_end
 
@@ -191,6 +191,30 @@ def test_rows_without_an_id_are_handed_over_beside_the_others() -> None:
     harvest = walk.absorb([Answer(dialog), Answer([]), Answer([]), Answer(page)])
     assert len(commands) == 4
     assert [list(one.unidentified) for one in harvest.pages] == [[{"text": "nobody"}, {"id": "x"}, {"id": 0}]]
+
+
+@settings(max_examples=150, deadline=None)
+@given(ids=IDS, page=st.integers(2, 12), unread=st.integers(0, 120), stop=st.integers(0, 9), data=st.data())
+def test_each_row_without_an_id_is_handed_over_once_whichever_pages_show_it(
+    ids: list[int], page: int, unread: int, stop: int, data: st.DataObject
+) -> None:
+    """One at the end of a page comes again: the next page begins behind the last id that is known."""
+    nameless = frozenset(data.draw(st.sets(st.sampled_from(ids)))) if ids else frozenset[int]()
+    # A page of nothing else would say nothing of where the next one begins.
+    assume(all(set(ids[start : start + page]) - nameless for start in range(len(ids) - page + 1)))
+    chat = ModelChat(list(ids), nameless, unread=min(unread, len(ids)))
+    walk = a_walk(page_size=page)
+    harvests = []
+    for n in range(stop):
+        harvests.append(walk.absorb(chat.batch(walk.plan(max(walk.needs(), 2), f"s{n}"))))
+        if harvests[-1].ended:
+            break
+    else:
+        walk = a_walk(page_size=page, **walk.state()) if walk.complete else walk
+        harvests += walk_to_the_end(walk, chat, lambda: 3).harvests
+    pages = [one for harvest in harvests for one in harvest.pages]
+    assert sorted(int(row["text"]) for one in pages for row in one.unidentified) == sorted(nameless)
+    assert sorted(int(row["id"]) for one in pages for row in one.rows) == sorted(set(ids) - nameless)
 
 
 def test_a_portal_that_answers_pages_from_elsewhere_is_no_endless_loop() -> None:

@@ -6,8 +6,10 @@ pages   backward with LAST_ID until an empty page; forward with FIRST_ID while t
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any
 
 from chatferry.common.entities.reading import (
@@ -25,7 +27,7 @@ from chatferry.common.entities.reading import (
 )
 
 MESSAGES, PLANNED = "im.dialog.messages.get", "im.chat.message.list"
-_MEMBERS = 200
+_MEMBERS, _REMEMBERED = 200, 200
 
 
 @dataclass(slots=True)
@@ -46,6 +48,8 @@ class ChatWalk:
     listed: int = 0
     limited: bool = False
     complete: bool = False
+    shown: list[str] = field(default_factory=list)
+    """Digests of the last rows without an id: one at the end of a page comes again on the next."""
     _dialog: Mapping[str, Any] = field(default_factory=dict)
     _member_ids: set[int] = field(default_factory=set)
     _members_at: int | None = 0
@@ -67,6 +71,7 @@ class ChatWalk:
             "limited",
             "method",
             "complete",
+            "shown",
         )
         return {name: getattr(self, name) for name in names}
 
@@ -187,7 +192,6 @@ class ChatWalk:
         result = map_of(answer.result)
         rows = [map_of(row) for row in rows_of(result.get("messages"))]
         by_id = {number: row for row in rows if (number := whole(row.get("id"))) is not None}
-        nameless = [row for row in rows if whole(row.get("id")) is None]
         interval = self._advance(sorted(by_id))
         if interval is None:
             return False
@@ -196,9 +200,18 @@ class ChatWalk:
         self.listed += len(chosen)
         files = {number: row for row in rows_of(result.get("files")) if (number := whole(map_of(row).get("id")))}
         users = [map_of(row) for row in rows_of(result.get("users"))]
+        nameless = self._not_shown_before([row for row in rows if whole(row.get("id")) is None])
         harvest.pages.append(Page(lo, hi, chosen, nameless, {"files": files}, users))
         harvest.used += 1
         return len(rows) >= self.page_size and not self.closed_low
+
+    def _not_shown_before(self, nameless: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+        """The next page begins behind the last id that is known, so with rows that this one may have ended with."""
+        digests = [_digest(row) for row in nameless]
+        new = [row for row, digest in zip(nameless, digests, strict=True) if digest not in self.shown]
+        # As many as some pages hold: the first one is gone on with at both of its ends.
+        self.shown = [*self.shown, *(digest for digest in digests if digest not in self.shown)][-_REMEMBERED:]
+        return new
 
     def _advance(self, ids: list[int]) -> tuple[int, int] | None:
         """Which interval of ids a page makes known, and the walk's new ends. None: it belongs elsewhere."""
@@ -251,3 +264,7 @@ class ChatWalk:
             self.closed_low = self.closed_high = True
             return lo, top
         return lo, self.high + 1
+
+
+def _digest(row: Mapping[str, Any]) -> str:
+    return sha256(json.dumps(row, sort_keys=True, default=str).encode()).hexdigest()[:16]

@@ -4,28 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
-from typing import Any
 
 from chatferry.common.adapters.mongo import (
     BulkWriteError,
     Collection,
     Database,
     Document,
-    InsertOne,
     UpdateOne,
     mongo_outage,
     refused_writes,
 )
 from chatferry.common.clock import Clock
 from chatferry.common.contracts.canonical import payload_hash
-from chatferry.common.documents import DEAD_LETTERS, IMPORT_ERR, NEW
+from chatferry.common.documents import GONE, IMPORT_ERR, NEW
 from chatferry.common.entities import FAMILIES, Entity
+from chatferry.extractor.adapters.rejects import Rejects
 from chatferry.extractor.domain.records import Candidate
 from chatferry.extractor.ports import PageEntry, Saved
 
 _DUPLICATE = 11000
-_SEEN = {"payload_hash": 1, "version": 1, "seq": 1, "missed": 1}
+_SEEN = {"payload_hash": 1, "version": 1, "seq": 1, "missed": 1, "skip_reason": 1}
 _BURIED_AT_ONCE, _BURIED_BYTES, _BURIED = 500, 8 * 1024 * 1024, {"payload": 1, "flags": 1}
 _LIVING = {"payload": {"$ne": None}, "payload.deleted": {"$ne": True}}
 _CLEARED = ("attempts", "last_error", "skip_reason", "flags", "missed")
@@ -35,7 +33,7 @@ class MongoRecords:
     """The Records port on the project's database."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
-        self._database, self._clock = database, clock
+        self._database, self._letters = database, Rejects(database, clock)
 
     async def save(
         self, entity: Entity, candidates: Sequence[Candidate], version: int, *, fresh: bool, flagged: bool = True
@@ -47,12 +45,26 @@ class MongoRecords:
             # Rejects are looked up always: one that is stored has its dead letter.
             looked_up = [key for key, one in by_key.items() if not fresh or one.payload is None]
             stored = await self._stored(entity, looked_up) if looked_up else {}
-            await self._seen_again(entity, stored, version)
             missing = [one for key, one in by_key.items() if key not in stored]
             documents = [_document(one, version, flagged=flagged) for one in missing]
             stored |= await self._insert(entity, missing, documents, version) if missing else {}
+            await self._seen_again(entity, stored, version)
             changed = await self._update(entity, [by_key[key] for key in stored], stored, version)
+            await self._settle_letters(entity, candidates, version, fresh=fresh)
         return Saved(new=len(by_key) - len(stored), changed=changed)
+
+    async def _settle_letters(
+        self, entity: Entity, candidates: Sequence[Candidate], version: int, *, fresh: bool
+    ) -> None:
+        """Of good and of unchanged records too: an earlier read may have been cut off behind its letters.
+
+        `fresh`: there was no earlier read.
+        """
+        rejects = [one.key for one in candidates if one.payload is None]
+        if rejects:
+            await self._letters.revive(entity, rejects)
+        if rejects or not fresh:
+            await self._letters.agree(entity, rejects if fresh else [one.key for one in candidates], version)
 
     async def _stored(self, entity: Entity, keys: Sequence[str]) -> dict[str, Document]:
         return {doc["_id"]: doc async for doc in self._of(entity).find({"_id": {"$in": list(keys)}}, _SEEN)}
@@ -63,6 +75,9 @@ class MongoRecords:
         if keys:
             marked = {"_id": {"$in": keys}, "missed": {"$lt": version}}
             await self._of(entity).update_many(marked, {"$unset": {"missed": ""}})
+        # No interval covers them: a walk knows by this mark which of them it has not met.
+        if nameless := [key for key, doc in stored.items() if not doc["seq"]]:
+            await self._of(entity).update_many({"_id": {"$in": nameless}}, {"$max": {"met": version}})
 
     async def save_interval(
         self, entity: Entity, candidates: Sequence[Candidate], version: int, page: PageEntry, *, to_the_end: bool
@@ -90,8 +105,7 @@ class MongoRecords:
         self, entity: Entity, candidates: Sequence[Candidate], documents: Sequence[Document], version: int
     ) -> dict[str, Document]:
         """Insert all; returns what was stored before, by key."""
-        rejects = {one.key: one.hash for one in candidates if one.payload is None}
-        await self._bury_rejects(entity, candidates, version)
+        await self._letters.bury(entity, candidates, version)
         stored: dict[str, Document] = {}
         try:
             await self._of(entity).insert_many(documents, ordered=False)
@@ -100,21 +114,15 @@ class MongoRecords:
             if any(code != _DUPLICATE for code in refused.values()):
                 raise
             stored = await self._stored(entity, [candidates[index].key for index in refused])
-        if rejects:
-            same = [key for key, doc in stored.items() if rejects.get(key) == doc["payload_hash"]]
-            await self._take_back([f"{key}@{version}" for key in same])
-            await self._supersede([key for key in rejects if key not in stored], version)
         return stored
 
     async def _update(
         self, entity: Entity, candidates: Sequence[Candidate], stored: Mapping[str, Document], version: int
     ) -> int:
         changed = [
-            one
-            for one in candidates
-            if stored[one.key]["payload_hash"] != one.hash and stored[one.key]["version"] < version
+            one for one in candidates if _has_changed(stored[one.key], one) and stored[one.key]["version"] < version
         ]
-        await self._bury_rejects(entity, changed, version)
+        await self._letters.bury(entity, changed, version)
         return await self._write(
             entity, [(one.key, _content(one, version), one.payload is None) for one in changed], version
         )
@@ -131,10 +139,15 @@ class MongoRecords:
             for key, content, reject in contents
         ]
         result = await self._of(entity).bulk_write(updates, ordered=False)
-        await self._supersede([key for key, _, _ in contents], version)
+        await self._letters.supersede([key for key, _, _ in contents], version)
         return result.modified_count
 
     async def bury(self, entity: Entity, parent: int, began: int, version: int) -> None:
+        await self._bury_missed(entity, parent, began, version)
+        with mongo_outage():
+            await self._letters.end_gone(entity, parent, began)
+
+    async def _bury_missed(self, entity: Entity, parent: int, began: int, version: int) -> None:
         bury = FAMILIES[entity.family].reading.bury
         if bury is None:
             return
@@ -163,34 +176,10 @@ class MongoRecords:
             keys.append(doc["_id"])
         return keys
 
-    async def _supersede(self, keys: Sequence[str], version: int) -> None:
-        """There is newer content, or a newer reject: dead letters of the older one need no replay."""
-        older = {"key": {"$in": list(keys)}, "state": "dead", "version": {"$lt": version}}
-        await self._end_letters(older, "newer content was read")
 
-    async def _take_back(self, letters: Sequence[str]) -> None:
-        """Another process has stored these rejects in the same moment, with letters of its own."""
-        if letters:
-            await self._end_letters({"_id": {"$in": list(letters)}, "state": "dead"}, "it was read twice")
-
-    async def _end_letters(self, which: Document, reason: str) -> None:
-        ended = {"state": "superseded", "reason": reason, "at": self._clock.now()}
-        await self._database[DEAD_LETTERS].update_many(which, {"$set": ended})
-
-    async def _bury_rejects(self, entity: Entity, candidates: Any, version: int) -> None:
-        """Dead letters first: whoever sees the record's document finds its reason.
-
-        Each version has a letter of its own, whatever became of earlier ones about the same content.
-        """
-        now = self._clock.now()
-        letters = [InsertOne(_dead_letter(entity, one, version, now)) for one in candidates if one.payload is None]
-        if not letters:
-            return
-        try:
-            await self._database[DEAD_LETTERS].bulk_write(letters, ordered=False)
-        except BulkWriteError as failure:
-            if any(code != _DUPLICATE for code in refused_writes(failure).values()):
-                raise
+def _has_changed(stored: Document, one: Candidate) -> bool:
+    """What was gone and is met again is new, whatever its content."""
+    return bool(stored["payload_hash"] != one.hash or stored.get("skip_reason") == GONE)
 
 
 def _unset(content: Document, *, reject: bool) -> Document:
@@ -213,29 +202,3 @@ def _content(one: Candidate, version: int) -> Document:
     if one.flags:
         content["flags"] = list(one.flags)
     return content
-
-
-def _dead_letter(entity: Entity, one: Candidate, version: int, now: datetime) -> Document:
-    return {
-        "_id": f"{one.key}@{version}",
-        "entity": entity.name,
-        "key": one.key,
-        "version": version,
-        "hash": one.hash,
-        "parent": one.parent,
-        "seq": one.seq,
-        "topic": entity.name,
-        "partition": None,
-        "offset": None,
-        "error_class": "rejected",
-        "code": one.code,
-        "message": f"the portal's record cannot be taken ({one.code})",
-        "attempts": 0,
-        "state": "dead",
-        "reason": one.code,
-        "by": "extractor",
-        "service": "extractor",
-        "at": now,
-        "copied": False,
-        "raw": {"value": one.raw},
-    }

@@ -29,7 +29,8 @@ class Records(Protocol):
         """Store what is new or has changed; what has not is left alone. Safe to repeat, in any order of versions.
 
         `fresh`: nothing should be there yet (only a hint: it is looked after when something is). `flagged`: what is
-        new is due by itself; False where the root's mark says so.
+        new is due by itself; False where the root's mark says so. Dead letters of these records, written by earlier
+        reads, end unless they are of the version that is stored.
         """
 
     async def save_interval(
@@ -41,7 +42,11 @@ class Records(Protocol):
         """
 
     async def bury(self, entity: Entity, parent: int, began: int, version: int) -> None:
-        """What pages since the read `began` were marked to lack was deleted: a tombstone each. Safe to repeat."""
+        """What pages since the read `began` were marked to lack was deleted: a tombstone each.
+
+        Unreadable rows without an id that no page since then has shown are gone: skipped, their dead letters
+        superseded. Safe to repeat.
+        """
 
     async def count(self, entity: Entity, parent: int, *, nameless: bool = False) -> int:
         """How many records of this parent are stored; `nameless`: rejects without an id alone."""

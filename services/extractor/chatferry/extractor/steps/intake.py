@@ -133,7 +133,7 @@ class RootIntake:
         self._drive.metrics.extracted.labels(self._child.name).inc(sum(page.count for page in entries))
 
     async def _bury(self, one: Reaped, entries: Sequence[PageEntry]) -> None:
-        """What a walk missed was deleted, if the portal's own count says that the walk saw all there is.
+        """What a walk missed is gone, if the portal's own count says that the walk saw all there is.
 
         Else it may be hidden (another webhook's history, a page that came back empty), and stays as it is: a gap.
         """

@@ -110,8 +110,8 @@ class Strangers:
                 self._take(found, row)
             end = self._end(chunk, answer.refusal, told)
             ends |= {} if end is None else {one.seq: end for one in chunk.users}
-        for seq in ends.keys() - found.keys():
-            if (shown := asked[seq].raw) is not None:
+        for seq in ends:
+            if not _is_readable(found.get(seq)) and (shown := asked[seq].raw) is not None:
                 self._take(found, shown)
         saved = [candidate for seq, candidate in found.items() if seq in asked]
         await self._records.save(self._users, saved, version, fresh=False)
@@ -143,6 +143,15 @@ class Strangers:
         return "unreadable", f"the portal refused it ({refusal.code})"
 
     def _take(self, found: dict[int, Candidate], row: Mapping[str, Any]) -> None:
+        """The first form that can be read, else the first: a reject. A row without an id is nobody's.
+
+        Who was asked for and stays without a form is lost.
+        """
         candidate = self._rows.row(row, {}, None)
-        if candidate.payload is not None:
-            found.setdefault(candidate.seq, candidate)
+        before = found.get(candidate.seq)
+        if candidate.seq and (before is None or (_is_readable(candidate) and not _is_readable(before))):
+            found[candidate.seq] = candidate
+
+
+def _is_readable(candidate: Candidate | None) -> bool:
+    return candidate is not None and candidate.payload is not None
