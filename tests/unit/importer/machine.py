@@ -92,6 +92,12 @@ class Machine:
             headers = (*headers, (REPLAY_OF, replay_of.encode()))
         return self.append(entity, line, canonical_json(payload), headers)
 
+    def publish_chat(self, chat_id: int, messages: int) -> None:
+        """A chat, and so many messages of it: 100 and its id, 200 and its id, and so on."""
+        self.publish("chats", chat(chat_id))
+        for index in range(1, messages + 1):
+            self.publish("chat_messages", message(index * 100 + chat_id, chat_id))
+
     def start(self) -> None:
         """A new process."""
         self.faults.dead = self._away = False

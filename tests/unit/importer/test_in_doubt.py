@@ -15,15 +15,9 @@ from chatferry.importer.ports import Dead, Trouble
 from chatferry.importer.sending import SendRules
 
 
-def _chat(machine: Machine, chat_id: int, count: int) -> None:
-    machine.publish("chats", chat(chat_id))
-    for index in range(1, count + 1):
-        machine.publish("chat_messages", message(index * 100 + chat_id, chat_id))
-
-
 async def test_nothing_passes_a_refused_message_where_that_is_not_allowed() -> None:
     machine = Machine(SendRules(lanes=2, may_pass_dead=False))
-    _chat(machine, 1, 3)
+    machine.publish_chat(1, 3)
     machine.target.errors = {"source:chat:msg:101": (99, False)}
     await machine.run(10)
     assert machine.applied(1) == []
@@ -32,7 +26,7 @@ async def test_nothing_passes_a_refused_message_where_that_is_not_allowed() -> N
 
 async def test_older_content_that_fails_for_ever_ends_and_lets_the_newer_content_through() -> None:
     machine = Machine()
-    _chat(machine, 1, 1)
+    machine.publish_chat(1, 1)
     machine.target.errors = {"source:chat:msg:101": (4, True)}
     machine.store.add("source:chat:msg:101", 2)
     await machine.run(30)
@@ -62,7 +56,7 @@ async def test_a_record_that_somebody_else_has_parked_meanwhile_is_not_overtaken
 
 async def test_a_dead_letter_whose_row_was_written_late_gets_its_copy_and_its_status() -> None:
     machine = Machine()
-    _chat(machine, 1, 1)
+    machine.publish_chat(1, 1)
     await machine.run(3)
     raw = machine.publish("chat_messages", message(201, 1))
     machine.target.away = Trouble.SHAKY
@@ -93,7 +87,7 @@ async def test_a_dead_letter_that_a_zombie_opened_after_the_import_is_copied_and
 
 async def test_a_record_that_is_refused_and_then_taken_in_one_round_leaves_no_dead_letter_behind() -> None:
     machine = Machine(SendRules(lanes=1, batch_items={"chat_messages": 1}))
-    _chat(machine, 1, 1)
+    machine.publish_chat(1, 1)
     machine.publish("chat_messages", message(101, 1))
     machine.target.errors = {"source:chat:msg:101": (1, False)}
     send = machine.target.send
