@@ -98,6 +98,19 @@ async def test_a_chat_that_stays_active_and_silent_is_read_in_every_pass() -> No
     assert len(read) == 4 * 5
 
 
+async def test_chats_that_the_bot_is_out_of_or_may_not_read_take_nobodys_place_among_the_most_active() -> None:
+    clock = WallClock(seconds=899)
+    replica = Replica(clock)
+    marks = {1: Mark.FROZEN, 3: Mark.DENIED}
+    chats = [active(n, at=-n, read_s=1.0) for n in range(1, 21)]
+    await replica.knows(
+        replace(one, counted=replace(one.count, mark=marks.get(one.id, Mark.CONFIRMED))) for one in chats
+    )
+    await replica.turn()
+    clock.seconds = 900
+    assert await replica.turn() == {2, 4, 5, 6, 7}
+
+
 async def test_replicas_that_share_the_slots_read_in_one_pass_what_one_alone_would_have() -> None:
     clock = WallClock(seconds=899)
     even, odd = Replica(clock, range(0, SLOTS, 2)), Replica(clock, range(1, SLOTS, 2))

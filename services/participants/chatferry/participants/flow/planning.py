@@ -111,12 +111,11 @@ class Planner:
         return known if known is not None and known[0] == stamp else (stamp, at)
 
     def _standing(self, entry: Entry, *, top: bool) -> Standing:
-        known = entry.counted
         return Standing(
             read_ms=_read_ms(entry),
             trusted=self.trust.of(entry),
             top=top,
-            lost=known is not None and known.mark in (Mark.FROZEN, Mark.DENIED),
+            lost=entry.lost,
             spread=spread_of(entry.id),
         )
 
