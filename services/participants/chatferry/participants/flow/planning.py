@@ -46,7 +46,10 @@ class Planner:
     _moved: dict[ChatId, tuple[Stamp, float]] = field(default_factory=dict)
 
     async def planned(self, held: Held, clock: Clock, most: int) -> list[tuple[ChatId, Urgency]]:
-        """The most urgent that are due, each once in a look; others have their turns during a look at many chats."""
+        """The most urgent that are due, each once in a look; others have their turns during a look at many chats.
+
+        `clock`: its moments are those that reads are stamped by, or what has just been read seems not to have been.
+        """
         now, at = clock.now(), clock.monotonic()
         now_ms = int(now.timestamp() * 1_000)
         turn = pass_at(now_ms, self.rules, self.top_n)
