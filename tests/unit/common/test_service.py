@@ -5,7 +5,11 @@ from __future__ import annotations
 import asyncio
 import inspect
 
+import httpx
 import pytest
+from starlette.applications import Starlette
+from starlette.responses import Response
+from starlette.routing import Mount
 
 from chatferry.common import service
 from chatferry.common.adapters.mongo import open_client
@@ -54,3 +58,14 @@ async def test_a_part_that_answered_is_back_at_once(monkeypatch: pytest.MonkeyPa
         await service._keep_working(work, context)
     assert seen == [set(), {"mongodb"}, {"mongodb"}, set()]
     assert context.metrics.registry.get_sample_value("outage", {"part": "mongodb"}) == 0
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/metrics/"])
+async def test_metrics_are_where_prometheus_looks_by_default_also_beside_a_services_own_root(path: str) -> None:
+    context = service.Context()
+    root = Mount("/", app=Response(status_code=404))
+    app = Starlette(routes=[*service._own_routes(context), root])
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as http:
+        answer = await http.get(path)
+    assert answer.status_code == 200
+    assert "outage" in answer.text

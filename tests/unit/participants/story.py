@@ -125,7 +125,15 @@ class Told:
 class Story:
     """`begin` runs something on the replica's host until the story ends; `after` lets time pass."""
 
-    def __init__(self, *, most: int = 50, per_second: int = 27, safety_s: int = 86_400, events_on: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        most: int = 50,
+        per_second: int = 27,
+        safety_s: int = 86_400,
+        events_on: bool = True,
+        top_n: int = 0,
+    ) -> None:
         self.loop = Loop()  # type: ignore[abstract]
         self.host = Host("replica")
         self.loop.hosts.append(self.host)
@@ -154,8 +162,10 @@ class Story:
             self.view,
             self.watch,
         )
-        rules = PlanRules(update_s=900, safety_s=safety_s, untrusted_s=300, full_hour=3, timezone=ZoneInfo("UTC"))
-        self.planner = Planner(self.view, self.trust, rules, top_n=0)
+        rules = PlanRules(
+            update_s=900, safety_s=safety_s, untrusted_s=300, fresh_s=3_600, full_hour=3, timezone=ZoneInfo("UTC")
+        )
+        self.planner = Planner(self.view, self.trust, rules, top_n)
         self.reader = Reader(self.parts, self.planner, self.clock, most)
         self.listener = Listener(self.parts, self.clock)
         self.unsubscribed: list[str | None] = []

@@ -19,6 +19,7 @@ from chatferry.participants.domain.catalogue import SLOTS
 from chatferry.participants.domain.counts import ChatId
 from chatferry.participants.domain.plan import Debounce, Urgency
 from chatferry.participants.ports import Claim, Grant
+from chatferry.participants.shared import RedisClock
 
 HELD = dict.fromkeys(range(SLOTS), 3)
 
@@ -87,3 +88,14 @@ async def test_the_clock_of_redis_is_that_of_the_leave_it_has_given() -> None:
     redis.grant = Grant(ahead_ms, 60.0)
     await budget.take(Urgency.TOP)
     assert budget.now_ms == ahead_ms + 30_000
+
+
+async def test_what_is_compared_with_reads_goes_by_the_clock_that_they_are_stamped_by() -> None:
+    own = HandClock()
+    budget = LocalBudget(Allowance(), own, random.Random(1))
+    clock = RedisClock(lambda: budget.now_ms, own)
+    assert clock.now() == own.now()
+    budget.set_clock(int(own.now().timestamp() * 1_000) - 700)
+    await clock.sleep(2.0)
+    assert (clock.now() - own.now()).total_seconds() == -0.7
+    assert clock.monotonic() == own.monotonic() == 2.0

@@ -17,7 +17,7 @@ from chatferry.participants.flow.planning import Planner
 from chatferry.participants.ports import Told
 from chatferry.participants.view import View
 
-RULES = PlanRules(update_s=900, safety_s=86_400, untrusted_s=300, full_hour=3, timezone=ZoneInfo("UTC"))
+RULES = PlanRules(update_s=900, safety_s=86_400, untrusted_s=300, fresh_s=3_600, full_hour=3, timezone=ZoneInfo("UTC"))
 HELD = dict.fromkeys(range(SLOTS), 1)
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)
 

@@ -18,6 +18,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
+from starlette.types import Receive, Scope, Send
 
 from chatferry.common.clock import Clock, SystemClock
 from chatferry.common.errors import ConfigurationError, FatalError, OutageError
@@ -202,8 +203,20 @@ def _own_routes(context: Context) -> list[BaseRoute]:
     return [
         Route("/healthz", alive),
         Route("/readyz", ready),
-        Mount("/metrics", app=make_asgi_app(context.metrics.registry)),
+        # A mount alone has no path without a slash behind it: a service's own root would answer there.
+        Route("/metrics", _Exposition(context.metrics)),
+        Mount("/metrics", app=_Exposition(context.metrics)),
     ]
+
+
+class _Exposition:
+    """A class, for a route takes a function to be one that answers with a response."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._app = make_asgi_app(metrics.registry)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app(scope, receive, send)
 
 
 def _answer(wrong: dict[str, str], *, bad: bool) -> Response:

@@ -103,11 +103,11 @@ class Participants:
             parts = self._parts(self._shared)
             trust = Trust(self._settings.max_events != "off")
             planner = Planner(self._view, trust, self._settings.plan, self._settings.top_n)
-            reader = Reader(parts, planner, context.clock, self._settings.batch_size)
+            reader = Reader(parts, planner, self._shared.stamping, self._settings.batch_size)
             keeper = Keeper(
                 parts,
                 trust,
-                context.clock,
+                self._shared.stamping,
                 on_duty=lambda: 0 in reader.held,
                 told=lambda sentence: context.health.outage("subscription", sentence),
             )

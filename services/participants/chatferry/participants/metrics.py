@@ -105,7 +105,7 @@ class Watching:
         self._counts_served = counter("participants_counts_served", "Served counts of MAX's chats.", "cache")
         self._update = histogram(
             "participants_update_duration",
-            "Seconds from due to written; of what is merely planned, from its turn.",
+            "Seconds from due to written; of what is merely planned, but for the most active chats, from its turn.",
             _UPDATE_S,
         )
         # A gauge that only rises: the requirement's name, which a counter would have with _total behind it.

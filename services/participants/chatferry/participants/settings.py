@@ -30,7 +30,7 @@ class ParticipantsSettings(ServiceSettings):
         ge=1,
         le=86_400,
         alias="PARTICIPANTS_UPDATE_INTERVAL",
-        description="Seconds between reads of the most active chats.",
+        description="Seconds from one pass over the most active chats to the next.",
     )
     full_update_hour: int = Field(
         default=3, ge=0, le=23, alias="PARTICIPANTS_FULL_UPDATE_HOUR", description="Hour at which all chats are read."
@@ -157,6 +157,7 @@ class ParticipantsSettings(ServiceSettings):
             self.update_interval_s,
             self.safety_interval_s,
             self.untrusted_interval_s,
+            self.cache_ttl_s,
             self.full_update_hour,
             ZoneInfo(self.timezone),
         )

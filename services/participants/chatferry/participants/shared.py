@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
 
@@ -40,6 +42,26 @@ _SENTENCE = "Redis is away: counts are served as this replica knows them, and MA
 _OVERHEAD_S = 0.5
 
 
+@dataclass(frozen=True, slots=True)
+class RedisClock:
+    """Port Clock for whatever compares moments with reads: `now_ms`, of Redis, as far as it is known here.
+
+    By the own clock of a replica that is a little ahead, what a pass reads first would have been read before it began.
+    """
+
+    now_ms: Callable[[], int]
+    own: Clock
+
+    def now(self) -> datetime:
+        return datetime.fromtimestamp(self.now_ms() / 1_000, UTC)
+
+    def monotonic(self) -> float:
+        return self.own.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        await self.own.sleep(seconds)
+
+
 @dataclass(slots=True)
 class Shared:
     """The ports, between `async with`."""
@@ -53,6 +75,11 @@ class Shared:
     _redis: Redis
     _listening: RedisWaiting
     _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
+
+    @property
+    def stamping(self) -> RedisClock:
+        """The clock that reads are stamped by."""
+        return RedisClock(lambda: self.budget.now_ms, self.clock)
 
     async def __aenter__(self) -> Self:
         self._stack.push_async_callback(self._redis.aclose)

@@ -118,8 +118,8 @@ class View:
         return len(self._entries)
 
     def top(self, most: int) -> Collection[ChatId]:
-        linked = (entry for entry in self._entries.values() if entry.max_chat is not None)
-        return [entry.id for entry in heapq.nlargest(most, linked, key=lambda one: (one.activity_ms or 0, one.id))]
+        asked = (entry for entry in self._entries.values() if entry.max_chat is not None and not entry.lost)
+        return [entry.id for entry in heapq.nlargest(most, asked, key=lambda one: (one.activity_ms or 0, one.id))]
 
     def linked_to(self, max_chat: MaxChatId) -> Entry | None:
         """The chat that is this one of MAX. Looks at all of them."""

@@ -74,7 +74,7 @@ def platform_of(folder: Folder, options: Options, pace: Pace) -> Platform:
     share = 60 / options.chats
     settings = {
         "script.changes_per_minute": pace.changes_per_s * share,
-        "script.messages_per_minute": 0.5 * share,
+        "script.messages_per_minute": pace.messages_per_s * share,
         "script.admin": 0.02 if pace.unheard else 0.0,
         "script.bot": 0.02 if pace.unheard else 0.0,
         "delivery.https_only": "false",

@@ -43,6 +43,7 @@ class Pace:
     poll_s: int
     unheard: int
     learning_s: float
+    messages_per_s: float = 0.5
 
     @property
     def safety_s(self) -> int:

@@ -34,6 +34,11 @@ class Entry:
         """What is known without the cache."""
         return self.counted if self.counted is not None else Count(self.static_count, Mark.STATIC)
 
+    @property
+    def lost(self) -> bool:
+        """The bot is out, or may not read it, as far as we know."""
+        return self.counted is not None and self.counted.mark in (Mark.FROZEN, Mark.DENIED)
+
 
 def slot_of(chat: ChatId) -> int:
     """Which share of the work a chat belongs to."""

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 _DAY_MS = 86_400_000
 _UNCONFIRMED_MS = 10_000
+_OWN_LEAST_MS, _OWN_MS_EACH = 60_000, 100
 
 
 class Urgency(IntEnum):
@@ -27,11 +28,13 @@ class Urgency(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class PlanRules:
-    """`update_s`: for the top; `safety_s`: for every chat; `untrusted_s`: for chats whose events cannot be trusted."""
+    """`update_s`: from one pass over the top to the next; `safety_s`: for every chat; `untrusted_s`: for chats whose
+    events cannot be trusted; `fresh_s`: how long a count is fresh."""
 
     update_s: int
     safety_s: int
     untrusted_s: int
+    fresh_s: int
     full_hour: int
     timezone: ZoneInfo
 
@@ -52,6 +55,25 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
+class Pass:
+    """One pass over the most active chats, of all replicas at once. `since_ms`: what was read at that time or later has
+    been confirmed since the pass before, and not by it."""
+
+    begun_ms: int
+    since_ms: int
+
+
+def pass_at(now_ms: int, rules: PlanRules, top_n: int) -> Pass:
+    """The newest: they begin at the multiples of their interval, so that replicas agree on them without talking."""
+    every_ms = rules.update_s * 1_000
+    begun_ms = now_ms - now_ms % every_ms
+    # Nothing says of a read what it was for. What a pass reads itself is read soon after its begin; were that taken for
+    # a confirmation, every other pass would leave its chats out.
+    own_ms = max(_OWN_LEAST_MS, top_n * _OWN_MS_EACH)
+    return Pass(begun_ms, begun_ms - max(0, every_ms - own_ms))
+
+
+@dataclass(frozen=True, slots=True)
 class Due:
     """When a chat is to be read next, without anybody's asking."""
 
@@ -59,8 +81,9 @@ class Due:
     urgency: Urgency
 
 
-def due(standing: Standing, rules: PlanRules, nightly_ms: int) -> Due:
-    """The first reason that comes up. `nightly_ms`: when the last night's pass began (`last_night`).
+def due(standing: Standing, rules: PlanRules, nightly_ms: int, turn: Pass) -> Due:
+    """The first reason that comes up. `nightly_ms`: when the last night's pass began (`last_night`). `turn`: the newest
+    pass over the top; `standing.top` says who was chosen for it.
 
     A read for whatever reason counts for all: what an event-driven one has confirmed is not read again before its time.
     """
@@ -77,9 +100,17 @@ def due(standing: Standing, rules: PlanRules, nightly_ms: int) -> Due:
     every_s = rules.safety_s if standing.trusted else min(rules.untrusted_s, rules.safety_s)
     # Between nine tenths and the whole of it: never later than promised.
     safety = Due(standing.read_ms + int(every_s * 1_000 * (0.9 + 0.1 * standing.spread)), Urgency.SAFETY)
-    if not standing.top:
+    if not standing.top or _left_out(standing.read_ms, rules, turn):
         return safety
-    return min(Due(standing.read_ms + rules.update_s * 1_000, Urgency.TOP), safety, key=lambda one: one.at_ms)
+    return min(Due(turn.begun_ms, Urgency.TOP), safety, key=lambda one: one.at_ms)
+
+
+def _left_out(read_ms: int, rules: PlanRules, turn: Pass) -> bool:
+    """Whether this pass has no need of a chosen chat: it has read it, or something else has since the pass before; and
+    that count will not be stale before the next."""
+    if read_ms >= turn.begun_ms:
+        return True
+    return read_ms >= turn.since_ms and read_ms + rules.fresh_s * 1_000 >= turn.begun_ms + rules.update_s * 1_000
 
 
 def last_night(now: datetime, rules: PlanRules) -> datetime:

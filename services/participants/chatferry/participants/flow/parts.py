@@ -34,7 +34,7 @@ class Chats(Protocol):
         """Every one, in no order."""
 
     def top(self, most: int) -> Collection[ChatId]:
-        """The most active ones that MAX can be asked about."""
+        """The most active ones that MAX can be asked about, and tells of."""
 
     def learn(self, entry: Entry) -> None:
         """What this replica has just found out: it need not wait to hear of it."""

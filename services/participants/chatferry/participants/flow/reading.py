@@ -171,7 +171,7 @@ class Reader:
 
     async def _brought(self, claim: Claim, entry: Entry, max_chat: MaxChatId) -> float | None:
         """None when the read has had its answer, else after how long the chat is to be read again."""
-        due = self.clock.monotonic() - claim.waited_s
+        due = self._wanted_since(claim)
         grant = await self._leave(claim)
         if self.held.get(slot_of(claim.chat)) != claim.epoch or self.clock.monotonic() > self._held_until:
             return _FIRST_AGAIN_S
@@ -192,6 +192,14 @@ class Reader:
         self.parts.watch.read(took_s, changed=changed, foreseen=foreseen)
         await self._note_rights(claim, entry, max_chat, grant)
         return None
+
+    def _wanted_since(self, claim: Claim) -> float:
+        now = self.clock.monotonic()
+        if claim.urgency is Urgency.TOP:
+            # The other passes take as long as there are chats, and are not late for that.
+            since = self.planner.chosen_since(claim.chat)
+            return now if since is None else since
+        return now - claim.waited_s
 
     async def _clock_went_back(self, claim: Claim) -> bool:
         """Whether what is there was written by ourselves: by the order of starts we have only just read it."""
