@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Collection, Coroutine, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
@@ -28,6 +28,7 @@ from chatferry.participants.view import View
 
 T = TypeVar("T")
 EPOCH = 7
+RULES = PlanRules(update_s=900, safety_s=86_400, untrusted_s=300, fresh_s=3_600, full_hour=3, timezone=ZoneInfo("UTC"))
 
 
 @dataclass
@@ -125,15 +126,7 @@ class Told:
 class Story:
     """`begin` runs something on the replica's host until the story ends; `after` lets time pass."""
 
-    def __init__(
-        self,
-        *,
-        most: int = 50,
-        per_second: int = 27,
-        safety_s: int = 86_400,
-        events_on: bool = True,
-        top_n: int = 0,
-    ) -> None:
+    def __init__(self, *, most: int = 50, per_second: int = 27, safety_s: int = 86_400, events_on: bool = True) -> None:
         self.loop = Loop()  # type: ignore[abstract]
         self.host = Host("replica")
         self.loop.hosts.append(self.host)
@@ -162,10 +155,7 @@ class Story:
             self.view,
             self.watch,
         )
-        rules = PlanRules(
-            update_s=900, safety_s=safety_s, untrusted_s=300, fresh_s=3_600, full_hour=3, timezone=ZoneInfo("UTC")
-        )
-        self.planner = Planner(self.view, self.trust, rules, top_n)
+        self.planner = Planner(self.view, self.trust, replace(RULES, safety_s=safety_s), top_n=0)
         self.reader = Reader(self.parts, self.planner, self.clock, most)
         self.listener = Listener(self.parts, self.clock)
         self.unsubscribed: list[str | None] = []

@@ -5,25 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from zoneinfo import ZoneInfo
 
 import orjson
 import pytest
 from tests.unit.participants.readers import MemoryCatalogue, entry
-from tests.unit.participants.story import Story
+from tests.unit.participants.story import RULES, Story
 from tests.unit.participants.test_planning import WallClock
 
 from chatferry.common.errors import OutageError
 from chatferry.participants.domain.catalogue import SLOTS, Entry
 from chatferry.participants.domain.counts import ChatId, Count, Mark, MaxChatId, Stamp
-from chatferry.participants.domain.plan import PlanRules, Urgency
+from chatferry.participants.domain.plan import Urgency
 from chatferry.participants.domain.updates import read_update
 from chatferry.participants.flow.parts import Trust, learn
 from chatferry.participants.flow.planning import Planner
 from chatferry.participants.ports import Told
 from chatferry.participants.view import View
 
-RULES = PlanRules(update_s=900, safety_s=86_400, untrusted_s=300, fresh_s=3_600, full_hour=3, timezone=ZoneInfo("UTC"))
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 ALL = frozenset(range(SLOTS))
 
@@ -164,7 +162,8 @@ async def test_what_was_read_for_somebody_since_it_was_planned_is_not_read_again
 
 @pytest.fixture
 def story() -> Iterator[Story]:
-    made = Story(top_n=25)
+    made = Story()
+    made.planner.top_n = 25
     yield made
     made.end()
 
@@ -199,7 +198,8 @@ def test_a_read_of_a_pass_is_late_since_the_pass_began(story: Story) -> None:
 
 
 def test_a_replica_that_begins_within_an_interval_is_not_late_since_before_it_began() -> None:
-    story = Story(top_n=5)
+    story = Story()
+    story.planner.top_n = 5
     story.chats(*[20] * 10)
     story.after(700)
     story.begin(story.reader.run(story.stopping))

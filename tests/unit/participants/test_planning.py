@@ -5,19 +5,18 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from zoneinfo import ZoneInfo
 
 from tests.unit.participants.readers import MemoryCatalogue, entry
+from tests.unit.participants.story import RULES
 
 from chatferry.participants.domain.catalogue import SLOTS
 from chatferry.participants.domain.counts import ChatId, Count, Mark, MaxChatId, Stamp
-from chatferry.participants.domain.plan import PlanRules, Urgency
+from chatferry.participants.domain.plan import Urgency
 from chatferry.participants.flow.parts import Trust, learn
 from chatferry.participants.flow.planning import Planner
 from chatferry.participants.ports import Told
 from chatferry.participants.view import View
 
-RULES = PlanRules(update_s=900, safety_s=86_400, untrusted_s=300, fresh_s=3_600, full_hour=3, timezone=ZoneInfo("UTC"))
 HELD = dict.fromkeys(range(SLOTS), 1)
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
