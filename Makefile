@@ -33,9 +33,9 @@ demo-docker: ## the same in containers, with the public images and ours (needs D
 test-docker: $(READY) ## the integration tests, kills and outages on containers (needs Docker)
 	@tools/containers-check
 
-# Two at a time: tests wait for servers more than they work. A file stays together, and the long ones (chaos) come first.
+# Three at a time: tests wait for servers more than they work. A file stays together, and the long ones (chaos) come first.
 test: $(READY) ## every test
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 chaos: $(READY) ## kills, outages and other disturbances at length: PASS, figures and seed of each (about two hours)
 	@$(BIN)/python -m tests.chaos all --long
