@@ -156,7 +156,7 @@ class SimulatedRecords(Port):
     async def left(self, entity: Entity, most: int) -> dict[str, int]:
         def look() -> dict[str, int]:
             erred = {
-                key: document["imported_version"]
+                key: document["version"]
                 for key, document in self._store.documents.items()
                 if document["status"] == IMPORT_OK and document.get("last_error") and is_of(entity, key)
             }

@@ -93,7 +93,7 @@ class FakeRecords:
 
     async def left(self, entity: Entity, most: int) -> dict[str, int]:
         erred = {
-            key: document["imported_version"]
+            key: document["version"]
             for key, document in self._store.documents.items()
             if document["status"] == IMPORT_OK and "last_error" in document and is_of(entity, key)
         }

@@ -139,7 +139,7 @@ class Errors(Protocol):
     """Errors on documents of what is imported: each may have left a dead letter, which has to end before the error."""
 
     async def left(self, entity: Entity, most: int) -> dict[str, int]:
-        """Imported version by key of documents that have one still: who imported them was cut off before its end."""
+        """Version by key of documents that have one still: who imported them was cut off before its end."""
 
     async def forgive(self, entity: Entity, versions: Mapping[str, int]) -> None:
         """Their dead letters of these versions (by key) have ended; of a newer version nothing is forgiven."""

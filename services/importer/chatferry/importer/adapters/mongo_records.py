@@ -50,8 +50,8 @@ class MongoRecords:
     async def left(self, entity: Entity, most: int) -> dict[str, int]:
         erred = {"status": IMPORT_OK, "last_error": {"$gt": ""}}
         with mongo_outage():
-            found = self._database[entity.name].find(erred, {"imported_version": 1}).hint("forgotten").limit(most)
-            return {row["_id"]: row["imported_version"] async for row in found}
+            found = self._database[entity.name].find(erred, {"version": 1}).hint("forgotten").limit(most)
+            return {row["_id"]: row["version"] async for row in found}
 
     async def forgive(self, entity: Entity, versions: Mapping[str, int]) -> None:
         groups: dict[int, list[str]] = defaultdict(list)
