@@ -9,11 +9,13 @@ import pytest
 from tests.unit.importer.fakes import FakeFamilies, FakeParked
 from tests.unit.importer.machine import TOPICS, Machine, chat, message
 
+from chatferry.common.errors import OutageError
 from chatferry.common.streaming.progress import Progress
 from chatferry.importer.domain.records import Line, place_of
 from chatferry.importer.domain.standing import FamilyState
 from chatferry.importer.handlers import ImportWorker
 from chatferry.importer.lines import Lines
+from chatferry.importer.sending import SendRules
 
 WAITING = 600
 
@@ -125,3 +127,69 @@ async def test_once_nothing_fresh_comes_all_that_wait_go_on_at_once() -> None:
     machine.clock.seconds += 3
     await worker.idle()
     assert not machine.store.parked
+
+
+async def _cycle(machine: Machine, worker: ImportWorker, away: list[OutageError]) -> None:
+    """As the runtime does it: what is away is asked for, then comes what waits, then what is fresh."""
+    machine.clock.seconds += 1
+    try:
+        if away:
+            await worker.probe(away[0])
+            away.clear()
+        await worker.idle()
+    except OutageError as still:
+        away[:] = [still]
+        return
+    fresh = [r for p, log in machine.logs.items() for r in log[machine.committed[p] : machine.committed[p] + 50]]
+    progress = Progress(fresh)
+    try:
+        await worker.deliver(fresh, progress)
+    except OutageError as gone:
+        away[:] = [gone]
+    finally:
+        machine.committed.update(progress.committable())
+
+
+@pytest.mark.parametrize("kind", ["items", "call"])
+async def test_a_few_that_fail_hold_up_nobody_whom_the_target_takes(kind: str) -> None:
+    machine = Machine(SendRules(lanes=4))
+    machine.store.families["chats"] = FamilyState(set_open=True, blocked=None)
+    chats = range(1, 61)
+    for chat_id in chats:
+        machine.publish("chats", chat(chat_id))
+    await machine.run(20)
+    worker = ImportWorker(
+        machine.importer, machine.caller, FakeFamilies(machine.store), FakeParked(machine.store), TOPICS
+    )
+    worker.run_on(machine.clock, machine.metrics, lambda _: None)
+    await worker.rebalanced(dict(machine.committed))
+    poisons = {f"source:chat:msg:{100 + chat_id}" for chat_id in range(1, 6)}
+    if kind == "items":
+        machine.target.errors = dict.fromkeys(poisons, (10_000, True))
+    else:
+        machine.target.poison = poisons
+    away: list[OutageError] = []
+    for chat_id in range(1, 6):
+        machine.publish("chat_messages", message(100 + chat_id, chat_id))
+        await _cycle(machine, worker, away)
+    for chat_id in range(6, 61):
+        machine.publish("chat_messages", message(100 + chat_id, chat_id))
+    for _ in range(12):
+        await _cycle(machine, worker, away)
+    assert sum(document["status"] == "IMPORT_OK" for document in machine.store.documents.values()) == 60 + 55
+
+
+async def test_a_long_line_has_its_turn_however_many_others_become_due() -> None:
+    machine = Machine()
+    worker = await _with_waiting(machine, (1,))
+    left = []
+    for round_ in range(12):
+        machine.clock.seconds += 1.1
+        others = [3 + 2 * (60 * round_ + number) for number in range(60)]
+        waits = [machine.publish("chat_messages", message(n * 10_000 + c, c)) for c in others for n in range(4)]
+        await worker.deliver(waits, Progress(waits))
+        fresh = [machine.publish("chats", chat(number)) for number in others]
+        await worker.deliver(fresh, Progress(fresh))
+        await worker.idle()
+        left.append(sum(row["record"].line.parent == 1 for row in machine.store.parked.values()))
+    assert left[-1] == 0

@@ -128,3 +128,21 @@ async def test_a_batch_that_fails_while_the_target_is_well_is_bisected_in_order(
     assert machine.applied(2) == [102, 202, 302, 402]
     [row] = machine.store.dead.values()
     assert (row["dead"].attempts, row["dead"].code) == (3, "target.http_500")
+
+
+@pytest.mark.parametrize("few", [5, 8])
+async def test_a_restart_while_the_target_cannot_write_burns_none_of_a_few(few: int) -> None:
+    machine = Machine(SendRules(lanes=4))
+    machine.at_once = 200
+    for chat_id in range(1, few + 1):
+        machine.publish_chat(chat_id, 1)
+    await machine.run(10)
+    machine.target.unwritable = "call"
+    for chat_id in range(1, few + 1):
+        machine.publish("chat_messages", message(200 + chat_id, chat_id))
+    await machine.go_on(3)
+    await machine.run(60)
+    assert machine.store.dead == {}
+    machine.target.unwritable = None
+    await machine.go_on(30)
+    assert {d["status"] for d in machine.store.documents.values()} == {"IMPORT_OK"}

@@ -94,8 +94,9 @@ class Caller:
             return True
         temporary = [one is Told.TEMPORARY for _, _, one in tried]
         wrote = any(result.status in _WRITTEN for _, result, _ in tried)
-        self._note(wrote, {r.key for r, _, one in tried if one is Told.TEMPORARY and r.key not in again})
-        if self._drought.outage(self._clock.monotonic()):
+        failed = {r.key for r, _, one in tried if one is Told.TEMPORARY}
+        self._note(wrote, {key for key in failed if self._says_something(key, again)})
+        if failed and self._drought.outage(self._clock.monotonic()):
             return False
         if wrote and sum(temporary) * 2 <= len(temporary) and self._window.outage():
             self._window.clear()
@@ -114,13 +115,20 @@ class Caller:
 
     def weigh_poisoned(self, record: ImportRecord, *, again: bool) -> bool:
         """True when a record that failed alone, call and all, has had an attempt; False: the target fails on most."""
-        if not again:
+        if self._says_something(record.key, {record.key} if again else ()):
             self._note(wrote=False, failed={record.key})
         if self._drought.outage(self._clock.monotonic()):
             return False
         if not again:
             self._window.add([True])
         return not self._window.outage()
+
+    def _says_something(self, key: str, again: Collection[str]) -> bool:
+        """Of the target, by its failure: one that is tried again has failed while others were written.
+
+        A process that has seen nothing written does not know that.
+        """
+        return key not in again or not self._writes
 
     def _note(self, wrote: bool, failed: Collection[str]) -> None:
         self._writes += wrote

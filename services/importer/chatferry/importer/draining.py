@@ -31,12 +31,13 @@ class Taken:
 class Drainage:
     """Remembers which lines had more rows than there was room for: these come after the others, one by one.
 
-    Once such a line waits longest, half of the room is kept for it.
+    Half of the room is kept for them once one of them waits longest, or all were passed over.
     """
 
     def __init__(self, parked: ParkedView, gate: Gate, lines: Lines, topics: Mapping[str, Entity]) -> None:
         self._parked, self._gate, self._lines, self._topics = parked, gate, lines, topics
         self._long: set[Line] = set()
+        self._passed_over = False
 
     def forget(self) -> None:
         """What waits is learned anew."""
@@ -47,7 +48,8 @@ class Drainage:
         ready = await self._ready(now, open_topics)
         long = [line for line in ready if line in self._long]
         taken = Taken()
-        part = Room(room.rows // 2, room.size_bytes // 2) if long[:1] == ready[:1] else room
+        kept = long and (self._passed_over or long[:1] == ready[:1])
+        part = Room(room.rows // 2, room.size_bytes // 2) if kept else room
         # The partition in which a line waits longest comes first: where there is not room for all, none is left out
         # each time.
         for lines in _by_partition([line for line in ready if line not in self._long]):
@@ -56,6 +58,7 @@ class Drainage:
         rest = Room(room.rows - len(taken.rows), room.size_bytes - used)
         for line in long:
             rest = await self._read([line], now, rest, taken)
+        self._passed_over = bool(long) and taken.lines.isdisjoint(long)
         return taken
 
     async def _ready(self, now: float, open_topics: Collection[str]) -> list[Line]:

@@ -35,7 +35,7 @@ class ImportWorker:
         self._topics = topics
         self._open: frozenset[str] = frozenset()
         self._halted: str | None = None
-        self._delivered = self._drained = float("-inf")
+        self._delivered = self._drained = self._fresh_first_until = float("-inf")
         self._next = {"states": 0.0, "reload": 0.0, "count": 0.0}
 
     def run_on(self, clock: Clock, metrics: Metrics, hold: Hold) -> None:
@@ -51,6 +51,7 @@ class ImportWorker:
         if wanted:
             await self._importer.deliver(wanted, progress)
             self._delivered = self._clock.monotonic()
+            self._fresh_first_until = float("-inf")
 
     async def idle(self) -> None:
         if self._is_time("states", _STATES_EVERY_S):
@@ -69,6 +70,9 @@ class ImportWorker:
     async def probe(self, away: OutageError) -> None:
         if away.part == "target":
             await self._caller.recheck()
+            # What waits may be what the target fails on: tried before all else, it would bring the outage back before
+            # anything that the target takes could show that there is none.
+            self._fresh_first_until = self._clock.monotonic() + _LONGEST_PUT_OFF_S
         elif away.part == PART:
             # From here on the topics of what was stopped are held, and the others may go on.
             await self._read_states()
@@ -80,6 +84,8 @@ class ImportWorker:
         them, unless that was put off for long: a chat in which nothing failed does not wait for those in which
         something did."""
         now = self._clock.monotonic()
+        if now < self._fresh_first_until:
+            return None
         if now - self._delivered >= _FRESH_FOR_S:
             return DRAINED_AT_ONCE
         if now - self._delivered >= _LULL_S:

@@ -89,8 +89,8 @@ class Window:
 class Drought:
     """A target that reads and cannot write, where too few records are on their way for the window to tell.
 
-    A few different ones, each tried for the first time, that failed for now with nothing written between are an outage
-    behind the target: for ten minutes. A target that writes nothing for longer may have met a handful of records that
+    A few different ones, none known to have failed before, that failed for now with nothing written between are an
+    outage behind the target: for ten minutes. One that writes nothing for longer may have met a handful of records that
     it cannot take: they are answers again, so that what comes after them has its turn.
     """
 
@@ -102,7 +102,7 @@ class Drought:
         self._since = 0.0
 
     def failed(self, keys: Collection[str], now_s: float) -> None:
-        """These have, for the first time each."""
+        """These have."""
         if len(self._failed) < self._A_FEW:
             self._failed.update(keys)
             self._since = now_s
