@@ -102,8 +102,8 @@ async def test_a_temporary_error_holds_back_its_own_chat_only_and_ends_after_thr
         await world.database.chat_messages.update_one({"_id": _key(503)}, {"$set": {"status": "NEW"}})
         await world.producer.send([world.outgoing("chat_messages", message(503, 5), replay_of=row["_id"])])
         await world.until_statuses("chat_messages", {"IMPORT_OK": 15})
+        await world.until_nothing_is_parked()
     assert world.target.order[5] == sorted(world.target.order[5])
-    assert await world.database.parked.count_documents({}) == 0
 
 
 async def test_a_temporary_error_that_heals_keeps_the_order_of_its_chat(world: World) -> None:
@@ -139,10 +139,10 @@ async def test_a_dead_chat_keeps_its_messages_parked_until_its_replay_lets_them_
         await world.database.chats.update_one({"_id": "source:chat:5"}, {"$set": {"status": "NEW"}})
         await world.producer.send([world.outgoing("chats", chat(5), replay_of=row["_id"])])
         await world.until_statuses("chat_messages", {"IMPORT_OK": 25})
+        await world.until_nothing_is_parked()
     assert world.target.order[5] == sorted(world.target.order[5])
     [row] = await world.database.dead_letters.find({}).to_list(None)
     assert row["state"] == "replayed"
-    assert await world.database.parked.count_documents({}) == 0
 
 
 async def test_messages_wait_for_the_replay_of_a_dead_one_where_passing_is_forbidden(world: World) -> None:

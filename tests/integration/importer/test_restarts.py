@@ -29,7 +29,7 @@ async def _equal_to_an_undisturbed_run(world: World) -> None:
     assert set(world.target.applied.values()) == {1}
     assert all(ids == sorted(ids) for ids in world.target.order.values())
     assert await world.database.dead_letters.count_documents({}) == 0
-    assert await world.database.parked.count_documents({}) == 0
+    await world.until_nothing_is_parked()
 
 
 @asynccontextmanager
@@ -121,4 +121,4 @@ async def test_a_zombie_that_parks_late_is_drained_by_the_owner(world: World) ->
         }
         await world.database.parked.insert_one(row)
         await world.until_statuses("chat_messages", {"IMPORT_OK": 1}, seconds=45)
-    assert await world.database.parked.count_documents({}) == 0
+        await world.until_nothing_is_parked()

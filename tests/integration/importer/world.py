@@ -259,6 +259,14 @@ class World:
         except TimeoutError:
             raise AssertionError(f"not within {seconds} s: {what}; {await self.picture()}") from None
 
+    async def until_nothing_is_parked(self) -> None:
+        """Rows go after the statuses: whoever has just seen these may still see them, and must not end the importer."""
+
+        async def gone() -> bool:
+            return bool(await self.database.parked.count_documents({}) == 0)
+
+        await self.until(gone, "nothing parked")
+
     async def until_statuses(self, entity: str, wanted: dict[str, int], seconds: float = 20) -> None:
         async def there() -> bool:
             return await self.statuses(entity) == wanted
