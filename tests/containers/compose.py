@@ -144,7 +144,9 @@ def compose_stack(folder: Path, more: Mapping[str, str] = MappingProxyType({})) 
         **more,
     }
     with MongoClient[Json](
-        f"mongodb://127.0.0.1:{port}/?directConnection=true", serverSelectionTimeoutMS=2_000, socketTimeoutMS=4_000
+        f"mongodb://127.0.0.1:{port}/?directConnection=true&readConcernLevel=majority",
+        serverSelectionTimeoutMS=2_000,
+        socketTimeoutMS=4_000,
     ) as mongo:
         stack = ComposeStack(environment, mongo)
         _remove(stack)

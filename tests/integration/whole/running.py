@@ -149,7 +149,7 @@ class Running:
     def database(self, prefix: str = "chatferry_") -> Any:
         """The project's database, or with `chatferry_chat_` that of its target."""
         project = json.loads((self.local / "project.json").read_text(encoding="utf-8"))["name"]
-        self._mongo = self._mongo or MongoClient(self.stack.mongodb, tz_aware=True)
+        self._mongo = self._mongo or MongoClient(self.stack.mongodb, tz_aware=True, readConcernLevel="majority")
         return self._mongo[f"{prefix}{project.replace('-', '_')}"]
 
     def listed(self, entity: str) -> list[Json]:
