@@ -231,9 +231,10 @@ def project_on(root: Path, addresses: Addresses, site: Site, stack_root: Path | 
         project = launch(folder, Launch(name, addresses, portal, settings, stack_root), lock, quiet)
     processes = Processes(folder, root)
     try:
-        # As the services read it: what is seen here and not there yet is not so yet.
-        seen = {"readConcernLevel": "majority", "tz_aware": True}
-        with MongoClient[Json](addresses.mongodb, serverSelectionTimeoutMS=2_000, **seen) as mongo:
+        # Read as the services read it: what only this client saw would not be so yet.
+        with MongoClient[Json](
+            addresses.mongodb, serverSelectionTimeoutMS=2_000, tz_aware=True, readConcernLevel="majority"
+        ) as mongo:
             yield Chaos(root, folder, project, processes, Random(site.seed), mongo)
     finally:
         processes.thaw()
