@@ -121,25 +121,27 @@ class SimulatedConsumer:
         for partition, offset in found.items():
             self._positions.setdefault(partition, offset)
 
-    async def getmany(self, *, timeout_ms: int, max_records: int) -> dict[Partition, list[RawRecord]]:
-        """What there is, at once; else what comes."""
+    async def getmany(
+        self, *partitions: Partition, timeout_ms: int, max_records: int
+    ) -> dict[Partition, list[RawRecord]]:
+        """What there is, at once; else what comes. Of these partitions, or of all."""
         while True:
             if self.closed:
                 raise ConsumerStoppedError
             self._data.clear()
             found: dict[Partition, list[RawRecord]] = {}
             if self._fetching:
-                found = await self._ask("poll", lambda: self._poll(max_records)) or {}
+                found = await self._ask("poll", lambda: self._poll(partitions, max_records)) or {}
             if found or timeout_ms == 0:
                 return found
             await self._data.wait()
 
-    def _poll(self, most: int) -> dict[Partition, list[RawRecord]]:
+    def _poll(self, wanted: Sequence[Partition], most: int) -> dict[Partition, list[RawRecord]]:
         found: dict[Partition, list[RawRecord]] = {}
         if not self._fetching:
             return found
         chance = self._group.chance
-        ready = [p for p in sorted(self._positions) if p not in self._paused]
+        ready = [p for p in sorted(self._positions) if p not in self._paused and (not wanted or p in wanted)]
         chance.shuffle(ready)
         room = chance.randint(1, most)
         for partition in ready:

@@ -21,7 +21,7 @@ from chatferry.importer.adapters.mongo_runs import MongoRunsAsked
 from chatferry.importer.adapters.mongo_waiting import MongoDeadLetters, MongoParked
 from chatferry.importer.adapters.target import HttpSettings, HttpTarget
 from chatferry.importer.caller import Caller, CallRules
-from chatferry.importer.flow import Importer, Views
+from chatferry.importer.flow import Importer, Views, parents_first
 from chatferry.importer.gate import Gate
 from chatferry.importer.handlers import ImportWorker
 from chatferry.importer.limit import PART, DeadLimit, DeadRules
@@ -69,7 +69,8 @@ def work(settings: ImporterSettings) -> Work:
             )
             stack.push_async_callback(letters.close)
             events = KafkaEvents((settings.topic("results"), results), (settings.topic("dlq"), letters), context.clock)
-            topics = {settings.topic(name): entity for name, entity in ENTITIES.items()}
+            # Also the order in which Kafka is asked: what comes before its parent has to be parked, and all behind it.
+            topics = {settings.topic(entity.name): entity for entity in parents_first(ENTITIES.values())}
             await _check_topics(results, topics)
             context.reached("mongodb", "kafka")
             polite = ConsiderateTarget(target, MongoSilence(database), context.clock)

@@ -67,7 +67,7 @@ class Importer:
         self._owned: tuple[Partition, ...] = ()
         self._seen_below: dict[Partition, int] = {}
         self._cut_off = False
-        self._depths = _by_depth(topics.values())
+        self._depths = parents_first(topics.values())
 
     async def take_over(self, owned: Mapping[Partition, int]) -> None:
         """These partitions are ours from these offsets on: learn what waits there, and what ended beyond them."""
@@ -244,7 +244,9 @@ def _traceparents(records: Iterable[ImportRecord]) -> set[str]:
     return {record.envelope.traceparent for record in records if record.envelope.traceparent}
 
 
-def _by_depth(entities: Iterable[Entity]) -> list[Entity]:
+def parents_first(entities: Iterable[Entity]) -> list[Entity]:
+    """So that none comes before the one that its records wait for."""
+
     def depth(entity: Entity) -> int:
         return 0 if entity.parent is None else 1 + depth(ENTITIES[entity.parent])
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -13,7 +12,7 @@ from aiokafka.errors import KafkaError
 
 from chatferry.common.errors import OutageError
 from chatferry.common.streaming.progress import Progress
-from chatferry.common.streaming.records import Partition, RawRecord, StoredRecord
+from chatferry.common.streaming.records import Partition, RawRecord, StoredRecord, partition_of
 
 
 class ManualClock:
@@ -33,8 +32,8 @@ class ManualClock:
         await asyncio.sleep(0)
 
 
-def record(offset: int, size: int = 1, partition: int = 0) -> StoredRecord:
-    return StoredRecord("t", partition, offset, 0, None, b"x" * size, ())
+def record(offset: int, size: int = 1, partition: int = 0, topic: str = "t") -> StoredRecord:
+    return StoredRecord(topic, partition, offset, 0, None, b"x" * size, ())
 
 
 class FakeConsumer:
@@ -42,20 +41,23 @@ class FakeConsumer:
 
     def __init__(self) -> None:
         self._client = SimpleNamespace(_sync_task=None)
-        self.log: deque[StoredRecord] = deque()
+        self.log: list[StoredRecord] = []
         self.failure: KafkaError | None = None
         self.silent: KafkaError | None = None
         self.paused: set[Partition] = set()
         self.commits: list[dict[Partition, int]] = []
 
-    async def getmany(self, *, timeout_ms: int, max_records: int) -> dict[Partition, list[RawRecord]]:
+    async def getmany(
+        self, *partitions: Partition, timeout_ms: int, max_records: int
+    ) -> dict[Partition, list[RawRecord]]:
         del timeout_ms
         if self.failure is not None:
             raise self.failure
+        wanted = [one for one in self.log if not partitions or partition_of(one) in partitions][:max_records]
         polled: dict[Partition, list[RawRecord]] = {}
-        for _ in range(min(max_records, len(self.log))):
-            one = self.log.popleft()
-            polled.setdefault(Partition(one.topic, one.partition), []).append(one)
+        for one in wanted:
+            self.log.remove(one)
+            polled.setdefault(partition_of(one), []).append(one)
         return polled
 
     def pause(self, partition: Any) -> None:
@@ -75,7 +77,7 @@ class FakeConsumer:
         return None
 
     def assignment(self) -> set[Partition]:
-        return {Partition("t", 0)}
+        return {Partition("t", 0), *map(partition_of, self.log)}
 
     async def end_offsets(self, partitions: Sequence[Any]) -> dict[Any, int]:
         if self.silent is not None:

@@ -65,7 +65,9 @@ class RecordConsumer:
         self._held: frozenset[str] = frozenset()
         self._outages = Outages(health, self._apply_pauses)
         longest_s = settings.max_poll_interval_ms / 1_000
-        self._polling = Polling(clock, _FAILURES, most_bytes=settings.max_bytes, longest_work_s=longest_s)
+        self._polling = Polling(
+            clock, settings.topics, _FAILURES, most_bytes=settings.max_bytes, longest_work_s=longest_s
+        )
         self._offsets = Offsets()
         self._failure: BaseException | None = None
         self._idle_task: asyncio.Task[None] | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,6 +12,7 @@ from chatferry.common.errors import OutageError
 from chatferry.common.streaming.records import Partition, RawRecord
 from chatferry.common.telemetry.logs import get_logger
 
+GetMany = Callable[..., Awaitable[dict[Partition, list[RawRecord]]]]
 log = get_logger(__name__)
 # One poll is taken in slices: none of them knows how large its records are before it has them.
 _SLICE = 50
@@ -24,12 +25,20 @@ _UNTOLD = "Kafka does not say where this group stands; asked again"
 class Polling:
     """Of one consumer, whose `getmany` it takes over. `longest_work_s`: after that, work in hand counts as hung.
 
-    `failures`: what the consumer raises when Kafka, or it, is away.
+    `topics`: what has been fetched of an earlier one is handed over first. `failures`: what the consumer raises when
+    Kafka, or it, is away.
     """
 
     def __init__(
-        self, clock: Clock, failures: tuple[type[Exception], ...], *, most_bytes: int, longest_work_s: float
+        self,
+        clock: Clock,
+        topics: Sequence[str],
+        failures: tuple[type[Exception], ...],
+        *,
+        most_bytes: int,
+        longest_work_s: float,
     ) -> None:
+        self._topics = tuple(topics)
         self._clock, self._failures = clock, failures
         self._unanswered: tuple[type[Exception], ...] = (*failures, TimeoutError)
         self._most_bytes, self._longest_work_s = most_bytes, longest_work_s
@@ -46,26 +55,37 @@ class Polling:
         getmany = consumer.getmany
 
         async def bounded(*, timeout_ms: int, max_records: int) -> dict[Partition, list[RawRecord]]:
-            polled: dict[Partition, list[RawRecord]] = await getmany(
-                timeout_ms=timeout_ms, max_records=min(_SLICE, max_records)
-            )
-            count, size = _measure(polled)
-            full = count == min(_SLICE, max_records)
-            while full and count < max_records and size < self._most_bytes:
-                room = min(_SLICE, max_records - count)
-                try:
-                    more = await getmany(timeout_ms=0, max_records=room)
-                except self._failures:
-                    # What is in hand has been passed already; the next poll meets the error again.
-                    break
-                for partition, records in more.items():
-                    polled.setdefault(partition, []).extend(records)
-                added, added_size = _measure(more)
-                count, size, full = count + added, size + added_size, added == room
+            polled: dict[Partition, list[RawRecord]] = {}
+            await self._add_fetched(polled, getmany, max_records)
+            if not polled:
+                polled = await getmany(timeout_ms=timeout_ms, max_records=min(_SLICE, max_records))
+                if polled:
+                    await self._add_fetched(polled, getmany, max_records)
             self._polled = self._clock.monotonic()
             return polled
 
         consumer.getmany = bounded
+
+    async def _add_fetched(self, polled: dict[Partition, list[RawRecord]], getmany: GetMany, max_records: int) -> None:
+        """What the consumer has fetched already, topic by topic: aiokafka alone would go by partitions as they came."""
+        count, size = _measure(polled)
+        owned = sorted(self._consumer.assignment())
+        for topic in self._topics:
+            partitions = [partition for partition in owned if partition.topic == topic]
+            full = bool(partitions)
+            while full and count < max_records and size < self._most_bytes:
+                room = min(_SLICE, max_records - count)
+                try:
+                    more = await getmany(*partitions, timeout_ms=0, max_records=room)
+                except self._failures:
+                    if not polled:
+                        raise
+                    # What is in hand has been passed already; the next poll meets the error again.
+                    return
+                for partition, records in more.items():
+                    polled.setdefault(partition, []).extend(records)
+                added, added_size = _measure(more)
+                count, size, full = count + added, size + added_size, added == room
 
     @contextmanager
     def at_work(self) -> Iterator[None]:

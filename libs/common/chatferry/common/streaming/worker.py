@@ -29,7 +29,9 @@ class RecordWorker(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ConsumerSettings:
-    """`max_records`, `max_bytes`: most handed over at once, by count and (about) by the size of the bodies.
+    """`topics`: records that were fetched of an earlier one are handed over first, for as long as there are any.
+
+    `max_records`, `max_bytes`: most handed over at once, by count and (about) by the size of the bodies.
 
     `drain_s`: longest wait for work in hand at a revocation.
 
