@@ -72,6 +72,7 @@ class Machine:
         self.committed: dict[Partition, int] = defaultdict(int)
         self.outages: list[OutageError] = []
         self.at_once = 7
+        self.stopping = False
 
     def append(self, entity: str, line: int, value: bytes | None, headers: Any) -> StoredRecord:
         partition = Partition(f"p.{entity}", line % 2)
@@ -110,7 +111,8 @@ class Machine:
         limit = DeadLimit(FakeFamilies(self.store), self.rules.dead)
         books = Books(records, records, FakeIds(self.store), parked, dead, FakeEvents(self.store), self.metrics, limit)
         self.books = books
-        sender = Sender(self.caller, self.lines, self.rules, Surroundings(self.clock, lambda: 0.5))
+        around = Surroundings(self.clock, lambda: 0.5, lambda: self.stopping)
+        sender = Sender(self.caller, self.lines, self.rules, around)
         self.importer = Importer("p", TOPICS, Views(records, parked, dead, dead), books, (sender, gate, self.lines))
 
     async def run(self, steps: int = 40) -> int:

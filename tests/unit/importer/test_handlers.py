@@ -32,7 +32,7 @@ async def _with_waiting(machine: Machine, chats: Sequence[int] = (1, 2, 3)) -> I
     worker = ImportWorker(
         machine.importer, machine.caller, FakeFamilies(machine.store), FakeParked(machine.store), TOPICS
     )
-    worker.run_on(machine.clock, machine.metrics, lambda _: None)
+    worker.run_on(machine.clock, machine.metrics, lambda _: None, lambda: False)
     published = [machine.publish("chats", chat(number)) for number in chats]
     await worker.rebalanced(dict.fromkeys(machine.logs, 0))
     await worker.deliver(published, Progress(published))
@@ -161,7 +161,7 @@ async def test_a_few_that_fail_hold_up_nobody_whom_the_target_takes(kind: str) -
     worker = ImportWorker(
         machine.importer, machine.caller, FakeFamilies(machine.store), FakeParked(machine.store), TOPICS
     )
-    worker.run_on(machine.clock, machine.metrics, lambda _: None)
+    worker.run_on(machine.clock, machine.metrics, lambda _: None, lambda: False)
     await worker.rebalanced(dict(machine.committed))
     poisons = {f"source:chat:msg:{100 + chat_id}" for chat_id in range(1, 6)}
     if kind == "items":

@@ -157,7 +157,7 @@ class Importer:
             if stage:
                 await self._import_entity(entity, stage, settler)
                 await settler.flush()
-                if settler.failed:
+                if settler.failed or self._sender.stopping:
                     return
                 self._release_children(entity, stage)
 
@@ -223,7 +223,7 @@ class Importer:
                 # Due at once: one of its rows may have ended, only to be dropped yet.
                 self._lines.release(line)
             raise
-        self._keep_waiting(lines & taken.unread)
+        self._keep_waiting(lines if self._sender.stopping else lines & taken.unread)
         return len(taken.rows)
 
     def _keep_waiting(self, lines: Iterable[Line]) -> None:

@@ -23,6 +23,7 @@ _FRESH_FOR_S = 3.0
 _LULL_S, _DRAINED_IN_A_LULL = 0.1, Room(100, 1024 * 1024)
 _LONGEST_PUT_OFF_S, _DRAINED_AMID_FRESH = 1.0, Room(200, 2 * 1024 * 1024)
 Hold = Callable[[Collection[str]], None]
+Leaving = Callable[[], bool]
 
 
 class ImportWorker:
@@ -38,9 +39,9 @@ class ImportWorker:
         self._delivered = self._drained = self._fresh_first_until = float("-inf")
         self._next = {"states": 0.0, "reload": 0.0, "count": 0.0}
 
-    def run_on(self, clock: Clock, metrics: Metrics, hold: Hold) -> None:
+    def run_on(self, clock: Clock, metrics: Metrics, hold: Hold, leaving: Leaving) -> None:
         """Bind to the runtime that was built around this worker."""
-        self._clock, self._metrics, self._hold = clock, metrics, hold
+        self._clock, self._metrics, self._hold, self.leaving = clock, metrics, hold, leaving
 
     async def rebalanced(self, owned: Mapping[Partition, int]) -> None:
         await self._importer.take_over(owned)

@@ -51,7 +51,7 @@ class SendRules:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """`chance` in [0, 1); `stopping`: the process was asked to end, so no further call is begun."""
+    """`chance` in [0, 1); `stopping`: the process has to end, or to give partitions back, so no call is begun."""
 
     clock: Clock
     chance: Callable[[], float] = random.random
@@ -85,6 +85,11 @@ class Sender:
         self._caller, self._lines, self._rules, self._around = caller, lines, rules, around
         self._outdated: OrderedDict[str, int] = OrderedDict()
 
+    @property
+    def stopping(self) -> bool:
+        """No call is begun any more: what was given to `send` may be unfinished."""
+        return self._around.stopping()
+
     async def send(self, round_: Round, records: Sequence[ImportRecord]) -> None:
         """Raises the first error of any lane, after the calls under way have come back."""
         running = [self._lane(round_, lane) for lane in lanes(records, self._rules.lanes)]
@@ -97,7 +102,7 @@ class Sender:
         items, size_bytes = self._rules.items(round_.entity), self._rules.batch_bytes
         for batch in batches(records, Cut(items, size_bytes, round_.again, self._one_of_a_line)):
             await round_.settler.room()
-            if round_.stopped or round_.settler.failed or self._around.stopping():
+            if round_.stopped or round_.settler.failed or self.stopping:
                 return
             try:
                 await self._batch(round_, batch)

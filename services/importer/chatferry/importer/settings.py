@@ -41,7 +41,7 @@ class ImporterSettings(ServiceSettings):
     dead_consecutive_max: int = Field(
         default=100, ge=1, description="Most dead letters one after another; beyond it, delivery stops."
     )
-    max_records: int = Field(default=2_000, ge=1, le=20_000, description="Most records taken from Kafka at once.")
+    max_records: int = Field(default=3_000, ge=1, le=20_000, description="Most records taken from Kafka at once.")
 
     def target(self) -> str:
         """The target's URL. Raises ConfigurationError, which never repeats it."""

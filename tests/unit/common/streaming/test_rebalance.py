@@ -101,3 +101,25 @@ async def test_a_batch_that_ends_under_a_newer_assignment_moves_and_commits_noth
     await delivering
     assert [one.offset for one in member.worker.seen] == [0, 0]
     assert member.broker.consumer.commits == []
+
+
+async def test_the_work_in_hand_should_end_while_partitions_are_given_back_and_once_they_are_gone() -> None:
+    member = Member()
+    member.worker.telling.set()
+    member.worker.hang.clear()
+    delivering = await member.begin()
+    async with asyncio.timeout(5):
+        while not member.consumer._told:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+    assert not member.consumer.leaving()
+    revoking = asyncio.create_task(member.consumer.revoked([HERE, THERE]))
+    await asyncio.sleep(0)
+    assert member.consumer.leaving()
+    await revoking
+    member.consumer.assigned([HERE, THERE])
+    assert member.consumer.leaving(), "it outlasted the deadline, and is still at work"
+    member.worker.hang.set()
+    await delivering
+    assert member.broker.subscribed.handle is not None
+    await member.broker.subscribed.handle((record(1),))
+    assert not member.consumer.leaving()

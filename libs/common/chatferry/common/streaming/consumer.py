@@ -60,6 +60,7 @@ class RecordConsumer:
         self._working = asyncio.Lock()
         self._failed = asyncio.Event()
         self._stopping = self._running = False
+        self._revoking = self._overdue = False
         self._owned: set[Partition] = set()
         self._told = True
         self._held: frozenset[str] = frozenset()
@@ -98,6 +99,10 @@ class RecordConsumer:
             self._held = held
             self._apply_pauses()
 
+    def leaving(self) -> bool:
+        """Whether the work in hand should end, unfinished: its partitions are being given back, or are gone already."""
+        return self._revoking or self._overdue
+
     async def run(self, stopping: asyncio.Event) -> None:
         """Consume until `stopping` is set, then finish the work in hand and commit it.
 
@@ -128,6 +133,7 @@ class RecordConsumer:
     @asynccontextmanager
     async def _at_work(self) -> AsyncIterator[None]:
         async with self._working:
+            self._overdue = False
             with self._polling.at_work():
                 yield
 
@@ -235,11 +241,15 @@ class RecordConsumer:
     async def revoked(self, partitions: Iterable[Partition]) -> None:
         """Finish what is in hand within the deadline, then let go."""
         self._polling.assigned(now=False)
+        self._revoking = True
         try:
             async with asyncio.timeout(self._settings.drain_s), self._working:
                 await self._commit({})
         except TimeoutError:
             log.warning("drain.late", group=self._settings.group)
+            self._overdue = True
+        finally:
+            self._revoking = False
         self._owned.difference_update(partitions)
 
     def assigned(self, partitions: Iterable[Partition]) -> None:
