@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from chatferry.common.adapters.mongo import Database
+from chatferry.common.adapters.mongo import Database, OperationFailure
 from chatferry.common.documents import create_indexes, indexes
 
 pytestmark = pytest.mark.integration
@@ -38,4 +38,22 @@ async def test_what_an_earlier_version_defined_otherwise_is_replaced_also_by_two
     await database["parked"].create_index([("parent", 1), ("topic", 1)], name="by_line")
     await database["dead_letters"].create_index([("replay", 1), ("state", 1)], name="by_replay")
     await asyncio.gather(create_indexes(database), create_indexes(database))
+    assert await _there(database) == _WANTED
+
+
+async def test_one_that_somebody_drops_while_it_is_built_is_made_again(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collection = type(database["parked"])
+    create, aborted = collection.create_index, []
+
+    async def once_in_vain(self: Any, fields: Any, *, name: str, **options: Any) -> None:
+        if name == "by_line" and not aborted:
+            aborted.append(name)
+            raise OperationFailure("Index build failed: IndexBuildAborted", code=276)
+        await create(self, fields, name=name, **options)
+
+    monkeypatch.setattr(collection, "create_index", once_in_vain)
+    await create_indexes(database)
+    assert aborted == ["by_line"]
     assert await _there(database) == _WANTED

@@ -93,8 +93,9 @@ PARKED, DEAD_LETTERS = "parked", "dead_letters"
 VERIFY_REPORTS, VERIFY_VERDICTS, MISMATCHES = "verify_reports", "verify_verdicts", "mismatches"
 
 
-# MongoDB's codes: one of this name has other options, or other fields; there is none of this name.
-_DEFINED_OTHERWISE, _NO_SUCH_INDEX = frozenset({85, 86}), 27
+# MongoDB's codes: one of this name has other options, or other fields; there is none of this name; somebody who
+# replaces it too has dropped it while it was built.
+_DEFINED_OTHERWISE, _NO_SUCH_INDEX, _BUILD_ABORTED = frozenset({85, 86}), 27, 276
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,19 +148,22 @@ async def create_indexes(database: Database) -> None:
     """
     with mongo_outage():
         for index in indexes():
-            try:
-                await _create(database, index)
-            except OperationFailure as failure:
-                if failure.code not in _DEFINED_OTHERWISE:
-                    raise
-                await _drop(database, index)
-                await _create(database, index)
+            await _create(database, index)
 
 
 async def _create(database: Database, index: Index) -> None:
     fields = [(name, ASCENDING) for name in index.fields]
     options: dict[str, Any] = {} if index.only is None else {"partialFilterExpression": index.only}
-    await database[index.collection].create_index(fields, name=index.name, unique=index.unique, **options)
+    while True:
+        try:
+            await database[index.collection].create_index(fields, name=index.name, unique=index.unique, **options)
+        except OperationFailure as failure:
+            if failure.code in _DEFINED_OTHERWISE:
+                await _drop(database, index)
+            elif failure.code != _BUILD_ABORTED:
+                raise
+        else:
+            return
 
 
 async def _drop(database: Database, index: Index) -> None:
