@@ -69,7 +69,7 @@ class Process:
         worker = self._worker(clock)
         settings = ConsumerSettings("g", tuple(TOPICS), max_records=6, idle_s=1.0, drain_s=DRAIN_S)
         consumer = RecordConsumer(cast("KafkaBroker", self.broker), settings, worker, clock, Health())
-        worker.run_on(clock, self._outside.metrics, consumer.hold, consumer.leaving)
+        worker.run_on(clock, self._outside.metrics, consumer)
         await consumer.run(self.stopping)
 
     def _worker(self, clock: LoopClock) -> ImportWorker:
@@ -90,7 +90,7 @@ class Process:
         )
         ids, limit = SimulatedIds(store, ask), DeadLimit(families, rules.dead)
         books = Books(records, records, ids, parked, dead, events, outside.metrics, limit)
-        around = Surroundings(clock, outside.group.chance.random, lambda: self.stopping.is_set() or worker.leaving())
+        around = Surroundings(clock, outside.group.chance.random, lambda: self.stopping.is_set() or worker.hurried())
         sender = Sender(caller, lines, rules, around)
         importer = Importer("p", TOPICS, Views(records, parked, dead, dead), books, (sender, gate, lines))
         worker = ImportWorker(importer, caller, families, parked, TOPICS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -59,6 +59,23 @@ def message(number: int, chat_id: int, text: str = "t") -> dict[str, Any]:
     return {"id": number, "chat_id": chat_id, "text": text, "sent_at": moment, **flags, **nothing, **lists}
 
 
+class FakeRuntime:
+    """What a worker asks of it; `fresh` records wait, or partitions are given back, when a test says so."""
+
+    def __init__(self) -> None:
+        self.held: Collection[str] = ()
+        self.fresh = self.giving_back = False
+
+    def hold(self, topics: Collection[str]) -> None:
+        self.held = topics
+
+    def leaving(self) -> bool:
+        return self.giving_back
+
+    def fresh_waits(self) -> bool:
+        return self.fresh
+
+
 class Machine:
     """`publish`, then `run` until nothing moves; the log and the offsets outlive crashes."""
 
@@ -72,7 +89,7 @@ class Machine:
         self.committed: dict[Partition, int] = defaultdict(int)
         self.outages: list[OutageError] = []
         self.at_once = 7
-        self.stopping = False
+        self.stopping: Callable[[], bool] = lambda: False
 
     def append(self, entity: str, line: int, value: bytes | None, headers: Any) -> StoredRecord:
         partition = Partition(f"p.{entity}", line % 2)
@@ -111,9 +128,12 @@ class Machine:
         limit = DeadLimit(FakeFamilies(self.store), self.rules.dead)
         books = Books(records, records, FakeIds(self.store), parked, dead, FakeEvents(self.store), self.metrics, limit)
         self.books = books
-        around = Surroundings(self.clock, lambda: 0.5, lambda: self.stopping)
+        around = Surroundings(self.clock, lambda: 0.5, self._stops)
         sender = Sender(self.caller, self.lines, self.rules, around)
         self.importer = Importer("p", TOPICS, Views(records, parked, dead, dead), books, (sender, gate, self.lines))
+
+    def _stops(self) -> bool:
+        return self.stopping()
 
     async def run(self, steps: int = 40) -> int:
         """Deliver and drain until `steps` are over; a crash starts a new process. Returns how many crashed."""

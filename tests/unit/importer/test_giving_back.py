@@ -11,12 +11,12 @@ from tests.unit.importer.machine import Machine, chat, message
 async def test_what_is_not_begun_stays_unfinished_and_waits_for_nothing() -> None:
     machine = Machine()
     machine.publish_chat(1, 3)
-    machine.stopping = True
+    machine.stopping = lambda: True
     await machine.run(3)
     assert machine.target.stored == {}
     assert machine.store.parked == {}
     assert set(machine.committed.values()) == {0}
-    machine.stopping = False
+    machine.stopping = lambda: False
     await machine.go_on(5)
     assert machine.applied(1) == [101, 201, 301]
 
@@ -31,10 +31,10 @@ async def test_lines_whose_drain_was_cut_go_on_waiting(monkeypatch: pytest.Monke
     with monkeypatch.context() as meanwhile:
         meanwhile.setattr(machine.importer, "drain", AsyncMock(return_value=0))
         await machine.go_on(1)
-    machine.stopping = True
+    machine.stopping = lambda: True
     await machine.go_on(1)
     assert len(machine.store.parked) == 2
-    machine.stopping = False
+    machine.stopping = lambda: False
     machine.publish("chat_messages", message(301, 1))
     await machine.go_on(5)
     assert machine.applied(1) == [101, 201, 301]

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 
 import pytest
 from tests.unit.importer.fakes import FakeFamilies, FakeParked
-from tests.unit.importer.machine import TOPICS, Machine, chat, message
+from tests.unit.importer.machine import TOPICS, FakeRuntime, Machine, chat, message
 
+from chatferry.common.contracts.target import ItemResult
+from chatferry.common.entities import Entity
 from chatferry.common.errors import OutageError
 from chatferry.common.streaming.progress import Progress
-from chatferry.importer.domain.records import Line, place_of
+from chatferry.importer.domain.records import ImportRecord, Line, place_of
 from chatferry.importer.domain.standing import FamilyState
 from chatferry.importer.handlers import ImportWorker
 from chatferry.importer.lines import Lines
@@ -32,7 +34,7 @@ async def _with_waiting(machine: Machine, chats: Sequence[int] = (1, 2, 3)) -> I
     worker = ImportWorker(
         machine.importer, machine.caller, FakeFamilies(machine.store), FakeParked(machine.store), TOPICS
     )
-    worker.run_on(machine.clock, machine.metrics, lambda _: None, lambda: False)
+    worker.run_on(machine.clock, machine.metrics, FakeRuntime())
     published = [machine.publish("chats", chat(number)) for number in chats]
     await worker.rebalanced(dict.fromkeys(machine.logs, 0))
     await worker.deliver(published, Progress(published))
@@ -48,6 +50,37 @@ async def test_in_a_lull_between_fresh_records_few_of_those_that_wait_are_taken_
         await worker.idle()
         left.append(len(machine.store.parked))
     assert left == [500, 400, 300]
+
+
+async def test_a_drain_ends_when_fresh_records_come_but_what_was_put_off_for_long_has_its_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    machine = Machine()
+    worker = await _with_waiting(machine)
+    runtime = FakeRuntime()
+    worker.run_on(machine.clock, machine.metrics, runtime)
+    machine.stopping = worker.hurried
+    send = machine.target.send
+
+    async def slow(entity: Entity, records: Sequence[ImportRecord]) -> list[ItemResult]:
+        machine.clock.seconds += 0.06
+        return await send(entity, records)
+
+    monkeypatch.setattr(machine.target, "send", slow)
+    runtime.fresh = True
+    left = []
+    for _ in range(8):
+        machine.clock.seconds += 0.2
+        await worker.idle()
+        left.append(len(machine.store.parked))
+    assert left == [585] * 5 + [570] * 3
+    runtime.fresh = False
+    while machine.store.parked:
+        machine.clock.seconds += 0.2
+        await worker.idle()
+    assert [machine.applied(number) for number in (1, 2, 3)] == [
+        [n * 100 + 1 + n % 3 for n in range(first, WAITING, 3)] for first in range(3)
+    ]
 
 
 async def test_between_two_pieces_of_fresh_records_what_waits_is_put_off_but_not_for_ever() -> None:
@@ -161,7 +194,7 @@ async def test_a_few_that_fail_hold_up_nobody_whom_the_target_takes(kind: str) -
     worker = ImportWorker(
         machine.importer, machine.caller, FakeFamilies(machine.store), FakeParked(machine.store), TOPICS
     )
-    worker.run_on(machine.clock, machine.metrics, lambda _: None, lambda: False)
+    worker.run_on(machine.clock, machine.metrics, FakeRuntime())
     await worker.rebalanced(dict(machine.committed))
     poisons = {f"source:chat:msg:{100 + chat_id}" for chat_id in range(1, 6)}
     if kind == "items":

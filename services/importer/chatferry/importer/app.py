@@ -122,7 +122,7 @@ def build_worker(
     lines, gate = Lines(), Gate(records, dead, may_pass_dead=rules.may_pass_dead)
     limit = DeadLimit(families, rules.dead)
     books = Books(records, records, MongoIds(outside.database), parked, dead, outside.events, context.metrics, limit)
-    around = Surroundings(context.clock, stopping=lambda: context.stopping.is_set() or worker.leaving())
+    around = Surroundings(context.clock, stopping=lambda: context.stopping.is_set() or worker.hurried())
     sender = Sender(caller, lines, rules, around)
     importer = Importer(project, topics, Views(records, parked, dead, dead), books, (sender, gate, lines))
     worker = ImportWorker(importer, caller, families, parked, topics)
@@ -147,7 +147,7 @@ async def consume(
         context.clock,
         context.health,
     )
-    worker.run_on(context.clock, context.metrics, consumer.hold, consumer.leaving)
+    worker.run_on(context.clock, context.metrics, consumer)
     await consumer.run(context.stopping)
 
 

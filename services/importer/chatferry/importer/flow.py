@@ -218,13 +218,20 @@ class Importer:
                 await self._import(self._read([row.raw for row in taken.rows], settler, parked=True), settler)
         except BaseException:
             self._cut_off = True
-            self._keep_waiting(lines)
-            for line in lines:
-                # Due at once: one of its rows may have ended, only to be dropped yet.
-                self._lines.release(line)
+            # One of its rows may have ended, only to be dropped yet.
+            self._take_up_again(lines)
             raise
-        self._keep_waiting(lines if self._sender.stopping else lines & taken.unread)
+        if self._sender.stopping:
+            self._take_up_again(lines)
+        else:
+            self._keep_waiting(lines & taken.unread)
         return len(taken.rows)
+
+    def _take_up_again(self, lines: Iterable[Line]) -> None:
+        """Due at once, but for those that have to be tried again later."""
+        for line in lines:
+            self._lines.wait_at_gate(line)
+            self._lines.release(line)
 
     def _keep_waiting(self, lines: Iterable[Line]) -> None:
         for line in lines:

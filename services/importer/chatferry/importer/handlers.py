@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Protocol
 
 from chatferry.common.clock import Clock
 from chatferry.common.entities import Entity
@@ -22,8 +23,21 @@ _SPARING = 50
 _FRESH_FOR_S = 3.0
 _LULL_S, _DRAINED_IN_A_LULL = 0.1, Room(100, 1024 * 1024)
 _LONGEST_PUT_OFF_S, _DRAINED_AMID_FRESH = 1.0, Room(200, 2 * 1024 * 1024)
-Hold = Callable[[Collection[str]], None]
-Leaving = Callable[[], bool]
+# What was put off for so long has so much time that nobody takes away.
+_UNDISTURBED_S = 0.25
+
+
+class Runtime(Protocol):
+    """What the worker asks of the consumer that drives it."""
+
+    def hold(self, topics: Collection[str]) -> None:
+        """From now on read none of these topics, and read all others."""
+
+    def leaving(self) -> bool:
+        """Whether the work in hand should end, unfinished: its partitions are to be given back."""
+
+    def fresh_waits(self) -> bool:
+        """Whether records have come while idle work is in hand."""
 
 
 class ImportWorker:
@@ -36,12 +50,18 @@ class ImportWorker:
         self._topics = topics
         self._open: frozenset[str] = frozenset()
         self._halted: str | None = None
-        self._delivered = self._drained = self._fresh_first_until = float("-inf")
+        self._delivered = self._drained = self._fresh_first_until = self._undisturbed_until = float("-inf")
         self._next = {"states": 0.0, "reload": 0.0, "count": 0.0}
 
-    def run_on(self, clock: Clock, metrics: Metrics, hold: Hold, leaving: Leaving) -> None:
+    def run_on(self, clock: Clock, metrics: Metrics, runtime: Runtime) -> None:
         """Bind to the runtime that was built around this worker."""
-        self._clock, self._metrics, self._hold, self.leaving = clock, metrics, hold, leaving
+        self._clock, self._metrics, self._runtime = clock, metrics, runtime
+
+    def hurried(self) -> bool:
+        """No further call should be begun: partitions are to be given back, or fresh records wait for a drain."""
+        if self._runtime.leaving():
+            return True
+        return self._runtime.fresh_waits() and self._clock.monotonic() >= self._undisturbed_until
 
     async def rebalanced(self, owned: Mapping[Partition, int]) -> None:
         await self._importer.take_over(owned)
@@ -65,8 +85,7 @@ class ImportWorker:
                 for entity, count in (await self._parked.counts()).items():
                     self._metrics.parked.labels(entity).set(count)
         if (room := self._room_to_drain()) is not None:
-            await self._importer.drain(self._clock, self._open, room)
-            self._drained = self._clock.monotonic()
+            await self._drain(room)
 
     async def probe(self, away: OutageError) -> None:
         if away.part == "target":
@@ -80,10 +99,18 @@ class ImportWorker:
         else:
             await self._families.states()
 
+    async def _drain(self, room: Room) -> None:
+        begun = self._clock.monotonic()
+        put_off = begun - self._drained >= _LONGEST_PUT_OFF_S
+        self._undisturbed_until = begun + _UNDISTURBED_S if put_off else begun
+        await self._importer.drain(self._clock, self._open, room)
+        if put_off or not self.hurried():
+            self._drained = self._clock.monotonic()
+
     def _room_to_drain(self) -> Room | None:
         """How much of what waits may be taken up now. While fresh records come, little, and not between two pieces of
-        them, unless that was put off for long: a chat in which nothing failed does not wait for those in which
-        something did."""
+        them, unless that was put off for long; and it ends when fresh ones come: a chat in which nothing failed does
+        not wait for those in which something did."""
         now = self._clock.monotonic()
         if now < self._fresh_first_until:
             return None
@@ -98,7 +125,7 @@ class ImportWorker:
         self._halted = halted(state.halted for state in states.values())
         opened = open_families(states)
         self._open = frozenset(topic for topic, entity in self._topics.items() if entity.family in opened)
-        self._hold([topic for topic in self._topics if topic not in self._open])
+        self._runtime.hold([topic for topic in self._topics if topic not in self._open])
         blocked = {name: state.blocked for name, state in states.items() if state.blocked and state.set_open}
         if blocked:
             await self._caller.unblock(blocked)

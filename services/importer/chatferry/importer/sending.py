@@ -51,7 +51,7 @@ class SendRules:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """`chance` in [0, 1); `stopping`: the process has to end, or to give partitions back, so no call is begun."""
+    """`chance` in [0, 1); `stopping`: whether no further call should be begun."""
 
     clock: Clock
     chance: Callable[[], float] = random.random

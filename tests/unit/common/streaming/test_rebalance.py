@@ -1,4 +1,4 @@
-"""A rebalance while the worker is being told what it owns."""
+"""What the work in hand is told of what waits for its end: a rebalance, or fresh records."""
 
 from __future__ import annotations
 
@@ -37,16 +37,17 @@ class Member:
         settings = ConsumerSettings(group="g", topics=("t",), drain_s=0.01, idle_s=1_000.0)
         self.consumer = RecordConsumer(cast("KafkaBroker", self.broker), settings, self.worker, ManualClock(), Health())
 
+    async def hand_over(self, offset: int = 0) -> None:
+        """What FastStream does with what it has polled."""
+        assert self.broker.subscribed.handle is not None
+        await self.broker.subscribed.handle((record(offset, partition=0), record(offset, partition=1)))
+
     async def begin(self) -> asyncio.Task[None]:
         self.broker.subscribed.consumer = self.broker.consumer
         self.consumer._polling.take_over(self.broker.consumer)
         self.consumer.assigned([HERE, THERE])
 
-        async def hand_over() -> None:
-            assert self.broker.subscribed.handle is not None
-            await self.broker.subscribed.handle((record(0, partition=0), record(0, partition=1)))
-
-        delivering = asyncio.create_task(hand_over())
+        delivering = asyncio.create_task(self.hand_over())
         async with asyncio.timeout(5):
             while not self.worker.told:  # noqa: ASYNC110
                 await asyncio.sleep(0)
@@ -120,6 +121,24 @@ async def test_the_work_in_hand_should_end_while_partitions_are_given_back_and_o
     assert member.consumer.leaving(), "it outlasted the deadline, and is still at work"
     member.worker.hang.set()
     await delivering
-    assert member.broker.subscribed.handle is not None
-    await member.broker.subscribed.handle((record(1),))
+    await member.hand_over(1)
     assert not member.consumer.leaving()
+
+
+async def test_idle_work_hears_of_records_that_wait_for_its_end_until_these_are_delivered() -> None:
+    member = Member()
+    member.worker.telling.set()
+    await (await member.begin())
+    async with member.consumer._at_work():
+        assert not member.consumer.fresh_waits()
+        member.worker.hang.clear()
+        delivering = asyncio.create_task(member.hand_over(1))
+        await asyncio.sleep(0)
+        assert member.consumer.fresh_waits()
+    async with asyncio.timeout(5):
+        while member.consumer.fresh_waits():  # noqa: ASYNC110
+            await asyncio.sleep(0)
+    assert len(member.worker.seen) == 2, "they are delivered just now"
+    member.worker.hang.set()
+    await delivering
+    assert len(member.worker.seen) == 4

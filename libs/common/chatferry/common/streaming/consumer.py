@@ -60,7 +60,7 @@ class RecordConsumer:
         self._working = asyncio.Lock()
         self._failed = asyncio.Event()
         self._stopping = self._running = False
-        self._revoking = self._overdue = False
+        self._revoking = self._overdue = self._fresh_waits = False
         self._owned: set[Partition] = set()
         self._told = True
         self._held: frozenset[str] = frozenset()
@@ -98,6 +98,10 @@ class RecordConsumer:
         if (held := frozenset(topics)) != self._held:
             self._held = held
             self._apply_pauses()
+
+    def fresh_waits(self) -> bool:
+        """Whether records have come while idle work is in hand, and wait for its end."""
+        return self._fresh_waits
 
     def leaving(self) -> bool:
         """Whether the work in hand should end, unfinished: its partitions are being given back, or are gone already."""
@@ -145,28 +149,36 @@ class RecordConsumer:
         return KafkaAckableMessage(raw_message=tuple(records), body=b"", consumer=self._consumer)
 
     async def _on_batch(self, records: Any) -> None:
-        async with self._at_work():
-            mine = self._of_owned(records)
-            if not mine or self._stopping or self._failure is not None:
-                return
-            progress, assignment = Progress(mine), self._offsets
-            try:
-                if not self._outages:
-                    await self._tell_owned()
-                    # Since the poll, a rebalance may have taken some away, or brought them back finished.
-                    mine = self._offsets.beyond(self._of_owned(mine))
-                    progress = Progress(mine)
-                    await self._worker.deliver(mine, progress)
-            except OutageError as away:
-                self._outages.went_away(away)
-            except BaseException as failure:
-                self._fail(failure)
-                raise
-            finally:
-                # Under a newer assignment Kafka begins at what the group has committed, and knows better.
-                if assignment is self._offsets:
-                    self._go_back(progress.unfinished())
-                    await self._commit(progress.committable())
+        self._fresh_waits = True
+        try:
+            async with self._at_work():
+                self._fresh_waits = False
+                await self._hand_over(records)
+        finally:
+            self._fresh_waits = False
+
+    async def _hand_over(self, records: Any) -> None:
+        mine = self._of_owned(records)
+        if not mine or self._stopping or self._failure is not None:
+            return
+        progress, assignment = Progress(mine), self._offsets
+        try:
+            if not self._outages:
+                await self._tell_owned()
+                # Since the poll, a rebalance may have taken some away, or brought them back finished.
+                mine = self._offsets.beyond(self._of_owned(mine))
+                progress = Progress(mine)
+                await self._worker.deliver(mine, progress)
+        except OutageError as away:
+            self._outages.went_away(away)
+        except BaseException as failure:
+            self._fail(failure)
+            raise
+        finally:
+            # Under a newer assignment Kafka begins at what the group has committed, and knows better.
+            if assignment is self._offsets:
+                self._go_back(progress.unfinished())
+                await self._commit(progress.committable())
 
     def _of_owned(self, records: Sequence[RawRecord]) -> list[RawRecord]:
         return [record for record in records if (record.topic, record.partition) in self._owned]
