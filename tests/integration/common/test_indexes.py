@@ -45,7 +45,8 @@ async def test_one_that_somebody_drops_while_it_is_built_is_made_again(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     collection = type(database["parked"])
-    create, aborted = collection.create_index, []
+    create = collection.create_index
+    aborted: list[str] = []
 
     async def once_in_vain(self: Any, fields: Any, *, name: str, **options: Any) -> None:
         if name == "by_line" and not aborted:
