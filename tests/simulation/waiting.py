@@ -48,14 +48,16 @@ class SimulatedParked(Port):
         for partition in sorted(partitions):
             moments = await self._read("moments", lambda at=partition: self._moments(at))  # type: ignore[misc]
             last = await self._read("lines", lambda at=partition: self._last(at))  # type: ignore[misc]
-            found += [StoredLine(line, moments.get(line.parent, 0.0), offset) for line, offset in last.items()]
+            found += [StoredLine(line, moments.get(line.parent), offset) for line, offset in last.items()]
         return found
 
     def _of(self, partition: Partition) -> Iterable[Row]:
         return (row for row in self._store.parked.values() if row["record"].line[:2] == partition)
 
     def _moments(self, partition: Partition) -> dict[int, float]:
-        return {row["record"].line.parent: _moment(row) for row in self._of(partition) if row["reason"] == "retry"}
+        moments = {row["record"].line.parent: 0.0 for row in self._of(partition) if row["record"].envelope.replay_of}
+        retries = (row for row in self._of(partition) if row["reason"] == "retry")
+        return moments | {row["record"].line.parent: _moment(row) for row in retries}
 
     def _last(self, partition: Partition) -> dict[Line, int]:
         last: dict[Line, int] = {}
@@ -65,10 +67,12 @@ class SimulatedParked(Port):
         return dict(sorted(last.items()))
 
     async def rows(
-        self, partition: Partition, parents: Collection[int], room: Room
+        self, partition: Partition, parents: Collection[int], room: Room, *, replays: bool = False
     ) -> tuple[list[ParkedRow], int | None]:
         def look() -> tuple[list[ParkedRow], int | None]:
             found = [row for row in self._of(partition) if row["record"].line.parent in parents]
+            if replays:
+                found = [row for row in found if row["record"].envelope.replay_of]
             found.sort(key=lambda row: (row["record"].line.parent, row["record"].raw.offset))
             taken = _fitting([(row, len(row["record"].body)) for row in found], room)
             cut = next((row["record"].line.parent for row in found[len(taken) :]), None)

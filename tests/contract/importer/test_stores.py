@@ -155,13 +155,30 @@ async def test_parked_rows_come_back_byte_for_byte_line_by_line_in_offset_order(
         rows, cut = await stores.parked.rows(partition, [2], Room(10, size_bytes))
         assert ([row.raw.offset for row in rows], cut) == (offsets, 2)
     [line] = [stored for stored in await stores.parked.lines([partition]) if stored.line.parent == 2]
-    assert (line.line, line.not_before, line.last) == (Line("p.chat_messages", 0, 2), 0.0, 2)
+    assert (line.line, line.not_before, line.last) == (Line("p.chat_messages", 0, 2), None, 2)
     await stores.parked.postpone({place_of(one[0].raw): MOMENT})
     [line] = [stored for stored in await stores.parked.lines([partition]) if stored.line.parent == 2]
     assert (line.not_before, line.last) == (MOMENT.timestamp(), 2)
     assert await stores.parked.known([place_of(one[1].raw), "x/0/1"]) == {place_of(one[1].raw)}
     await stores.parked.drop([place_of(record.raw) for record in one])
     assert await stores.parked.rows(partition, [2], ROOM) == ([], None)
+
+
+async def test_replays_that_wait_are_found_without_those_that_wait_for_them(stores: Stores) -> None:
+    machine, partition = Machine(), Partition("p.chat_messages", 0)
+    waiting = [machine.publish("chat_messages", message(number, 2)) for number in (1, 2, 3)]
+    replays = [machine.publish("chat_messages", message(number, 2), replay_of="p/0/1") for number in (4, 5)]
+    records = [read_record(raw, MESSAGES, "p") for raw in (*waiting, *replays)]
+    await stores.parked.park([(record, "behind", None) for record in records])
+    rows, cut = await stores.parked.rows(partition, [2], ROOM, replays=True)
+    assert ([row.raw for row in rows], cut) == (replays, None)
+    rows, cut = await stores.parked.rows(partition, [2], Room(1, 10_000), replays=True)
+    assert ([row.raw for row in rows], cut) == (replays[:1], 2)
+    assert [line.not_before for line in await stores.parked.lines([partition])] == [0.0]
+    await stores.parked.postpone({place_of(replays[0]): MOMENT})
+    assert [line.not_before for line in await stores.parked.lines([partition])] == [MOMENT.timestamp()]
+    await stores.parked.drop([place_of(raw) for raw in replays])
+    assert [line.not_before for line in await stores.parked.lines([partition])] == [None]
 
 
 async def test_what_there_was_no_room_for_begins_with_the_line_that_is_named(stores: Stores) -> None:

@@ -132,6 +132,11 @@ class FakeIds:
         self._store.faults.done()
 
 
+def _waits_until(rows: Sequence[dict[str, Any]]) -> float | None:
+    retries = [_moment(row) for row in rows if row["reason"] == "retry"]
+    return retries[0] if retries else 0.0 if any(row["record"].envelope.replay_of for row in rows) else None
+
+
 class FakeParked:
     """Ports `Parked` and `ParkedView`."""
 
@@ -165,19 +170,17 @@ class FakeParked:
             line = row["record"].line
             if (line.topic, line.partition) in partitions:
                 lines.setdefault(line, []).append(row)
-        return [
-            StoredLine(line, max(_moment(row) for row in rows), rows[-1]["record"].raw.offset)
-            for line, rows in lines.items()
-        ]
+        return [StoredLine(line, _waits_until(rows), rows[-1]["record"].raw.offset) for line, rows in lines.items()]
 
     async def rows(
-        self, partition: Partition, parents: Collection[int], room: Room
+        self, partition: Partition, parents: Collection[int], room: Room, *, replays: bool = False
     ) -> tuple[list[ParkedRow], int | None]:
         found = [
             row
             for row in self._store.parked.values()
             if (row["record"].raw.topic, row["record"].raw.partition) == partition
             and row["record"].line.parent in parents
+            and (row["record"].envelope.replay_of or not replays)
         ]
         found.sort(key=lambda row: (row["record"].line.parent, row["record"].raw.offset))
         taken = found[: room.rows]

@@ -9,7 +9,7 @@ from tests.unit.importer.fakes import Faults
 from tests.unit.importer.machine import Machine, chat, message
 
 from chatferry.common.errors import OutageError
-from chatferry.importer.domain.records import EXHAUSTED
+from chatferry.importer.domain.records import EXHAUSTED, Line
 from chatferry.importer.sending import SendRules
 
 
@@ -55,6 +55,29 @@ async def test_a_message_dead_of_temporary_errors_holds_its_chat_until_its_repla
     await machine.run(20) if restarted else await machine.go_on(20)
     assert machine.applied(1) == [101, 201, 301, 401, 501]
     assert row["state"] == "replayed"
+    assert machine.store.parked == {}
+
+
+@pytest.mark.parametrize("fails", [1, 0], ids=["that-fails-once", "that-comes-while-its-line-has-a-moment"])
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_a_replay_is_taken_however_many_wait_for_it(restarted: bool, fails: int) -> None:
+    waiting = 1_200
+    machine = Machine(SendRules(lanes=2))
+    machine.at_once = 2 * waiting
+    machine.publish_chat(1, 1 + waiting)
+    machine.target.errors = {"source:chat:msg:101": (3, True)}
+    await machine.run(20)
+    [(place, row)] = machine.store.dead.items()
+    assert len(machine.store.parked) == waiting
+    row["state"] = "replaying"
+    machine.store.documents["source:chat:msg:101"].update(status="NEW", attempts=0)
+    machine.target.errors = {"source:chat:msg:101": (fails, True)}
+    machine.publish("chat_messages", message(101, 1), replay_of=place)
+    if fails == 0:
+        machine.lines.wait_until(Line("p.chat_messages", 1, 1), 0.0)
+    await machine.run(20) if restarted else await machine.go_on(20)
+    assert len(machine.applied(1)) == 1 + waiting
+    assert machine.applied(1) == sorted(machine.applied(1))
     assert machine.store.parked == {}
 
 

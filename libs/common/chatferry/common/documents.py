@@ -67,7 +67,7 @@ replay's copy is not answered for yet), sent_at.
 `verify_verdicts`, one per comparison of a report: `_id` = report/entity/parent key; `tally` {compared, different, ...}.
 
 `parked`: _id = topic/partition/offset; entity, key, version, parent, topic, partition, offset, timestamp, reason
-(parent | retry | behind), not_before, raw_key, value, headers [[name, value]].
+(parent | retry | behind), not_before, replay (whether it is one), raw_key, value, headers [[name, value]].
 """
 
 from __future__ import annotations
@@ -96,6 +96,7 @@ VERIFY_REPORTS, VERIFY_VERDICTS, MISMATCHES = "verify_reports", "verify_verdicts
 # MongoDB's codes: one of this name has other options, or other fields; there is none of this name; somebody who
 # replaces it too has dropped it while it was built.
 _DEFINED_OTHERWISE, _NO_SUCH_INDEX, _BUILD_ABORTED = frozenset({85, 86}), 27, 276
+_TRIES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +119,7 @@ def indexes() -> list[Index]:
         Index(PAGE_LOG, "by_walk", ("parent", "run")),
         Index(PARKED, "by_line", ("topic", "partition", "parent", "offset")),
         Index(PARKED, "retrying", ("topic", "partition"), {"reason": "retry"}),
+        Index(PARKED, "replays", ("topic", "partition", "parent", "offset"), {"replay": True}),
         Index(PARKED, "by_key", ("entity", "key")),
         Index(DEAD_LETTERS, "by_state", ("entity", "state", "parent")),
         Index(DEAD_LETTERS, "by_key", ("key", "state")),
@@ -154,14 +156,14 @@ async def create_indexes(database: Database) -> None:
 async def _create(database: Database, index: Index) -> None:
     fields = [(name, ASCENDING) for name in index.fields]
     options: dict[str, Any] = {} if index.only is None else {"partialFilterExpression": index.only}
-    while True:
+    for left in reversed(range(_TRIES)):
         try:
             await database[index.collection].create_index(fields, name=index.name, unique=index.unique, **options)
         except OperationFailure as failure:
+            if not left or failure.code not in {*_DEFINED_OTHERWISE, _BUILD_ABORTED}:
+                raise
             if failure.code in _DEFINED_OTHERWISE:
                 await _drop(database, index)
-            elif failure.code != _BUILD_ABORTED:
-                raise
         else:
             return
 

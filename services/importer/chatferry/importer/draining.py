@@ -17,10 +17,12 @@ _LINES_AT_ONCE = 500
 
 @dataclass(slots=True)
 class Taken:
-    """`rows`: line by line, by offset. `unread`: lines that have (or may have) more."""
+    """`rows`: line by line, by offset. `unread`: lines that have (or may have) more. `replayed`: lines of which replays
+    alone were taken."""
 
     rows: list[ParkedRow] = field(default_factory=list)
     unread: set[Line] = field(default_factory=set)
+    replayed: set[Line] = field(default_factory=set)
 
     @property
     def lines(self) -> set[Line]:
@@ -45,9 +47,12 @@ class Drainage:
 
     async def take(self, now: float, open_topics: Collection[str], room: Room) -> Taken:
         """Rows of lines that may go and whose first row is due, as much as there is room for."""
-        ready = await self._ready(now, open_topics)
-        long = [line for line in ready if line in self._long]
+        ready, held = await self._ready(now, open_topics)
         taken = Taken()
+        for lines in _by_partition([line for line in ready if line in held]):
+            await self._read_replays(lines, now, room, taken)
+        ready = [line for line in ready if line not in taken.replayed]
+        long = [line for line in ready if line in self._long]
         kept = long and (self._passed_over or long[:1] == ready[:1])
         part = Room(room.rows // 2, room.size_bytes // 2) if kept else room
         # The partition in which a line waits longest comes first: where there is not room for all, none is left out
@@ -61,14 +66,27 @@ class Drainage:
         self._passed_over = bool(long) and taken.lines.isdisjoint(long)
         return taken
 
-    async def _ready(self, now: float, open_topics: Collection[str]) -> list[Line]:
+    async def _ready(self, now: float, open_topics: Collection[str]) -> tuple[list[Line], set[Line]]:
         due = self._lines.due(now, open_topics, _LINES_AT_ONCE)
         gated = self._lines.at_gate(open_topics, _LINES_AT_ONCE)
-        passable = await self._gate.passable(due, gated, self._topics)
+        passable, held = await self._gate.passable(due, gated, self._topics)
         for line in set(due) - set(passable):
             self._lines.leave(line)
             self._lines.wait_at_gate(line)
-        return passable
+        return passable, held
+
+    async def _read_replays(self, lines: Sequence[Line], now: float, room: Room, taken: Taken) -> None:
+        """Of lines of one partition that a dead record holds, replays go ahead, however many wait for them. Where there
+        is none, what is due is a row that has ended, only to be dropped yet."""
+        partition, by_parent = Partition(lines[0].topic, lines[0].partition), {line.parent: line for line in lines}
+        rows, cut = await self._parked.rows(partition, list(by_parent), room, replays=True)
+        firsts = _firsts(rows)
+        for parent, line in by_parent.items():
+            if parent in firsts or (cut is not None and parent >= cut):
+                taken.replayed.add(line)
+            if parent in firsts and firsts[parent].not_before > now:
+                self._lines.wait_until(line, firsts[parent].not_before)
+        taken.rows += _due(rows, firsts, now)
 
     async def _read(self, lines: Sequence[Line], now: float, room: Room, taken: Taken) -> Room:
         """Read rows of these lines, of one partition; what room is left."""
@@ -77,9 +95,7 @@ class Drainage:
         partition = Partition(lines[0].topic, lines[0].partition)
         by_parent = {line.parent: line for line in lines}
         rows, cut = await self._parked.rows(partition, list(by_parent), room)
-        firsts: dict[int, ParkedRow] = {}
-        for row in rows:
-            firsts.setdefault(line_of(row.raw).parent, row)
+        firsts = _firsts(rows)
         for parent, line in by_parent.items():
             self._long.discard(line)
             if cut is not None and parent >= cut:
@@ -90,13 +106,26 @@ class Drainage:
                 self._lines.wait_until(line, firsts[parent].not_before)
         if cut in firsts:
             self._long.add(by_parent[cut])
-        taken.rows += [row for row in rows if firsts[line_of(row.raw).parent].not_before <= now]
+        taken.rows += _due(rows, firsts, now)
         return Room(room.rows - len(rows), room.size_bytes - sum(len(row.raw.value or b"") for row in rows))
 
 
 def line_of(parked: RawRecord) -> Line:
     """The line of a record that has been parked: its key was compared with its body before."""
     return Line(parked.topic, parked.partition, int(parked.key or b"0"))
+
+
+def _firsts(rows: Iterable[ParkedRow]) -> dict[int, ParkedRow]:
+    """The first row of each line, by its parent."""
+    firsts: dict[int, ParkedRow] = {}
+    for row in rows:
+        firsts.setdefault(line_of(row.raw).parent, row)
+    return firsts
+
+
+def _due(rows: Iterable[ParkedRow], firsts: Mapping[int, ParkedRow], now: float) -> list[ParkedRow]:
+    """Rows of the lines whose first one is due."""
+    return [row for row in rows if firsts[line_of(row.raw).parent].not_before <= now]
 
 
 def _by_partition(lines: Iterable[Line]) -> list[list[Line]]:

@@ -88,7 +88,7 @@ class Importer:
         self._drainage.forget()
         stored = await self._views.parked.lines(self._owned)
         self._lines.replace(
-            {row.line: row.not_before for row in stored if row.not_before}, [row.line for row in stored]
+            {row.line: row.not_before for row in stored if row.not_before is not None}, [row.line for row in stored]
         )
         last: dict[Partition, int] = {}
         for row in stored:
@@ -157,9 +157,11 @@ class Importer:
             if stage:
                 await self._import_entity(entity, stage, settler)
                 await settler.flush()
-                if settler.failed or self._sender.stopping:
+                if settler.failed:
                     return
                 self._release_children(entity, stage)
+                if self._sender.stopping:
+                    return
 
     async def _import_entity(self, entity: Entity, records: Sequence[ImportRecord], settler: Settler) -> None:
         standings = await self._views.records.standings(entity, list({record.key for record in records}))
@@ -214,17 +216,17 @@ class Importer:
         for line in lines:
             self._lines.leave(line)
         try:
-            async with Settler(self._books, None) as settler:
+            settler = Settler(self._books, None)
+            async with settler:
                 await self._import(self._read([row.raw for row in taken.rows], settler, parked=True), settler)
         except BaseException:
             self._cut_off = True
-            # One of its rows may have ended, only to be dropped yet.
+            # One of their rows may have ended, only to be dropped yet.
             self._take_up_again(lines)
             raise
-        if self._sender.stopping:
-            self._take_up_again(lines)
-        else:
-            self._keep_waiting(lines & taken.unread)
+        unended = {line_of(row.raw) for row in taken.rows if place_of(row.raw) not in settler.ended}
+        self._keep_waiting(lines & (taken.unread | unended))
+        self._take_up_again(lines & taken.replayed)
         return len(taken.rows)
 
     def _take_up_again(self, lines: Iterable[Line]) -> None:

@@ -51,21 +51,24 @@ class Gate:
             return set()
         return await self._dead.holding(entity, parents, exhausted_only=self._may_pass_dead)
 
-    async def passable(self, due: Sequence[Line], gated: Sequence[Line], topics: Mapping[str, Entity]) -> list[Line]:
+    async def passable(
+        self, due: Sequence[Line], gated: Sequence[Line], topics: Mapping[str, Entity]
+    ) -> tuple[list[Line], set[Line]]:
         """Those of the lines of which a record may go now, or end with its discarded parent; in their order.
 
-        What is due may be a replay, which no dead record holds.
+        And those among them of which only replays may, for a dead record holds them: what is due may be one.
         """
         passable: set[Line] = set()
+        held: set[Line] = set()
         for topic in sorted({line.topic for line in (*due, *gated)}):
             entity = topics[topic]
             asked = [line for line in (*due, *gated) if line.topic == topic]
             closed = await self.closed_parents(entity, {line.parent for line in asked})
             closed -= await self.discarded(entity, closed)
-            waiting = {line.parent for line in gated if line.topic == topic} - closed
-            closed |= await self.held_by_dead(entity, waiting)
-            passable.update(line for line in asked if line.parent not in closed)
-        return [line for line in (*due, *gated) if line in passable]
+            behind = await self.held_by_dead(entity, {line.parent for line in asked} - closed)
+            held.update(line for line in due if line.topic == topic and line.parent in behind)
+            passable.update(line for line in asked if line.parent not in closed | behind)
+        return [line for line in (*due, *gated) if line in passable or line in held], held
 
     def _remembers(self, entity: str, number: int) -> bool:
         if (entity, number) not in self._open:

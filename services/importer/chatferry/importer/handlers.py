@@ -50,7 +50,9 @@ class ImportWorker:
         self._topics = topics
         self._open: frozenset[str] = frozenset()
         self._halted: str | None = None
-        self._delivered = self._drained = self._fresh_first_until = self._undisturbed_until = float("-inf")
+        self._delivered = self._drained = self._fresh_first_until = float("-inf")
+        self._undisturbed_s = 0.0
+        self._undisturbed_until: float | None = None
         self._next = {"states": 0.0, "reload": 0.0, "count": 0.0}
 
     def run_on(self, clock: Clock, metrics: Metrics, runtime: Runtime) -> None:
@@ -59,9 +61,10 @@ class ImportWorker:
 
     def hurried(self) -> bool:
         """No further call should be begun: partitions are to be given back, or fresh records wait for a drain."""
-        if self._runtime.leaving():
-            return True
-        return self._runtime.fresh_waits() and self._clock.monotonic() >= self._undisturbed_until
+        now = self._clock.monotonic()
+        # From the first call on: what is read before it is no progress.
+        self._undisturbed_until = self._undisturbed_until or now + self._undisturbed_s
+        return self._runtime.leaving() or (self._runtime.fresh_waits() and now >= self._undisturbed_until)
 
     async def rebalanced(self, owned: Mapping[Partition, int]) -> None:
         await self._importer.take_over(owned)
@@ -100,9 +103,8 @@ class ImportWorker:
             await self._families.states()
 
     async def _drain(self, room: Room) -> None:
-        begun = self._clock.monotonic()
-        put_off = begun - self._drained >= _LONGEST_PUT_OFF_S
-        self._undisturbed_until = begun + _UNDISTURBED_S if put_off else begun
+        put_off = self._clock.monotonic() - self._drained >= _LONGEST_PUT_OFF_S
+        self._undisturbed_s, self._undisturbed_until = _UNDISTURBED_S if put_off else 0.0, None
         await self._importer.drain(self._clock, self._open, room)
         if put_off or not self.hurried():
             self._drained = self._clock.monotonic()

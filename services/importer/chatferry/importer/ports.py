@@ -167,13 +167,12 @@ class Parked(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StoredLine:
-    """A line that has parked rows. `not_before`: when its row in retry is due, seconds since the epoch, 0 for none.
-
-    `last`: the highest offset.
+    """A line that has parked rows. `not_before`: when its row in retry is due, seconds since the epoch, 0 for a replay
+    that waits, None for neither. `last`: the highest offset.
     """
 
     line: Line
-    not_before: float
+    not_before: float | None
     last: int
 
 
@@ -199,9 +198,10 @@ class ParkedView(Protocol):
         """Every line of these partitions that waits."""
 
     async def rows(
-        self, partition: Partition, parents: Collection[int], room: Room
+        self, partition: Partition, parents: Collection[int], room: Room, *, replays: bool = False
     ) -> tuple[list[ParkedRow], int | None]:
-        """Rows of these lines in the order of their parents, then by offset, at least one if there is any.
+        """Rows of these lines in the order of their parents, then by offset, at least one if there is any; or replays
+        alone.
 
         And the parent of the first row that there was no room for; None: these are all.
         """

@@ -180,6 +180,7 @@ class Settler:
         self._wake, self._taken = asyncio.Event(), asyncio.Event()
         self._closed = self._busy = False
         self.failed = False
+        self.ended: set[str] = set()
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -201,8 +202,11 @@ class Settler:
             raise outcome
 
     def add(self, endings: Iterable[Ending]) -> None:
-        """To be settled soon; whether it was, `progress` tells."""
-        self._pending.extend(endings)
+        """To be settled soon; whether it was, `progress` tells, or of what is drained `ended`, by place."""
+        added = list(endings)
+        self._pending.extend(added)
+        if self._progress is None:
+            self.ended.update(place_of(_raw_of(one)) for one in added)
         self._wake.set()
 
     async def room(self) -> None:

@@ -260,13 +260,12 @@ class RecordConsumer:
         except TimeoutError:
             log.warning("drain.late", group=self._settings.group)
             self._overdue = True
-        finally:
-            self._revoking = False
         self._owned.difference_update(partitions)
 
     def assigned(self, partitions: Iterable[Partition]) -> None:
         """Own these partitions from now on; the worker is told before their first record."""
         self._polling.assigned(now=True)
+        self._revoking = False
         self._owned = set(partitions)
         self._told = False
         self._offsets = Offsets()

@@ -70,23 +70,25 @@ class MongoParked:
         for topic, partition in partitions:
             match = {"topic": topic, "partition": partition}
             with mongo_outage():
-                moments = {
-                    row["parent"]: _moment(row)
-                    async for row in self._rows.find({**match, "reason": "retry"}, {"parent": 1, "not_before": 1})
-                }
+                replays = self._rows.find({**match, "replay": True}, {"parent": 1})
+                moments = {row["parent"]: 0.0 async for row in replays}
+                retries = self._rows.find({**match, "reason": "retry"}, {"parent": 1, "not_before": 1})
+                moments.update({row["parent"]: _moment(row) async for row in retries})
                 # Index `by_line` alone answers this: millions may wait, and their bodies are not touched.
                 group = {"_id": "$parent", "last": {"$max": "$offset"}}
                 rows = self._rows.aggregate([{"$match": match}, {"$sort": _BY_LINE}, {"$group": group}])
                 found += [
-                    StoredLine(Line(topic, partition, row["_id"]), moments.get(row["_id"], 0.0), row["last"])
+                    StoredLine(Line(topic, partition, row["_id"]), moments.get(row["_id"]), row["last"])
                     async for row in rows
                 ]
         return found
 
     async def rows(
-        self, partition: Partition, parents: Collection[int], room: Room
+        self, partition: Partition, parents: Collection[int], room: Room, *, replays: bool = False
     ) -> tuple[list[ParkedRow], int | None]:
         match = {"topic": partition.topic, "partition": partition.partition, "parent": {"$in": list(parents)}}
+        if replays:
+            match["replay"] = True
         cursor = self._rows.find(match).sort([("parent", ASCENDING), ("offset", ASCENDING)]).limit(room.rows + 1)
         taken: list[ParkedRow] = []
         size = 0
@@ -217,6 +219,7 @@ def _parked(record: ImportRecord, reason: str, not_before: datetime | None) -> D
         **_place(record.raw),
         "reason": reason,
         "not_before": not_before,
+        "replay": record.envelope.replay_of is not None,
         "raw_key": record.raw.key,
         "value": record.body,
         "headers": _headers(record.raw),
