@@ -67,7 +67,7 @@ class Process:
     async def _run(self) -> None:
         clock = LoopClock(self._loop)
         worker = self._worker(clock)
-        settings = ConsumerSettings("g", tuple(TOPICS), max_records=6, idle_s=0.4, drain_s=DRAIN_S)
+        settings = ConsumerSettings("g", tuple(TOPICS), max_records=6, idle_s=0.5, drain_s=DRAIN_S)
         consumer = RecordConsumer(cast("KafkaBroker", self.broker), settings, worker, clock, Health())
         worker.run_on(clock, self._outside.metrics, consumer)
         await consumer.run(self.stopping)
