@@ -88,7 +88,7 @@ async def _woken(settings: ExtractorSettings, driver: Driver, context: Context) 
     async def listen() -> None:
         while not over.is_set():
             try:
-                async with wake_on(settings, "commands", "extractor", driver.wake):
+                async with wake_on(settings, "commands", driver.wake):
                     context.reached("kafka")
                     await over.wait()
             except OutageError as away:

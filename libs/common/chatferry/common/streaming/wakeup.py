@@ -16,10 +16,12 @@ from chatferry.common.settings import ServiceSettings
 
 
 @asynccontextmanager
-async def wake_on(
-    settings: ServiceSettings, topic: str, service: str, wake: Callable[[], None]
-) -> AsyncIterator[KafkaBroker]:
-    """Call `wake` for every event of a topic. Raises OutageError when Kafka cannot be reached at the start."""
+async def wake_on(settings: ServiceSettings, topic: str, wake: Callable[[], None]) -> AsyncIterator[KafkaBroker]:
+    """Call `wake` for every event of a topic, in every process that listens. Raises OutageError when Kafka cannot be
+    reached at the start.
+
+    Without a group: to join one, and to leave it, takes as long as a member that has died is waited for.
+    """
     broker = KafkaBroker(settings.kafka, logger=None, allow_auto_create_topics=False, graceful_timeout=1)
 
     async def parse(record: Any) -> KafkaMessage:
@@ -33,9 +35,8 @@ async def wake_on(
 
     subscriber = broker.subscriber(
         settings.topic(topic),
-        group_id=f"{settings.group(service)}.wakeup",
         auto_offset_reset="latest",
-        # Nothing is ever committed: with a last commit to make, aiokafka never closes once its broker has died.
+        # Nothing is ever committed.
         ack_policy=AckPolicy.MANUAL,
         parser=parse,
         decoder=decode,
