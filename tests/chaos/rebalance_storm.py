@@ -16,7 +16,7 @@ from chatferry.operator.runs import Options
 
 NAME = "rebalance-storm"
 _KILLED = 0.25
-_MOST_STILL_S, _END_S, _JOINS_S = 60.0, 300.0, 60.0
+_MOST_STILL_S, _END_S, _JOINS_S = 60.0, 600.0, 60.0
 
 
 @dataclass(frozen=True, slots=True)
