@@ -26,14 +26,22 @@ class Ahead(Generic[T, Cursor]):
         self._task = None if following is None else asyncio.create_task(self._fetch(following))
         return page, following is None
 
-    async def close(self) -> None:
-        """Drop a fetch that nobody waits for any more."""
+    def drop(self) -> asyncio.Task[Any] | None:
+        """Cancel a fetch that nobody waits for any more; it, or None where there is none."""
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
-            await asyncio.wait([task])
-            if not task.cancelled():
-                task.exception()
+        return task
+
+
+async def close(*sides: Ahead[Any, Any]) -> None:
+    """Drop what is being fetched, of all sides before any is waited for: whoever waits may be cancelled once more."""
+    dropped = [task for side in sides if (task := side.drop()) is not None]
+    if dropped:
+        await asyncio.wait(dropped)
+    for task in dropped:
+        if not task.cancelled():
+            task.exception()
 
 
 async def in_parallel(work: Iterable[Callable[[], Coroutine[Any, Any, None]]], lanes: int) -> None:

@@ -15,7 +15,7 @@ from chatferry.verifier.domain.facts import Mismatch, Verdict
 from chatferry.verifier.domain.lines import SourceLine, TargetItem
 from chatferry.verifier.domain.sample import Sample
 from chatferry.verifier.ports import Findings, Records, Source, Target
-from chatferry.verifier.steps.ahead import Ahead
+from chatferry.verifier.steps.ahead import Ahead, close
 from chatferry.verifier.steps.explain import explain
 
 _LINES_AT_ONCE = 1_000
@@ -101,8 +101,7 @@ class Comparer:
                 if found:
                     await self._add(entity, parent, found, noted)
         finally:
-            await lines.close()
-            await items.close()
+            await close(lines, items)
 
     def _lines_of(self, entity: Entity, parent: Parent | None) -> Any:
         async def fetch(after: int) -> tuple[Sequence[SourceLine], int | None]:
