@@ -46,5 +46,5 @@ class ConsumerSettings:
     drain_s: float = 10.0
     max_poll_interval_ms: int = 900_000
     session_timeout_ms: int = 10_000
-    max_partition_bytes: int = 512 * 1024
+    max_partition_bytes: int = 160 * 1024
     max_bytes: int = 16 * 1024 * 1024
