@@ -128,12 +128,11 @@ async def test_a_refusal_anywhere_slows_all_and_is_forgotten_slowly(stack: Addre
         assert (await other.budget.take(Urgency.ASKED)).wait_s > 0.1
         await asyncio.sleep(0.3)
         granted_ms.clear()
-        await hammer(other, Urgency.ASKED, time.monotonic() + 6.5, granted_ms)
+        await hammer(other, Urgency.ASKED, time.monotonic() + 9.0, granted_ms)
         begin = min(granted_ms)
-        # A busy machine wakes some of them late: fewer than may be are no error.
-        assert 11 <= most_in_a_second([at for at in granted_ms if at < begin + 4_000]) <= 13
-        assert 11 <= most_in_a_second([at for at in granted_ms if at > begin + 5_000]) <= 14
-        assert int(await one.redis.hget(one.keys.own("budget"), "cap") or 0) == 14
+        # For seconds each: a busy machine does not use every one of them up.
+        assert most_in_a_second([at for at in granted_ms if at < begin + 4_000]) == 13
+        assert most_in_a_second([at for at in granted_ms if at > begin + 5_000]) == 14
 
 
 async def test_refusals_one_after_the_other_double_the_pause_up_to_a_minute(stack: Addresses) -> None:
