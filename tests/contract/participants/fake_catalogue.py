@@ -138,7 +138,11 @@ class FakeCatalogue:
         return self._marks
 
     async def keep(self, marks: Marks) -> None:
-        self._marks = replace(marks, gap_ms=max(marks.gap_ms, self._marks.gap_ms))
+        kept = self._marks
+        self._marks = replace(marks, gap_ms=max(marks.gap_ms, kept.gap_ms), heard_ms=kept.heard_ms)
+
+    async def heard(self, at_ms: int) -> None:
+        self._marks = replace(self._marks, heard_ms=max(at_ms, self._marks.heard_ms))
 
     def _row(self, chat: ChatId) -> _Row:
         return self._rows.setdefault(chat, _Row(Entry(chat, None, None, None, 0)))

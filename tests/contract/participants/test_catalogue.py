@@ -160,3 +160,11 @@ async def test_marks_outlive_who_kept_them_and_a_gap_is_not_forgotten_for_an_old
     assert await kept.memory.marks() == Marks(500, -(2**60))
     await kept.memory.keep(Marks(400, 7))
     assert await kept.memory.marks() == Marks(500, 7)
+
+
+async def test_the_newest_event_is_known_to_all_whichever_replica_was_told_last(kept: Kept) -> None:
+    await kept.memory.heard(900)
+    assert await kept.memory.marks() == Marks(heard_ms=900)
+    await kept.memory.keep(Marks(500, 7))
+    await kept.memory.heard(800)
+    assert await kept.memory.marks() == Marks(500, 7, 900)

@@ -19,6 +19,7 @@ from chatferry.participants.domain.counts import ChatId, Count, Mark, MaxChatId,
 from chatferry.participants.domain.pages import Cursors
 from chatferry.participants.domain.plan import Urgency
 from chatferry.participants.domain.updates import Update
+from chatferry.participants.flow.parts import Hearing
 from chatferry.participants.metrics import Watching
 from chatferry.participants.ports import Claim, Told
 from chatferry.participants.serving import Rules, Serving, Sources
@@ -199,6 +200,7 @@ class Service:
     sources: MemorySources
     links: MemoryLinks
     inbox: MemoryInbox
+    hearing: Hearing
     metrics: Metrics
     view: View
     api: FastAPI
@@ -232,8 +234,8 @@ async def service(
         await view.follow(MemoryCatalogue(list(entries)))
     watching = Watching(metrics, clock)
     serving = Serving(view, Sources(sources, sources, sources), clock, Rules(HOUR_MS, fresh_wait_s), watching)
-    links, inbox = MemoryLinks({one.id for one in entries}), MemoryInbox()
+    links, inbox, hearing = MemoryLinks({one.id for one in entries}), MemoryInbox(), Hearing()
     gate = Gate(Keys([KEY, OTHER_KEY]), Rates(rate, clock), watching)
     calls = Calls(serving, links, Cursors(b"a secret of cursors"), 200)
-    api = build_api(answers_of(gate, calls, Webhook(Secret(SECRET), inbox, watching, 4_096)))
-    return Service(clock, sources, links, inbox, metrics, view, api)
+    api = build_api(answers_of(gate, calls, Webhook(Secret(SECRET), inbox, watching, 4_096, hearing)))
+    return Service(clock, sources, links, inbox, hearing, metrics, view, api)

@@ -20,7 +20,7 @@ from chatferry.participants.domain.counts import Answer, ChatId, MaxChatId, Verd
 from chatferry.participants.domain.plan import Debounce, PlanRules
 from chatferry.participants.flow.events import Listener
 from chatferry.participants.flow.keeping import Keeper
-from chatferry.participants.flow.parts import Parts, Trust
+from chatferry.participants.flow.parts import Hearing, Parts, Trust
 from chatferry.participants.flow.planning import Planner
 from chatferry.participants.flow.reading import Reader
 from chatferry.participants.ports import Change, Held, MaxBusyError, Membership, SourceChat
@@ -159,12 +159,14 @@ class Story:
         self.reader = Reader(self.parts, self.planner, self.clock, most)
         self.listener = Listener(self.parts, self.clock)
         self.unsubscribed: list[str | None] = []
+        self.hearing = Hearing()
         self.keeper = Keeper(
             self.parts,
             self.trust,
             self.clock,
             on_duty=lambda: 0 in self.reader.held,
             told=self.unsubscribed.append,
+            hearing=self.hearing,
         )
         self.stopping = asyncio.Event()
 

@@ -147,6 +147,76 @@ def test_one_that_max_has_ended_is_made_anew_within_minutes(story: Story) -> Non
     assert list(story.max.subscriptions) == [HERE.url]
 
 
+def bring_events(story: Story, seconds: int, every_s: int = 60) -> None:
+    """To some replica, which says so."""
+    for _ in range(seconds // every_s):
+        story.after(every_s)
+        story.do(story.catalogue.heard(now_ms(story)))
+
+
+def test_while_events_come_a_look_an_hour_is_enough(story: Story) -> None:
+    keep_subscribed(story)
+    story.after(10)
+    assert story.watch.calls.count("subscription") == 2
+    bring_events(story, 3_480)
+    assert story.watch.calls.count("subscription") == 2
+    bring_events(story, 240)
+    assert story.watch.calls.count("subscription") == 3
+    bring_events(story, 3_300)
+    assert story.watch.calls.count("subscription") == 3
+
+
+def test_five_minutes_after_the_last_event_there_is_a_look(story: Story) -> None:
+    keep_subscribed(story)
+    story.after(10)
+    bring_events(story, 600, every_s=200)
+    story.max.subscriptions.clear()
+    ended_ms = now_ms(story)
+    story.after(295)
+    assert story.max.subscriptions == {}
+    story.after(10)
+    assert list(story.max.subscriptions) == [HERE.url]
+    assert story.trust.gap_ms > ended_ms
+
+
+def test_events_that_come_make_a_later_failed_look_no_reason_to_doubt(story: Story) -> None:
+    story.max.subscriptions = {HERE.url: TYPES}
+    keep_subscribed(story)
+    story.after(10)
+    bring_events(story, 1_200)
+    story.max.looking = lambda: OutageError("max", "away")
+    story.after(400)
+    assert (story.trust.gap_ms, story.unsubscribed[-1]) == (0, "away")
+    story.after(300)
+    assert story.trust.gap_ms > 0
+
+
+def test_events_are_no_excuse_for_a_look_that_has_failed(story: Story) -> None:
+    story.max.subscriptions = {HERE.url: TYPES}
+    keep_subscribed(story)
+    story.after(10)
+    story.max.looking = lambda: OutageError("max", "away")
+    story.after(310)
+    looks = story.watch.calls.count("subscription")
+    bring_events(story, 120)
+    assert story.watch.calls.count("subscription") >= looks + 3
+
+
+def test_an_event_that_came_to_this_replica_is_known_to_all_within_seconds(story: Story) -> None:
+    story.begin(story.keeper.remember(story.stopping))
+    story.after(10)
+    assert story.do(story.catalogue.marks()).heard_ms == 0
+    story.hearing.came = True
+    story.after(2)
+    heard_ms = story.do(story.catalogue.marks()).heard_ms
+    assert now_ms(story) - heard_ms <= 2_000
+    story.hearing.came = True
+    story.after(2)
+    assert story.do(story.catalogue.marks()).heard_ms == heard_ms, "not for every event"
+    story.after(4)
+    assert story.do(story.catalogue.marks()).heard_ms > heard_ms
+
+
 def test_a_replica_that_is_not_on_duty_subscribes_to_nothing(story: Story) -> None:
     story.hold(range(1, 64))
     story.begin(story.reader.run(story.stopping))

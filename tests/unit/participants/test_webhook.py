@@ -31,6 +31,7 @@ async def test_an_event_is_passed_on_as_it_came_and_answered_with_200() -> None:
     assert (answer.status_code, answer.content) == (200, b"{}")
     assert [(update.type, update.chat, body) for update, body in one.inbox.taken] == [("user_added", -1, BODY)]
     assert _outcomes(one) == {"taken": 1}
+    assert one.hearing.came
 
 
 @pytest.mark.parametrize(
@@ -56,6 +57,7 @@ async def test_a_wrong_secret_is_401_and_nothing_is_passed_on(secret: str | None
     assert answer.json()["error"]["code"] == "INVALID_SECRET"
     assert one.inbox.taken == []
     assert _outcomes(one) == {"refused": 1}
+    assert not one.hearing.came
 
 
 async def test_a_key_of_readers_does_not_open_it() -> None:

@@ -27,7 +27,7 @@ from chatferry.participants.domain.pages import Cursors
 from chatferry.participants.flow.events import Listener
 from chatferry.participants.flow.keeping import Keeper, Subscription
 from chatferry.participants.flow.linking import keep_linked
-from chatferry.participants.flow.parts import Parts, Trust
+from chatferry.participants.flow.parts import Hearing, Parts, Trust
 from chatferry.participants.flow.planning import Planner
 from chatferry.participants.flow.reading import Reader
 from chatferry.participants.handlers import SourceWorker, UpdateWorker
@@ -52,7 +52,7 @@ class Participants:
         self._settings = settings
         self._keys, self._token = settings.keys(), settings.token()
         self._secret = settings.webhook_secret() if settings.max_events == "webhook" else None
-        self._links = read_links(settings.max_links_file)
+        self._links, self._hearing = read_links(settings.max_links_file), Hearing()
         return self._work
 
     def routes(self, context: Context) -> list[BaseRoute]:
@@ -90,7 +90,8 @@ class Participants:
     def _webhook(self) -> Webhook | None:
         if self._secret is None:
             return None
-        return Webhook(Secret(self._secret), self._inbox, self._watching, self._settings.max_webhook_bytes_max)
+        bytes_max = self._settings.max_webhook_bytes_max
+        return Webhook(Secret(self._secret), self._inbox, self._watching, bytes_max, self._hearing)
 
     async def _work(self, context: Context) -> None:
         gc.freeze()  # modules and schemas are no garbage: without this each full collection walks them all
@@ -110,6 +111,7 @@ class Participants:
                 self._shared.stamping,
                 on_duty=lambda: 0 in reader.held,
                 told=lambda sentence: context.health.outage("subscription", sentence),
+                hearing=self._hearing,
             )
             await side_by_side(context, self._works(context, parts, reader, keeper))
 

@@ -261,10 +261,12 @@ class Inbox(Protocol):
 @dataclass(frozen=True, slots=True)
 class Marks:
     """What must outlive a restart. `gap_ms`: events before it may have been lost, for we were not subscribed: a chat
-    that was read last before it is not to be trusted. `polled`: the marker of long polling."""
+    that was read last before it is not to be trusted. `polled`: the marker of long polling. `heard_ms`: when the newest
+    event came by the webhook, give or take seconds."""
 
     gap_ms: int = 0
     polled: int | None = None
+    heard_ms: int = 0
 
 
 class Memory(Protocol):
@@ -274,4 +276,7 @@ class Memory(Protocol):
         """As they were kept last."""
 
     async def keep(self, marks: Marks) -> None:
-        """Replace them. A gap that is older than the one that is kept changes nothing."""
+        """Replace gap and marker. A gap that is older than the one that is kept changes nothing."""
+
+    async def heard(self, at_ms: int) -> None:
+        """An event came then, to whichever replica; an older moment than the one that is kept changes nothing."""

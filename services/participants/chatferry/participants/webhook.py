@@ -11,6 +11,7 @@ from starlette.responses import Response
 from chatferry.common.errors import OutageError
 from chatferry.participants.admission import Secret, read_body
 from chatferry.participants.domain.updates import BrokenUpdateError, read_update
+from chatferry.participants.flow.parts import Hearing
 from chatferry.participants.ports import Inbox
 from chatferry.participants.refusals import RefusedCallError
 
@@ -30,6 +31,7 @@ class Webhook:
     inbox: Inbox
     doorkeeper: Doorkeeper
     bytes_max: int
+    hearing: Hearing
 
     async def __call__(self, request: Request) -> Response:
         """200 once Kafka has it. Raises RefusedCallError (401, 413, 400), OutageError, ClientDisconnect."""
@@ -49,5 +51,6 @@ class Webhook:
         except OutageError:
             self.doorkeeper.received("away")
             raise
+        self.hearing.came = True
         self.doorkeeper.received("taken")
         return Response(b"{}", media_type="application/json")

@@ -17,9 +17,13 @@ class MongoMemory:
     async def marks(self) -> Marks:
         with mongo_outage():
             kept = await self._memory.find_one({"_id": _MARKS})
-        return Marks() if kept is None else Marks(kept["gap"], kept["polled"])
+        return Marks() if kept is None else Marks(kept.get("gap", 0), kept.get("polled"), kept.get("heard", 0))
 
     async def keep(self, marks: Marks) -> None:
         change = {"$max": {"gap": marks.gap_ms}, "$set": {"polled": marks.polled}}
         with mongo_outage():
             await self._memory.update_one({"_id": _MARKS}, change, upsert=True)
+
+    async def heard(self, at_ms: int) -> None:
+        with mongo_outage():
+            await self._memory.update_one({"_id": _MARKS}, {"$max": {"heard": at_ms}}, upsert=True)

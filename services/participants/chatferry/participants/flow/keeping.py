@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from chatferry.common.clock import Clock
@@ -12,7 +12,7 @@ from chatferry.common.errors import OutageError
 from chatferry.common.telemetry.logs import get_logger
 from chatferry.participants.domain.plan import Urgency
 from chatferry.participants.domain.updates import Update
-from chatferry.participants.flow.parts import Parts, Trust
+from chatferry.participants.flow.parts import Hearing, Parts, Trust
 from chatferry.participants.ports import Inbox, MaxBusyError, MaxRefusedError
 
 log = get_logger(__name__)
@@ -28,6 +28,7 @@ TYPES = (
 _ANNOUNCED_AT_ONCE = 500
 _ANNOUNCE_EVERY_S = 0.2
 _OFF_DUTY_S = 1.0
+_PASS_ON_EVERY_S = 5.0
 # MAX takes two calls of this kind in a second.
 _POLL_EVERY_S = 0.6
 _LOOK_EVERY_S = 300.0
@@ -39,11 +40,16 @@ _TRY_EVERY_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """Where MAX sends its events, and what they carry. MAX ends a subscription after 8 hours without a success."""
+    """Where MAX sends its events, and what they carry. MAX ends a subscription after 8 hours without a success.
+
+    `check_every_s`: for how long nothing may come before a look whether it holds; `check_at_least_s`: from look to look
+    while events come, which say that it does but not that it is for all that we asked for.
+    """
 
     url: str
     secret: str
     check_every_s: float = 300.0
+    check_at_least_s: float = 3_600.0
 
 
 class Polled(Protocol):
@@ -58,11 +64,12 @@ class Polled(Protocol):
 
 @dataclass(slots=True)
 class _Duty:
-    """`anew`: not subscribed in it yet: what MAX has may be with another secret. `sure_until`: on the clock's monotonic
-    seconds; so long one failed look is no reason to doubt."""
+    """`anew`: not subscribed in it yet: what MAX has may be with another secret. On the clock's monotonic seconds:
+    `sure_until`: so long one failed look is no reason to doubt; `look_by`: so long events may stand for a look."""
 
     anew: bool = True
     sure_until: float = float("-inf")
+    look_by: float = float("-inf")
 
 
 @dataclass(slots=True)
@@ -76,13 +83,15 @@ class _Polling:
 @dataclass(slots=True)
 class Keeper:
     """`on_duty`: whether slot 0 is held by this replica. `told`: why MAX sends no events, as far as we know; None: it
-    does."""
+    does. `clock`: the one that reads are stamped by, which is the same for all replicas."""
 
     parts: Parts
     trust: Trust
     clock: Clock
     on_duty: Callable[[], bool]
     told: Callable[[str | None], None]
+    hearing: Hearing = field(default_factory=Hearing)
+    _passed_on_at: float = float("-inf")
 
     async def announce(self, stopping: asyncio.Event) -> None:
         """Tell the topic of every change, at least once, the newest of a chat last."""
@@ -95,24 +104,37 @@ class Keeper:
                 await self.clock.sleep(_ANNOUNCE_EVERY_S)
 
     async def remember(self, stopping: asyncio.Event) -> None:
-        """Hear from the one on duty since when events can be trusted."""
+        """Hear from the one on duty since when events can be trusted, and let it hear that they come."""
         while not stopping.is_set():
+            if self.hearing.came and self.clock.monotonic() - self._passed_on_at >= _PASS_ON_EVERY_S:
+                self.hearing.came, self._passed_on_at = False, self.clock.monotonic()
+                await self.parts.memory.heard(self._now_ms())
             self.trust.gap_ms = (await self.parts.memory.marks()).gap_ms
             await self.clock.sleep(_OFF_DUTY_S)
 
     async def stay_subscribed(self, wanted: Subscription, stopping: asyncio.Event) -> None:
-        """Look at once and then every few minutes; whatever was not told meanwhile makes all chats doubtful, and so
-        does not knowing whether it was. Raises OutageError of what is not MAX."""
+        """Look at once, and then whenever nothing has come for minutes; whatever was not told meanwhile makes all chats
+        doubtful, and so does not knowing whether it was. Raises OutageError of what is not MAX."""
         duty: _Duty | None = None
         while not stopping.is_set():
             if self.on_duty():
                 duty = duty or _Duty()
-                await self.clock.sleep(await self._look(wanted, duty))
+                await self.clock.sleep(await self._heard_for(wanted, duty) or await self._look(wanted, duty))
                 continue
             if duty is not None:
                 duty = None
                 self.told(None)
             await self.clock.sleep(_OFF_DUTY_S)
+
+    async def _heard_for(self, wanted: Subscription, duty: _Duty) -> float:
+        """For how long yet a look can be spared, because an event came since the last one; 0: not at all."""
+        now = self.clock.monotonic()
+        if now >= duty.look_by:
+            return 0.0
+        silent_s = (self._now_ms() - (await self.parts.memory.marks()).heard_ms) / 1_000
+        heard = now - max(0.0, silent_s)
+        duty.sure_until = max(duty.sure_until, heard + 2 * wanted.check_every_s)
+        return max(0.0, min(heard + wanted.check_every_s, duty.look_by) - now)
 
     async def _look(self, wanted: Subscription, duty: _Duty) -> float:
         """After how long to look again."""
@@ -126,11 +148,13 @@ class Keeper:
             sentence = _sentence(failure)
             log.warning("subscription.failed", kind=type(failure).__name__, sentence=sentence)
             self.told(sentence)
+            duty.look_by = float("-inf")
             if self.clock.monotonic() >= duty.sure_until:
                 await self._begin_anew()
             return min(_TRY_EVERY_S, wanted.check_every_s)
         self.told(None)
-        duty.sure_until = self.clock.monotonic() + 2 * wanted.check_every_s
+        now = self.clock.monotonic()
+        duty.sure_until, duty.look_by = now + 2 * wanted.check_every_s, now + wanted.check_at_least_s
         return wanted.check_every_s
 
     async def _subscribe(self, wanted: Subscription, duty: _Duty) -> None:
@@ -203,9 +227,12 @@ class Keeper:
         await self.clock.sleep(max(0.0, next_s - self.clock.monotonic()))
 
     async def _begin_anew(self) -> None:
-        now_ms = int(self.clock.now().timestamp() * 1_000)
+        now_ms = self._now_ms()
         self.trust.gap_ms = now_ms
         await self.parts.memory.keep(replace(await self.parts.memory.marks(), gap_ms=now_ms))
+
+    def _now_ms(self) -> int:
+        return int(self.clock.now().timestamp() * 1_000)
 
     async def _leave(self, kind: str) -> None:
         """For one call of this kind, which is made at once."""

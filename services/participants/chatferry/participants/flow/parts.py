@@ -88,6 +88,13 @@ class Trust:
         return self.events_on and entry.trusted is True and read_ms > self.gap_ms
 
 
+@dataclass(slots=True)
+class Hearing:
+    """`came`: MAX has brought this replica an event since the others were told of the last one."""
+
+    came: bool = False
+
+
 def after(entry: Entry, told: Told) -> Entry:
     """The chat once that is noted."""
     return replace(
