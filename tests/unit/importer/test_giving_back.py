@@ -7,6 +7,8 @@ from unittest.mock import AsyncMock
 import pytest
 from tests.unit.importer.machine import Machine, chat, message
 
+from chatferry.importer.sending import SendRules
+
 
 async def test_what_is_not_begun_stays_unfinished_and_waits_for_nothing() -> None:
     machine = Machine()
@@ -19,6 +21,29 @@ async def test_what_is_not_begun_stays_unfinished_and_waits_for_nothing() -> Non
     machine.stopping = lambda: False
     await machine.go_on(5)
     assert machine.applied(1) == [101, 201, 301]
+
+
+async def test_a_batch_that_is_halved_begins_no_half_and_nothing_goes_past_it() -> None:
+    machine = Machine(SendRules(lanes=1, batch_items={"chats": 2, "chat_messages": 2}))
+    machine.publish_chat(1, 4)
+    await machine.run(0)
+    machine.target.poison = {"source:chat:msg:101"}
+    whole = ["source:chat:msg:101", "source:chat:msg:201"]
+    asked: list[bool] = []
+
+    def stopping() -> bool:
+        """For the one moment in which the batch has failed as a whole; the others are not hurried."""
+        failed = machine.target.calls.count(whole) == 3
+        asked.append(failed)
+        return failed and asked.count(True) == 1
+
+    machine.stopping = stopping
+    await machine.go_on(1)
+    assert machine.target.calls[-1] == whole
+    assert machine.applied(1) == []
+    machine.target.poison = set()
+    await machine.go_on(10)
+    assert machine.applied(1) == [101, 201, 301, 401]
 
 
 async def test_lines_whose_drain_was_cut_go_on_waiting(monkeypatch: pytest.MonkeyPatch) -> None:

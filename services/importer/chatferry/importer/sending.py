@@ -126,6 +126,10 @@ class Sender:
                 self._take_poisoned(round_, sendable[0], poisoned)
                 return
             for half in halves(sendable):
+                if self.stopping:
+                    # Nor may this lane's next batch go, should there be time again by then: it comes after this one.
+                    round_.stopped = True
+                    return
                 await self._batch(round_, half, known_bad=True)
             return
         await self._take(round_, sendable, results)
