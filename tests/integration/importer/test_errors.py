@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import struct
 from typing import Any
 
 import orjson
 import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.record.util import calc_crc32c
 from tests.integration.importer.world import Answer, World, chat, message
 
+from chatferry.common.streaming.producer import partition_for
 from chatferry.common.streaming.records import Outgoing
 
 pytestmark = pytest.mark.integration
@@ -59,6 +63,53 @@ async def test_an_undecodable_record_ends_as_a_dead_letter_and_the_good_ones_bes
     copies = await world.read("dlq")
     sent = {(b.key, b.value, tuple(b.headers)) for b in broken}
     assert {(c.key, c.value, tuple(c.headers)[:-8]) for c in copies} == sent
+
+
+async def _write_unreadable_name(world: World, topic: str, key: bytes, value: bytes) -> None:
+    """A record with a header whose name is no UTF-8: the broker takes it, and clients in C or Go can write it."""
+    async with AIOKafkaProducer(bootstrap_servers=world.addresses.kafka) as producer:
+        made = producer.create_batch()
+        made.append(timestamp=None, key=key, value=value, headers=[("broken", b"v")])
+        raw = bytearray(made._build())
+        place = raw.find(b"broken")
+        raw[place : place + 2] = b"\xff\xfe"
+        struct.pack_into(">I", raw, 17, calc_crc32c(bytes(raw[21:])))
+        made._buffer = bytes(raw)
+        await (await producer.send_batch(made, topic, partition=partition_for(key, world.partitions)))
+
+
+async def test_a_header_whose_name_is_no_utf8_costs_its_own_record_alone(world: World) -> None:
+    await world.open()
+    for chat_id in (5, 6, 7, 8):
+        await _chat_with_messages(world, chat_id, 5)
+    await _write_unreadable_name(world, world.topic("chat_messages"), b"5", b"?")
+    more = [message(chat_id * 100 + n, chat_id) for n in (5, 6) for chat_id in (5, 6, 7, 8)]
+    await world.publish("chat_messages", more)
+    async with world.importer():
+        await world.until_statuses("chat_messages", {"IMPORT_OK": 28})
+
+        async def dead() -> bool:
+            return bool(await world.database.dead_letters.count_documents({"copied": True}) == 1)
+
+        await world.until(dead, "the dead letter")
+    assert all(order == sorted(order) for order in world.target.order.values())
+    [copy] = await world.read("dlq")
+    assert (copy.key, copy.value, copy.headers[0]) == (b"5", b"?", ("\\xff\\xfeoken", b"v"))
+
+
+async def test_what_a_stranger_wrote_into_its_source_stops_no_importer(world: World) -> None:
+    await world.open()
+    await _chat_with_messages(world, 5, 2)
+    good = world.outgoing("chat_messages", message(600, 5))
+    source = f"/chatferry/{world.project}/".encode() + b"x" * 900_000
+    headers = [(name, source if name == "ce_source" else value) for name, value in good.headers]
+    async with AIOKafkaProducer(bootstrap_servers=world.addresses.kafka, max_request_size=1_100_000) as producer:
+        await producer.send_and_wait(good.topic, good.value, key=good.key, headers=headers)
+    await world.publish("chat_messages", [message(502, 5)])
+    async with world.importer():
+        await world.until_statuses("chat_messages", {"IMPORT_OK": 3})
+    [row] = await world.database.dead_letters.find({}).to_list(None)
+    assert (row["code"], row["copied"]) == ("envelope.broken", True)
 
 
 async def test_a_permanent_error_is_a_dead_letter_at_once_and_later_messages_pass_it(world: World) -> None:

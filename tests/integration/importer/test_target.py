@@ -70,7 +70,7 @@ async def _failure(url: str, ca_file: Path | None = None) -> CallFailedError:
         (_http(500), Trouble.SHAKY, "target.http_500", None),
         (_http(503, more="retry-after: 7\r\n"), Trouble.SHAKY, "target.http_503", 7.0),
         (_http(429, more="retry-after: 3\r\n"), Trouble.THROTTLED, "target.http_429", 3.0),
-        (_http(429, more="retry-after: 99999\r\n"), Trouble.THROTTLED, "target.http_429", 60.0),
+        (_http(429, more="retry-after: 99999\r\n"), Trouble.THROTTLED, "target.http_429", 3_600.0),
         (_http(413), Trouble.REFUSED, "target.http_413", None),
         (_http(400), Trouble.REFUSED, "target.http_400", None),
         (_http(401), Trouble.DENIED, "target.http_401", None),

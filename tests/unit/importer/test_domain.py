@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.importer.machine import Machine, message
+from pydantic import ValidationError
+from tests.unit.importer.machine import Machine, chat, message
 
 from chatferry.common.entities import ENTITIES
 from chatferry.importer.domain.answers import Window, own_code, retry_delay
@@ -15,7 +16,7 @@ from chatferry.importer.domain.batches import Cut, batches, lanes
 from chatferry.importer.domain.records import ImportRecord, UndecodableError, read_record
 from chatferry.importer.domain.standing import Standing, Verdict, judge
 
-MESSAGES = ENTITIES["chat_messages"]
+CHATS, MESSAGES = ENTITIES["chats"], ENTITIES["chat_messages"]
 
 
 def _record(number: int, chat_id: int, text: str = "t", replay_of: str | None = None) -> ImportRecord:
@@ -90,6 +91,29 @@ def test_a_version_of_thousands_of_digits_is_undecodable() -> None:
     with pytest.raises(UndecodableError) as broken:
         read_record(replace(good, headers=tuple(headers)), MESSAGES, "p")
     assert broken.value.code == "envelope.broken"
+
+
+@pytest.mark.parametrize("size", [513, 900_000])
+def test_a_source_that_is_no_name_is_undecodable(size: int) -> None:
+    good = Machine().publish("chat_messages", message(1, 2))
+    source = b"/chatferry/p/".ljust(size, b"x")
+    headers = [(name, source if name == "ce_source" else value) for name, value in good.headers]
+    with pytest.raises(UndecodableError, match="longer than 512"):
+        read_record(replace(good, headers=tuple(headers)), MESSAGES, "p")
+
+
+@pytest.mark.parametrize("odd", [b"x" * 900_000, b"00-0-0-0", b"\xff", b"00-" + b"A" * 32 + b"-" + b"0" * 16 + b"-01"])
+def test_a_traceparent_that_is_none_is_left_alone(odd: bytes) -> None:
+    good = Machine().publish("chat_messages", message(1, 2))
+    read = read_record(replace(good, headers=(*good.headers, ("traceparent", odd))), MESSAGES, "p")
+    assert read.envelope.traceparent is None
+
+
+def test_of_a_list_that_is_wrong_throughout_one_error_is_kept() -> None:
+    wrong = {**chat(2), "participant_ids": [""] * 1_000}
+    with pytest.raises(ValidationError) as invalid:
+        CHATS.model.model_validate(wrong)
+    assert invalid.value.error_count() == 1
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.importer.fakes import Faults
+from tests.unit.importer.fakes import FakeFamilies, Faults
 from tests.unit.importer.machine import Machine, chat, message
 
 from chatferry.common.errors import OutageError
+from chatferry.common.telemetry.metrics import Metrics
+from chatferry.importer.caller import Caller, CallRules
 from chatferry.importer.domain.records import EXHAUSTED, Line
 from chatferry.importer.sending import SendRules
 
@@ -228,6 +230,25 @@ async def test_a_target_that_lost_its_chats_burns_no_message_and_gets_them_once_
     assert machine.store.families["chats"].blocked is None
     await machine.run(10)
     assert machine.applied(1) == [101, 201, 301]
+
+
+async def test_an_importer_that_misses_no_parent_does_not_take_back_that_one_is_lost() -> None:
+    machine = Machine()
+    machine.publish_chat(1, 2)
+    await machine.run(10)
+    machine.target.parents = set()
+    machine.publish("chat_messages", message(301, 1))
+    await machine.run(10)
+    families = FakeFamilies(machine.store)
+    said = machine.store.families["chats"].blocked or ""
+    other = Caller(machine.target, families, machine.clock, Metrics(), CallRules())
+    await other.unblock({"chats": said}, anew=False)
+    assert machine.store.families["chats"].blocked == said
+    await other.unblock({"chats": said}, anew=True)
+    assert machine.store.families["chats"].blocked is None
+    with pytest.raises(OutageError):
+        await machine.caller.recheck()
+    assert machine.store.families["chats"].blocked == said
 
 
 async def test_a_target_that_has_its_chats_again_may_refuse_the_message_that_missed_one() -> None:

@@ -24,6 +24,7 @@ from chatferry.common.clock import Clock, SystemClock
 from chatferry.common.errors import ConfigurationError, FatalError, OutageError
 from chatferry.common.health import Health
 from chatferry.common.memory import settle_memory
+from chatferry.common.places import waiting_places
 from chatferry.common.settings import BaseServiceSettings, S, load_settings
 from chatferry.common.streaming.connections import mend_connections
 from chatferry.common.telemetry.logs import configure_logs, forget_values_of, get_logger
@@ -127,7 +128,7 @@ async def _serve(
         context.stopping.set()
         _done, late = await asyncio.wait([task], timeout=settings.drain_seconds)
         if late:
-            log.error("drain.late", seconds=settings.drain_seconds)
+            log.error("drain.late", seconds=settings.drain_seconds, waiting=waiting_places())
             task.cancel()
             await asyncio.wait([task], timeout=1)
 

@@ -165,7 +165,8 @@ class Caller:
                 self._suspects.forget()
             raise await self._outage(entity, failed) from None
         if self._orphan is not None and not await self._has_parent_of(self._orphan):
-            raise OutageError("target", _LOST.format(parents=entity.parent))
+            # Said again: another importer, which has met no such record, may have taken it back.
+            raise await self.outage_of_lost_parent(self._orphan)
         self._orphan = None
         good = self._taken_before(entity)
         if (self._behind or self._suspects) and good is not None and not await self._takes(good):
@@ -174,11 +175,15 @@ class Caller:
         self._behind = False
         await self._families.block(entity.family, None)
 
-    async def unblock(self, blocked: Mapping[str, str]) -> None:
-        """Families that an earlier process found blocked: free again if the target says so."""
-        for family in blocked:
+    async def unblock(self, blocked: Mapping[str, str], *, anew: bool) -> None:
+        """Families that are said to be blocked (and why): free again if the target says so.
+
+        Of a lost parent no question tells but the one of whoever holds its child. `anew`: partitions have come or gone,
+        so whoever said it may be gone; if it holds still, its holder says it again.
+        """
+        for family, sentence in blocked.items():
             entity = next((entity for entity in ENTITIES.values() if entity.family == family), None)
-            if entity is not None:
+            if entity is not None and (anew or not _of_lost_parent(sentence)):
                 self._suspect = entity
                 await self.recheck()
 
@@ -238,3 +243,7 @@ class Caller:
         if failed.trouble is Trouble.DENIED:
             await self._families.block(entity.family, failed.sentence)
         return OutageError("target", failed.sentence, retry_after_s=failed.retry_after_s)
+
+
+def _of_lost_parent(sentence: str) -> bool:
+    return any(sentence == _LOST.format(parents=entity.parent) for entity in ENTITIES.values())

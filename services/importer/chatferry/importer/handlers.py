@@ -68,7 +68,7 @@ class ImportWorker:
 
     async def rebalanced(self, owned: Mapping[Partition, int]) -> None:
         await self._importer.take_over(owned)
-        await self._read_states()
+        await self._read_states(anew=True)
 
     async def deliver(self, records: Sequence[RawRecord], progress: Progress) -> None:
         wanted = [record for record in records if record.topic in self._open]
@@ -122,7 +122,7 @@ class ImportWorker:
             return _DRAINED_IN_A_LULL
         return _DRAINED_AMID_FRESH if now - self._drained >= _LONGEST_PUT_OFF_S else None
 
-    async def _read_states(self) -> None:
+    async def _read_states(self, *, anew: bool = False) -> None:
         states = await self._families.states()
         self._halted = halted(state.halted for state in states.values())
         opened = open_families(states)
@@ -130,7 +130,7 @@ class ImportWorker:
         self._runtime.hold([topic for topic in self._topics if topic not in self._open])
         blocked = {name: state.blocked for name, state in states.items() if state.blocked and state.set_open}
         if blocked:
-            await self._caller.unblock(blocked)
+            await self._caller.unblock(blocked, anew=anew)
 
     def halted(self) -> str | None:
         """For the health check: why nothing of a family is delivered, until a person says that it may be."""

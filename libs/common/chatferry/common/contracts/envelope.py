@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,6 +10,9 @@ from datetime import datetime
 Headers = tuple[tuple[str, bytes], ...]
 
 _MOST_DIGITS = 16
+# What a foreign producer writes here is copied into events of ours.
+_LONGEST_SOURCE = 512
+_TRACEPARENT = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 JSON_TYPE = b"application/json"
 REPLAY_OF = "replay-of"
 DEAD_LETTER_HEADERS = (
@@ -70,7 +74,10 @@ def common_headers(source: str, now: datetime, traceparent: str | None) -> Heade
 
 
 def read_envelope(headers: Iterable[tuple[str, bytes | None]]) -> Envelope:
-    """Raises BrokenEnvelopeError when a header is missing, null, not UTF-8 or not a version."""
+    """Raises BrokenEnvelopeError when a header is missing, null, too long, not UTF-8 or not a version.
+
+    A traceparent that is not as W3C has it is none: the record does not depend on it.
+    """
     raw: Mapping[str, bytes | None] = dict(headers)
     version = _text(raw, "ce_recordversion")
     # The length first: Python refuses to make a number of thousands of digits.
@@ -78,12 +85,15 @@ def read_envelope(headers: Iterable[tuple[str, bytes | None]]) -> Envelope:
         raise BrokenEnvelopeError("header ce_recordversion is no version")
     if raw.get("content-type") != JSON_TYPE:
         raise BrokenEnvelopeError("header content-type is not application/json")
+    if len(raw.get("ce_source") or b"") > _LONGEST_SOURCE:
+        raise BrokenEnvelopeError(f"header ce_source is longer than {_LONGEST_SOURCE} bytes")
+    trace = raw.get("traceparent")
     return Envelope(
         key=_text(raw, "ce_subject"),
         version=int(version),
         type=_text(raw, "ce_type"),
         source=_text(raw, "ce_source"),
-        traceparent=_text(raw, "traceparent") if raw.get("traceparent") else None,
+        traceparent=trace.decode() if trace and _TRACEPARENT.fullmatch(trace) else None,
         replay_of=_text(raw, REPLAY_OF) if raw.get(REPLAY_OF) else None,
     )
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, FailFast
 
 from chatferry.common.contracts.times import SourceTime
 
+# Of a list of a megabyte that is wrong throughout one error is enough.
+Ids = Annotated[list[int], FailFast()]
 ChatType = Literal["private", "group", "open", "channel", "openline", "object"]
 
 
@@ -30,7 +32,7 @@ class User(Record):
     bot: bool | None
     external: bool | None
     work_position: str | None
-    departments: list[int]
+    departments: Ids
 
 
 class Chat(Record):
@@ -40,8 +42,8 @@ class Chat(Record):
     title: str | None
     description: str | None
     owner_id: int | None
-    manager_ids: list[int]
-    participant_ids: list[int]
+    manager_ids: Ids
+    participant_ids: Ids
     created_at: SourceTime | None
     entity_type: str | None
     entity_id: str | None
@@ -74,7 +76,7 @@ class Reaction(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
 
     reaction: str
-    user_ids: list[int]
+    user_ids: Ids
 
 
 class ChatMessage(Record):
@@ -89,5 +91,5 @@ class ChatMessage(Record):
     edited: bool
     reply_to: int | None
     forwarded_from: ForwardedFrom | None
-    files: list[File]
-    reactions: list[Reaction]
+    files: Annotated[list[File], FailFast()]
+    reactions: Annotated[list[Reaction], FailFast()]

@@ -38,7 +38,7 @@ class ItemResult(_Wire):
 
     key: str
     status: ItemStatus
-    id: str | None = None
+    id: str | None = Field(default=None, max_length=256)
     code: str | None = None
     message: str | None = None
     retryable: bool | None = None

@@ -22,6 +22,7 @@ from faststream.kafka.message import KafkaAckableMessage
 from chatferry.common.clock import Clock
 from chatferry.common.errors import OutageError
 from chatferry.common.health import Health
+from chatferry.common.streaming.batches import mend_batches
 from chatferry.common.streaming.outages import Outages
 from chatferry.common.streaming.polling import Polling
 from chatferry.common.streaming.progress import Offsets, Progress
@@ -32,11 +33,12 @@ from chatferry.common.telemetry.logs import get_logger
 __all__ = ["ConsumerSettings", "RecordConsumer", "RecordWorker", "open_broker"]
 log = get_logger(__name__)
 _FAILURES = (KafkaError, ConsumerStoppedError)
-_FIRST_PROBE_S, _LONGEST_PROBE_S = 0.5, 2.0
+_FIRST_PROBE_S, _LONGEST_PROBE_S, _PAUSE_S = 0.5, 2.0, 60.0
 
 
 def open_broker(bootstrap: str, *, client_id: str) -> KafkaBroker:
     """FastStream's broker as this module wants it: only consumers, nothing created, no log of its own."""
+    mend_batches()
     return KafkaBroker(
         bootstrap,
         client_id=client_id,
@@ -200,7 +202,7 @@ class RecordConsumer:
             await self._worker.idle()
         except OutageError as away:
             self._outages.went_away(away)
-            return away.retry_after_s or min(max(waited * 2, _FIRST_PROBE_S), _LONGEST_PROBE_S)
+            return min(away.retry_after_s or 0, _PAUSE_S) or min(max(waited * 2, _FIRST_PROBE_S), _LONGEST_PROBE_S)
         except Exception as failure:
             # The runtime loop: whatever ends it must be seen by the health check, and end the service.
             log.error("idle.failed", exc_info=failure)

@@ -9,6 +9,7 @@ from typing import Any
 
 from chatferry.common.clock import Clock
 from chatferry.common.errors import OutageError
+from chatferry.common.streaming.batches import UNREADABLE
 from chatferry.common.streaming.records import Partition, RawRecord
 from chatferry.common.telemetry.logs import get_logger
 
@@ -16,7 +17,9 @@ GetMany = Callable[..., Awaitable[dict[Partition, list[RawRecord]]]]
 log = get_logger(__name__)
 # One poll is taken in slices: none of them knows how large its records are before it has them.
 _SLICE = 50
-_SILENT_S, _UNASSIGNED_S = 30.0, 120.0
+_SILENT_S, _UNASSIGNED_S, _UNREADABLE_S = 30.0, 120.0, 30.0
+# Asking again at once would be in vain.
+_UNREADABLE_PAUSE_S = 0.5
 _ASK_EVERY_S, _ANSWER_S = 10.0, 5.0
 _AWAY = "Kafka does not answer; work goes on when it does"
 _UNTOLD = "Kafka does not say where this group stands; asked again"
@@ -47,18 +50,30 @@ class Polling:
         self._assigned = False
         self._consumer: Any = None
         self._asked = 0.0
+        self._polls = 0
+        # When each was handed over last, in polls.
+        self._served: dict[Partition, int] = {}
+        # Since when, and by which error.
+        self._unreadable: dict[Partition, tuple[float, str]] = {}
 
     def take_over(self, consumer: Any) -> None:
         """From now on a poll of this AIOKafkaConsumer ends once it holds enough bytes, and is noticed."""
         self._polled = self._unassigned_since = self._asked = self._clock.monotonic()
         self._consumer = consumer
-        getmany = consumer.getmany
+        getmany, clock = consumer.getmany, self._clock
 
         async def bounded(*, timeout_ms: int, max_records: int) -> dict[Partition, list[RawRecord]]:
             polled: dict[Partition, list[RawRecord]] = {}
             await self._add_fetched(polled, getmany, max_records)
             if not polled:
-                polled = await getmany(timeout_ms=timeout_ms, max_records=min(_SLICE, max_records))
+                try:
+                    # One, of whichever partition: where another cannot be read, what aiokafka has taken for the same
+                    # answer is lost.
+                    polled = await getmany(timeout_ms=timeout_ms, max_records=1)
+                except UNREADABLE:
+                    # Which it is the next poll finds out; for the health check this was none.
+                    await clock.sleep(_UNREADABLE_PAUSE_S)
+                    return {}
                 if polled:
                     await self._add_fetched(polled, getmany, max_records)
             self._polled = self._clock.monotonic()
@@ -67,25 +82,40 @@ class Polling:
         consumer.getmany = bounded
 
     async def _add_fetched(self, polled: dict[Partition, list[RawRecord]], getmany: GetMany, max_records: int) -> None:
-        """What the consumer has fetched already, topic by topic: aiokafka alone would go by partitions as they came."""
+        """What the consumer has fetched already, topic by topic (aiokafka alone would go by partitions as they came),
+        and of a topic what was served longest ago; each partition by itself, so that none is lost with another."""
+        self._polls += 1
         count, size = _measure(polled)
-        owned = sorted(self._consumer.assignment())
-        for topic in self._topics:
-            partitions = [partition for partition in owned if partition.topic == topic]
-            full = bool(partitions)
+        failures: list[Exception] = []
+        for partition in self._in_turn():
+            full = True
             while full and count < max_records and size < self._most_bytes:
                 room = min(_SLICE, max_records - count)
                 try:
-                    more = await getmany(*partitions, timeout_ms=0, max_records=room)
-                except self._failures:
-                    if not polled:
-                        raise
-                    # What is in hand has been passed already; the next poll meets the error again.
-                    return
-                for partition, records in more.items():
-                    polled.setdefault(partition, []).extend(records)
-                added, added_size = _measure(more)
-                count, size, full = count + added, size + added_size, added == room
+                    more = (await getmany(partition, timeout_ms=0, max_records=room)).get(partition, [])
+                except UNREADABLE as failure:
+                    # The next poll meets it again, at the record at which this one did.
+                    self._note(partition, type(failure).__name__)
+                    break
+                except self._failures as failure:
+                    failures.append(failure)
+                    break
+                if more:
+                    polled.setdefault(partition, []).extend(more)
+                    self._served[partition] = self._polls
+                    self._unreadable.pop(partition, None)
+                count, size, full = count + len(more), size + _size(more), len(more) == room
+        if failures and not polled:
+            raise failures[0]
+
+    def _in_turn(self) -> list[Partition]:
+        owned = sorted(one for one in self._consumer.assignment() if one.topic in self._topics)
+        return sorted(owned, key=lambda one: (self._topics.index(one.topic), self._served.get(one, 0)))
+
+    def _note(self, partition: Partition, error: str) -> None:
+        if partition not in self._unreadable:
+            self._unreadable[partition] = self._clock.monotonic(), error
+            log.error("records.unreadable", topic=partition.topic, partition=partition.partition, error=error)
 
     @contextmanager
     def at_work(self) -> Iterator[None]:
@@ -152,14 +182,30 @@ class Polling:
         if self._busy_since is not None:
             hung = now - self._busy_since > self._longest_work_s
             return f"one piece of work takes longer than {self._longest_work_s:g} s" if hung else None
+        if (unread := self._unread(now)) is not None:
+            return unread
         if now - self._polled > _SILENT_S:
             return f"nothing was read from Kafka for more than {_SILENT_S:g} s"
         if not self._assigned and now - self._unassigned_since > _UNASSIGNED_S:
             return f"the group has given no partitions for more than {_UNASSIGNED_S:g} s"
         return None
 
+    def _unread(self, now: float) -> str | None:
+        if not self._unreadable:
+            return None
+        owned = self._consumer.assignment()
+        self._unreadable = {one: what for one, what in self._unreadable.items() if one in owned}
+        for partition, (since, error) in sorted(self._unreadable.items()):
+            if now - since > _UNREADABLE_S:
+                where = f"partition {partition.partition} of {partition.topic}"
+                return f"what Kafka has at the group's place in {where} cannot be read ({error})"
+        return None
+
 
 def _measure(polled: dict[Partition, list[RawRecord]]) -> tuple[int, int]:
     """Records and bytes of their bodies."""
-    size = sum(len(record.value) for records in polled.values() for record in records if record.value is not None)
-    return sum(map(len, polled.values())), size
+    return sum(map(len, polled.values())), sum(map(_size, polled.values()))
+
+
+def _size(records: Sequence[RawRecord]) -> int:
+    return sum(len(record.value) for record in records if record.value is not None)

@@ -20,7 +20,7 @@ from chatferry.common.telemetry.traces import current_traceparent
 from chatferry.importer.domain.records import ImportRecord
 from chatferry.importer.ports import CallFailedError, Trouble
 
-_LONGEST_WAIT_S = 60.0
+_LONGEST_WAIT_S = 3_600.0
 _DENIED = {
     401: "the target does not know this user and secret: correct the target's URL",
     403: "the target does not allow this user to import: grant the right to import at the target",
