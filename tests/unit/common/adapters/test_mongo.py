@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from pymongo.errors import AutoReconnect, OperationFailure, WriteConcernError
+from pymongo.errors import AutoReconnect, CursorNotFound, OperationFailure, WriteConcernError
 
 from chatferry.common.adapters.mongo import BulkWriteError, mongo_outage, refused_writes
 from chatferry.common.errors import OutageError
@@ -25,13 +25,15 @@ def _bulk(*codes: int, concern: int | None = None) -> BulkWriteError:
     [
         AutoReconnect("gone"),
         OperationFailure("stepping down", 189),
+        CursorNotFound("the server was started again between two batches", 43),
+        OperationFailure("the operation was interrupted", 11601),
         WriteConcernError("waiting for replication timed out", 64),
         _bulk(OUT_OF_DISK),
         _bulk(DUPLICATE, NOT_PRIMARY),
         _bulk(concern=189),
         _bulk(DUPLICATE, concern=64),
     ],
-    ids=["connection", "code", "majority", "bulk, disk", "bulk, primary", "bulk, majority", "bulk, both"],
+    ids=["connection", "code", "cursor", "interrupted", "majority", "bulk, disk", "bulk, primary", "bulk, majority", "bulk, both"],
 )
 def test_what_mongodb_cannot_keep_is_an_outage(failure: Exception) -> None:
     with pytest.raises(OutageError) as away, mongo_outage():

@@ -60,8 +60,9 @@ Collection: TypeAlias = AsyncIOMotorCollection[Document]
 Session: TypeAlias = AsyncIOMotorClientSession
 
 _NAIVE: CodecOptions[Document] = CodecOptions(tz_aware=False)
-# Codes of MongoDB that mean "this node cannot serve now": not primary, shutting down, interrupted, out of disk.
-_AWAY = frozenset({89, 91, 189, 9001, 10107, 11600, 11602, 13435, 13436, 14031})
+# Codes of MongoDB that mean "this node cannot serve now": not primary, shutting down, interrupted, out of disk; or that
+# it was started again between two batches of one answer and knows the cursor no more (43).
+_AWAY = frozenset({43, 89, 91, 189, 9001, 10107, 11600, 11601, 11602, 13435, 13436, 14031})
 _UNKEPT = "MongoDB cannot keep what is written now; work goes on when it can"
 
 
