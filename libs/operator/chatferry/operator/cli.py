@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -50,10 +50,18 @@ def main() -> None:
     # What is tried again is no news, and by default would go to stdout, where a verdict is read.
     stamina.instrumentation.set_on_retry_hooks(())
     try:
+        _check_text(sys.argv[1:])
         app()
     except (ChatferryError, StackError) as wrong:
         sys.stderr.write(f"chatferry: {wrong}\n")
         sys.exit(2)
+
+
+def _check_text(words: Sequence[str]) -> None:
+    """Raises FatalError: neither MongoDB nor a terminal takes bytes that are no text."""
+    for word in words:
+        if any("\ud800" <= sign <= "\udfff" for sign in word):
+            raise FatalError("words.bytes", f"{word!r} is no text in UTF-8; write it anew")
 
 
 def _folder() -> Folder:
