@@ -34,7 +34,7 @@ from chatferry.operator.processes import stop
 from chatferry.operator.runs import UNDER_WAY, Options, Store
 from chatferry.operator.status import Wanted, show, snapshot
 from chatferry.operator.stopping import ask_to_stop, wait_for_end
-from chatferry.stack import Addresses, LocalStack, StackError
+from chatferry.stack import Addresses, LocalStack, StackError, without_secret
 
 T = TypeVar("T")
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -72,6 +72,11 @@ def _console() -> Console:
     return Console()
 
 
+def _plainly(line: str) -> None:
+    """Word for word: an address may look like markup."""
+    _console().print(line, highlight=False, markup=False, soft_wrap=True)
+
+
 def _with_store(work: Callable[[Folder, Store], Awaitable[T]]) -> T:
     async def run() -> T:
         folder = _folder()
@@ -93,11 +98,11 @@ def up() -> None:
     lock = folder.take("`chatferry up`")
     if stop(folder):
         console.print("ended what a supervisor that died had left running")
-    stack = LocalStack(folder.root, announce=console.print)
+    stack = LocalStack(folder.root, announce=_plainly)
     try:
         addresses = stack.up()
         asyncio.run(bootstrap(addresses, project))
-        launch(folder, Launch(project, addresses, portal, {}, folder.root), lock, console.print)
+        launch(folder, Launch(project, addresses, portal, {}, folder.root), lock, _plainly)
     except BaseException:
         stop(folder)
         stack.down()
@@ -110,7 +115,7 @@ def down() -> None:
     """Stop what `up` or `demo --keep` left running; data stay."""
     folder = _folder()
     stopped = stop(folder)
-    LocalStack(folder.root, announce=_console().print).down()
+    LocalStack(folder.root, announce=_plainly).down()
     _console().print("stopped" if stopped else "nothing was running")
 
 
@@ -262,14 +267,15 @@ def webhooks(folder: Annotated[Path, typer.Argument(help="The folder of the secr
 @stack_app.command("up")
 def stack_up() -> None:
     """Start what does not run; data stay."""
-    addresses = LocalStack(_folder().root, announce=_console().print).up()
-    _console().print(f"kafka {addresses.kafka}\nmongodb {addresses.mongodb}\nredis {addresses.redis}", highlight=False)
+    addresses = LocalStack(_folder().root, announce=_plainly).up()
+    for name, address in (("kafka", addresses.kafka), ("mongodb", addresses.mongodb), ("redis", addresses.redis)):
+        _plainly(f"{name} {without_secret(address)}")
 
 
 @stack_app.command("down")
 def stack_down() -> None:
     """Stop what runs; data stay."""
-    LocalStack(_folder().root, announce=_console().print).down()
+    LocalStack(_folder().root, announce=_plainly).down()
 
 
 @stack_app.command("status")
@@ -277,6 +283,6 @@ def stack_status() -> None:
     """Each part, asked for real."""
     parts = LocalStack(_folder().root, announce=lambda _: None).status()
     for part in parts:
-        _console().print(f"{part.name}: {part.address or '-'} (pid {part.pid or '-'}): {part.detail}", highlight=False)
+        _plainly(f"{part.name}: {part.address or '-'} (pid {part.pid or '-'}): {part.detail}")
     if not all(part.healthy for part in parts):
         raise typer.Exit(1)
