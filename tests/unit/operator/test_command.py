@@ -29,3 +29,14 @@ def test_bytes_that_are_no_text_are_refused_before_anything_is_done(
     assert said.err.startswith("chatferry: '")
     assert "is no text in UTF-8" in said.err
     assert said.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("words", [("migrate", "chats", "--test-limit"), ("dlq", "list", "--each", "--limit")])
+def test_a_number_that_no_database_takes_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["chatferry", *words, "99999999999999999999"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert "should be less than or equal" in capsys.readouterr().err

@@ -123,7 +123,9 @@ def down() -> None:
 def migrate(
     family: Annotated[Literal["users", "chats"], typer.Argument(help="What to move.")],
     phase: Annotated[Phase | None, typer.Option(help="Only this phase; all three without it.")] = None,
-    test_limit: Annotated[int | None, typer.Option(min=1, help="List only N chats and the newest N messages.")] = None,
+    test_limit: Annotated[
+        int | None, typer.Option(min=1, max=1_000_000_000, help="List only N chats and the newest N messages.")
+    ] = None,
     max_rate: Rate = None,
     no_users: Annotated[bool, typer.Option("--no-users", help="Do not move the users first.")] = False,
 ) -> None:
