@@ -14,7 +14,8 @@ In mid-run each chat is one snapshot, offsets are read before records and these 
 looked at again: what moves counts as waiting. A walk that is not closed counts what it has stored as read.
 Cannot prove: what a portal hid from every webhook (the inventory's `gap`); offsets that compaction took (counted: a
 newer record of the key came later); what people changed on the portal after it was read (stop them, or run again).
-Names keys and fields, never contents. Ends with 0: all agrees, 1: something does not, 2: it could not look.
+Names keys and fields, never contents. `status` shows no password: that of MongoDB comes from CHATFERRY_MONGODB.
+Ends with 0: all agrees, 1: something does not, 2: it could not look.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ import argparse
 import asyncio
 import hashlib
 import json
+import os
+import re
 import subprocess
 import sys
 from bisect import bisect_left
@@ -49,6 +52,13 @@ def sha(payload: Row) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def with_password(shown: str) -> str:
+    """`status` shows no password: CHATFERRY_MONGODB has it, if it names the same server."""
+    given = os.environ.get("CHATFERRY_MONGODB", "")
+    bare = re.sub(r"(?i)([?&]\w*password=)[^&]*", r"\1…", re.sub(r"//.*@", "//", given))
+    return given if bare == shown else shown
+
+
 def wrong(doc: Row | None, item: Row | None) -> str | None:
     """What does not agree between a record and what the target has of it."""
     imported = (doc and doc.get("imported_version")) or 0
@@ -66,7 +76,7 @@ class Check:
 
     def __init__(self, status: Row, portal: Portal | None) -> None:
         self.status, self.portal, self.project = status, portal, status["project"]
-        self.client: MongoClient[Row] = MongoClient(status["mongodb"]["url"], tz_aware=True)
+        self.client: MongoClient[Row] = MongoClient(with_password(status["mongodb"]["url"]), tz_aware=True)
         self.db = self.client[status["mongodb"]["database"]]
         self.url = Path(status["target"]["rest_url_file"]).read_text(encoding="utf-8").strip()
         self.http, self.found = httpx.Client(timeout=60), list[str]()
@@ -258,7 +268,8 @@ def main() -> int:
         check.everything()
         check.status_agrees()
     except (OSError, ValueError, KeyError, httpx.HTTPError, KafkaError, PyMongoError, subprocess.SubprocessError) as no:
-        print(f"could not look: {type(no).__name__}", file=sys.stderr)  # an address may hold a secret
+        hint = "; if MongoDB asks for a password, set CHATFERRY_MONGODB" if isinstance(no, PyMongoError) else ""
+        print(f"could not look: {type(no).__name__}{hint}", file=sys.stderr)  # an address may hold a secret
         return 2
     table("records", check.accounts, ("read", "done", "skipped", "dead", "waiting", "target", "portal"))
     table(

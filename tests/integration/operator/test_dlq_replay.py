@@ -162,6 +162,20 @@ async def test_what_dies_again_is_said_and_stays_a_dead_letter(desk: Desk) -> No
     assert await world.statuses("chat_messages") == {"IMPORT_OK": 4, "IMPORT_ERR": 1}
 
 
+async def test_a_replay_that_stops_its_family_says_so_and_what_to_type(desk: Desk) -> None:
+    world, count = desk.world, 30
+    desk.refuse(*(msg(n) for n in range(5000, 5000 + count)))
+    await desk.chat_with_messages(5, count)
+    async with world.importer(dead_share_max=1.0, dead_consecutive_max=1_000):
+        await desk.until_copied(count)
+    async with world.importer(dead_consecutive_max=10):
+        said = await desk.dlq("replay", "--all", "--wait", "2")
+    assert said.code == 1
+    assert f"{count - 10} are on their way still and wait: more than 10 records in a row" in said.out
+    assert "then `chatferry dlq resume chats`" in said.out
+    assert "go on without this command" not in said.out
+
+
 async def test_newer_content_takes_the_place_of_a_replay(desk: Desk) -> None:
     world = desk.world
     desk.refuse(msg(5000))

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import io
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 
+from chatferry.operator import status
+from chatferry.operator.folder import Folder, Project
 from chatferry.operator.launch import shown
+from chatferry.operator.migration import Migration
 from chatferry.operator.progress import Rate, _duration
+from chatferry.operator.runs import Options
 from chatferry.operator.status import show
 
 STATE: dict[str, Any] = {
@@ -50,6 +56,69 @@ def test_status_shows_each_process_its_restarts_and_what_is_wrong_with_it() -> N
 def test_status_shows_why_something_was_given_up_word_for_word() -> None:
     assert "failed: importer cannot be kept running: [bad] setting" in printed(STATE)
     assert "failed" not in printed({**STATE, "failed": None})
+
+
+WRITTEN = ("agreed [/JIRA-7]", "agreed [qa team]", "[bold]", "\\[x]")
+
+
+@pytest.mark.parametrize("written", WRITTEN)
+def test_what_people_and_parts_wrote_is_shown_word_for_word(written: str) -> None:
+    account = {"read": 2, "done": 1, "skipped": {f"discarded: {written}": 1}, "dead": 0, "waiting": 0}
+    run = {"run": f"run {written}", "state": "blocked", "phase": None, "reason": f"because {written}"}
+    shown = printed(
+        {
+            **STATE,
+            "mongodb": {"url": f"mongodb://{written}/", "database": "d"},
+            "health": {"chat": {"mongodb": f"away {written}"}},
+            "ledger_per_parent": {
+                "chat_messages": {"settled": 0, "unsettled": 1, "rows": [{"key": f"key {written}", **account}]}
+            },
+            "ledger_of_chat": {"key": f"chat {written}", "state": "closed", "chat_messages": account},
+            "runs": [run],
+        }
+    )
+    for place in ("d at mongodb://", "away ", "key ", "chat ", "run ", "because "):
+        assert f"{place}{written}" in shown
+    assert shown.count(f"discarded: {written}") == 2
+
+
+@pytest.mark.parametrize("written", WRITTEN)
+def test_why_a_run_ended_is_shown_word_for_word(tmp_path: Path, written: str) -> None:
+    stream = io.StringIO()
+    migration = Migration(Folder(tmp_path / "[x]"), None, Console(file=stream, width=200))  # type: ignore[arg-type]
+    run = {"family": "chats", "state": "blocked", "reason": f"because {written}", "published": 1}
+    report = {"verified": False, "reasons": [f"reason {written}"], "gaps": [], "seconds": 1.0}
+    assert not migration._conclude(run, None, Options())
+    assert not migration._conclude({**run, "state": "done"}, report, Options())
+    shown = stream.getvalue()
+    assert f"chats: blocked: because {written}" in shown
+    assert f"  - reason {written}" in shown
+    assert "[x]/report/chats.html" in shown
+
+
+async def test_status_has_no_password_for_people_and_for_programs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def nothing(*_: object) -> dict[str, Any]:
+        return {"runs": [], "ledger": {}, "ledger_per_parent": {}}
+
+    monkeypatch.setattr(status, "_stored", nothing)
+    project = Project(
+        name="unit",
+        kafka="k:9092",
+        mongodb="mongodb://ferry:S3cretPw@mongo/?replicaSet=rs&tlsCertificateKeyFilePassword=S3cretPw",
+        redis="redis://:S3cretPw@redis:6379/0?password=S3cretPw",
+        portal_host="p.test",
+        portal_url="https://p.test",
+        webhooks_file="",
+        target_url="http://t.test/base",
+        rest_url_file="",
+    )
+    state = await status.snapshot(Folder(tmp_path), project, None)  # type: ignore[arg-type]
+    assert state["mongodb"]["url"].startswith("mongodb://mongo/?replicaSet=rs&")
+    assert state["redis"]["url"].startswith("redis://redis:6379/0")
+    assert state["target"]["url"] == "http://t.test/base"
+    assert "S3cretPw" not in json.dumps(state) + printed(state)
 
 
 @pytest.mark.parametrize(

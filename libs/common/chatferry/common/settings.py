@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from chatferry.common.errors import ConfigurationError
 
 ENV_PREFIX = "CHATFERRY_"
+_SET_IT = "Set it in the environment and start again."
 _PROJECT = re.compile(r"[a-z][a-z0-9-]{0,31}")
+_REDIS = ("redis", "rediss", "unix")
 S = TypeVar("S", bound="BaseServiceSettings")
 
 
@@ -23,10 +26,20 @@ def _project_name(name: str) -> str:
     return name
 
 
+def _redis_url(url: SecretStr) -> SecretStr:
+    with suppress(ValueError):
+        parts = urlsplit(url.get_secret_value())
+        if parts.scheme in _REDIS and parts.port != 0:
+            return url
+    raise ValueError("must be a URL of Redis, redis://host:6379/0")
+
+
 class BaseServiceSettings(BaseSettings):
     """What every service needs, whether or not it talks to Kafka. Times carry their unit in the name."""
 
-    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, frozen=True, extra="ignore", hide_input_in_errors=True)
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX, frozen=True, extra="ignore", hide_input_in_errors=True, allow_inf_nan=False
+    )
 
     project: Annotated[str, AfterValidator(_project_name)] = Field(
         default="demo", description="Prefix of topics, groups and Redis keys, and part of the database's name."
@@ -55,7 +68,7 @@ class ServiceSettings(BaseServiceSettings):
     """A service that takes part in migrations: Kafka and Redis too."""
 
     kafka: str = Field(description="Bootstrap address, host:port.")
-    redis: SecretStr = Field(description="URL, redis://….")
+    redis: Annotated[SecretStr, AfterValidator(_redis_url)] = Field(description="URL, redis://….")
 
     def topic(self, name: str) -> str:
         """The project's topic of that name."""
@@ -71,15 +84,25 @@ def load_settings(kind: type[S]) -> S:
     try:
         return kind()
     except ValidationError as wrong:
-        raise ConfigurationError(_sentence(wrong)) from None
+        raise ConfigurationError(f"{_sentence(wrong)}. {_SET_IT}") from None
+    except SettingsError as unreadable:
+        raise ConfigurationError(f"{_no_json(kind, str(unreadable))} {_SET_IT}") from None
 
 
 def _sentence(wrong: ValidationError) -> str:
     parts = []
     for error in wrong.errors(include_input=False, include_url=False, include_context=False):
-        name = _variable("_".join(str(part) for part in error["loc"])) if error["loc"] else "the settings"
+        name = _variable(str(error["loc"][0])) if error["loc"] else "the settings"
         parts.append(f"{name} is not set" if error["type"] == "missing" else f"{name}: {error['msg']}")
-    return "; ".join(parts) + ". Set it in the environment and start again."
+    return "; ".join(parts)
+
+
+def _no_json(kind: type[BaseServiceSettings], words: str) -> str:
+    """A value that is read as JSON and is none ends the reading; only the words of the error name the field."""
+    for name, field in kind.model_fields.items():
+        if f'"{name}"' in words:
+            return f"{_variable(field.alias or name)} is not JSON. Its form: {field.description}"
+    return "a setting is not JSON."
 
 
 def _variable(place: str) -> str:

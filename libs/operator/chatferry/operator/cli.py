@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -34,7 +34,7 @@ from chatferry.operator.processes import stop
 from chatferry.operator.runs import UNDER_WAY, Options, Store
 from chatferry.operator.status import Wanted, show, snapshot
 from chatferry.operator.stopping import ask_to_stop, wait_for_end
-from chatferry.stack import Addresses, LocalStack, StackError
+from chatferry.stack import Addresses, LocalStack, StackError, without_secret
 
 T = TypeVar("T")
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -50,10 +50,18 @@ def main() -> None:
     # What is tried again is no news, and by default would go to stdout, where a verdict is read.
     stamina.instrumentation.set_on_retry_hooks(())
     try:
+        _check_text(sys.argv[1:])
         app()
     except (ChatferryError, StackError) as wrong:
         sys.stderr.write(f"chatferry: {wrong}\n")
         sys.exit(2)
+
+
+def _check_text(words: Sequence[str]) -> None:
+    """Raises FatalError: neither MongoDB nor a terminal takes bytes that are no text."""
+    for word in words:
+        if any("\ud800" <= sign <= "\udfff" for sign in word):
+            raise FatalError("words.bytes", f"{word!r} is no text in UTF-8; write it anew")
 
 
 def _folder() -> Folder:
@@ -62,6 +70,11 @@ def _folder() -> Folder:
 
 def _console() -> Console:
     return Console()
+
+
+def _plainly(line: str) -> None:
+    """Word for word: an address may look like markup."""
+    _console().print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def _with_store(work: Callable[[Folder, Store], Awaitable[T]]) -> T:
@@ -85,11 +98,11 @@ def up() -> None:
     lock = folder.take("`chatferry up`")
     if stop(folder):
         console.print("ended what a supervisor that died had left running")
-    stack = LocalStack(folder.root, announce=console.print)
+    stack = LocalStack(folder.root, announce=_plainly)
     try:
         addresses = stack.up()
         asyncio.run(bootstrap(addresses, project))
-        launch(folder, Launch(project, addresses, portal, {}, folder.root), lock, console.print)
+        launch(folder, Launch(project, addresses, portal, {}, folder.root), lock, _plainly)
     except BaseException:
         stop(folder)
         stack.down()
@@ -102,7 +115,7 @@ def down() -> None:
     """Stop what `up` or `demo --keep` left running; data stay."""
     folder = _folder()
     stopped = stop(folder)
-    LocalStack(folder.root, announce=_console().print).down()
+    LocalStack(folder.root, announce=_plainly).down()
     _console().print("stopped" if stopped else "nothing was running")
 
 
@@ -110,7 +123,9 @@ def down() -> None:
 def migrate(
     family: Annotated[Literal["users", "chats"], typer.Argument(help="What to move.")],
     phase: Annotated[Phase | None, typer.Option(help="Only this phase; all three without it.")] = None,
-    test_limit: Annotated[int | None, typer.Option(min=1, help="List only N chats and the newest N messages.")] = None,
+    test_limit: Annotated[
+        int | None, typer.Option(min=1, max=1_000_000_000, help="List only N chats and the newest N messages.")
+    ] = None,
     max_rate: Rate = None,
     no_users: Annotated[bool, typer.Option("--no-users", help="Do not move the users first.")] = False,
 ) -> None:
@@ -254,14 +269,15 @@ def webhooks(folder: Annotated[Path, typer.Argument(help="The folder of the secr
 @stack_app.command("up")
 def stack_up() -> None:
     """Start what does not run; data stay."""
-    addresses = LocalStack(_folder().root, announce=_console().print).up()
-    _console().print(f"kafka {addresses.kafka}\nmongodb {addresses.mongodb}\nredis {addresses.redis}", highlight=False)
+    addresses = LocalStack(_folder().root, announce=_plainly).up()
+    for name, address in (("kafka", addresses.kafka), ("mongodb", addresses.mongodb), ("redis", addresses.redis)):
+        _plainly(f"{name} {without_secret(address)}")
 
 
 @stack_app.command("down")
 def stack_down() -> None:
     """Stop what runs; data stay."""
-    LocalStack(_folder().root, announce=_console().print).down()
+    LocalStack(_folder().root, announce=_plainly).down()
 
 
 @stack_app.command("status")
@@ -269,6 +285,6 @@ def stack_status() -> None:
     """Each part, asked for real."""
     parts = LocalStack(_folder().root, announce=lambda _: None).status()
     for part in parts:
-        _console().print(f"{part.name}: {part.address or '-'} (pid {part.pid or '-'}): {part.detail}", highlight=False)
+        _plainly(f"{part.name}: {part.address or '-'} (pid {part.pid or '-'}): {part.detail}")
     if not all(part.healthy for part in parts):
         raise typer.Exit(1)

@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from chatferry.common.adapters.http import is_http_url
 from chatferry.common.clock import Clock
 from chatferry.common.errors import ConfigurationError, OutageError
 from chatferry.common.portal.webhook import parse_webhooks
@@ -37,6 +38,8 @@ def prepare_secrets(folder: Path, target: str) -> None:
     `target`: base URL. A simulated portal's webhooks (`portal/webhook-*.url`) become the project's; without one they
     must have been put in. Raises ConfigurationError.
     """
+    if not is_http_url(target):
+        raise ConfigurationError("--target must be a base URL, http(s)://host:port")
     for name in (TARGET_SECRET, MAX_SECRET, READERS_KEYS):
         if not _kept(folder / name):
             write_secret(folder / name, secrets.token_urlsafe(24))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
+from rich.text import Text
 
 from chatferry.common.adapters.mongo import open_client, open_database
 from chatferry.common.bootstrap import bootstrap_project, read_topics
@@ -71,7 +72,7 @@ async def run_demo(folder: Folder, options: DemoOptions, console: Console) -> bo
     began = time.monotonic()
 
     def announce(line: str) -> None:
-        console.print(f"[dim]{time.monotonic() - began:5.1f} s  {line}[/]", highlight=False, soft_wrap=True)
+        console.print(Text(f"{time.monotonic() - began:5.1f} s  {line}", "dim"), soft_wrap=True)
 
     lock = folder.take("a demo")
     addresses, stack_root = fresh_stack(folder, announce)

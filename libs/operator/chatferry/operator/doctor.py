@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 from redis.asyncio import Redis
 from rich.console import Console
+from rich.text import Text
 
 from chatferry.common.clock import SystemClock
 from chatferry.common.entities import FAMILIES
@@ -38,7 +39,7 @@ async def examine(folder: Folder, env: Mapping[str, str], console: Console) -> b
         checks += [*await _named("auth.target.import", _target, project, env)]
     for check in checks:
         mark, style = ("ok", "green") if check.ok else ("missing", "bold red")
-        console.print(f"[{style}]{mark:>8}[/]  {check.name}: {check.detail}", highlight=False, soft_wrap=True)
+        console.print(Text.assemble((f"{mark:>8}", style), f"  {check.name}: {check.detail}"), soft_wrap=True)
     return all(check.ok for check in checks)
 
 
@@ -66,7 +67,11 @@ def _trusted(env: Mapping[str, str], variable: str) -> ssl.SSLContext:
 
 async def _portal(project: Project, env: Mapping[str, str]) -> list[Check]:
     webhooks = parse_webhooks(secret_lines(None, Path(project.webhooks_file), "PORTAL_WEBHOOKS"))
-    clock, redis = SystemClock(), Redis.from_url(project.redis, socket_timeout=5, socket_connect_timeout=5)
+    try:
+        redis = Redis.from_url(project.redis, socket_timeout=5, socket_connect_timeout=5)
+    except ValueError:
+        raise ConfigurationError("CHATFERRY_REDIS is no URL of Redis, redis://host:6379/0") from None
+    clock = SystemClock()
     bucket = RedisRateBucket(redis, project.portal_host, Limits(), clock, random.Random())  # noqa: S311 - jitter
     try:
         async with httpx.AsyncClient(verify=_trusted(env, "CHATFERRY_PORTAL_CA_FILE")) as http:

@@ -9,10 +9,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
+from urllib.parse import urlsplit
 
+from chatferry.common.adapters.http import is_http_url
 from chatferry.common.errors import ConfigurationError
 from chatferry.common.portal.webhook import parse_webhooks
 from chatferry.common.settings import secret_lines
+from chatferry.stack import without_secret
 
 _PARTS = (
     "CHATFERRY_KAFKA",
@@ -149,8 +152,10 @@ def described(env: Mapping[str, str]) -> Project:
     webhooks, target = Path(env["CHATFERRY_PORTAL_WEBHOOKS_FILE"]), Path(env["CHATFERRY_TARGET_URL_FILE"])
     portal = parse_webhooks(secret_lines(None, webhooks, "PORTAL_WEBHOOKS"))[0]
     urls = secret_lines(None, target, "TARGET_URL")
-    if len(urls) != 1:
-        raise ConfigurationError(f"CHATFERRY_TARGET_URL_FILE: {target} must hold one URL")
+    if len(urls) != 1 or not is_http_url(urls[0]) or "/rest/" not in urlsplit(urls[0]).path:
+        raise ConfigurationError(
+            f"CHATFERRY_TARGET_URL_FILE: {target} must hold one URL, http(s)://host/rest/{{user}}/{{secret}}"
+        )
     return Project(
         name=env.get("CHATFERRY_PROJECT", "demo"),
         kafka=env["CHATFERRY_KAFKA"],
@@ -159,7 +164,7 @@ def described(env: Mapping[str, str]) -> Project:
         portal_host=portal.host,
         portal_url=portal.base.partition("/rest/")[0],
         webhooks_file=str(webhooks),
-        target_url=urls[0].partition("/rest/")[0],
+        target_url=without_secret(urls[0].partition("/rest/")[0]),
         rest_url_file=str(target),
     )
 

@@ -20,6 +20,7 @@ from chatferry.common.portal.webhook import parse_webhooks
 from chatferry.common.settings import secret_lines
 from chatferry.operator.folder import Folder, Project, read_json
 from chatferry.operator.processes import SUPERVISOR, stop
+from chatferry.operator.readiness import unready
 from chatferry.operator.supervisor import Plan, Service
 from chatferry.stack import Addresses
 
@@ -202,12 +203,7 @@ def not_ready(folder: Folder, name: str) -> str | None:
     file = folder.addresses / f"{name}.url"
     if not file.exists():
         return "it has not started to listen"
-    try:
-        answer = httpx.get(f"{file.read_text(encoding='utf-8').strip()}/readyz", timeout=2)
-    except httpx.HTTPError as failure:
-        return f"it does not answer ({type(failure).__name__})"
-    wrong = answer.json()["wrong"]
-    return "; ".join(wrong.values()) if wrong else None
+    return "; ".join(unready(file.read_text(encoding="utf-8").strip()).values()) or None
 
 
 def free_port() -> int:

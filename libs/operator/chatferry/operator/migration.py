@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.text import Text
 
 from chatferry.common.documents import ENTITY_STATES
 from chatferry.common.entities import FAMILIES
@@ -61,9 +62,10 @@ class Migration:
 
     def _conclude(self, run: dict[str, Any], report: dict[str, Any] | None, options: Options) -> bool:
         state = run.get("state")
-        say = partial(self._console.print, highlight=False, soft_wrap=True)
+        # What a person, a part or the target wrote may look like markup.
+        say = partial(self._console.print, highlight=False, soft_wrap=True, markup=False)
         if state in ("blocked", "failed", "stopped"):
-            say(f"[bold red]{run['family']}: {state}[/]: {run.get('reason')}")
+            say(Text.assemble((f"{run['family']}: {state}", "bold red"), f": {run.get('reason')}"))
             return False
         if "get" in options.phases and not run.get("published"):
             say(f"{run['family']}: nothing has changed at the portal since the last run; nothing was moved")
@@ -72,13 +74,13 @@ class Migration:
             say(f"{run['family']}: {', '.join(options.phases)} done ({waiting} records wait); nothing was verified")
             return "verify" not in options.phases and ("set" not in options.phases or waiting == 0)
         if report["verified"]:
-            say(f"[bold green]{run['family']}: verified[/] in {report['seconds']:.1f} s")
+            say(Text.assemble((f"{run['family']}: verified", "bold green"), f" in {report['seconds']:.1f} s"))
         else:
-            say(f"[bold red]{run['family']}: not verified[/]")
+            say(Text(f"{run['family']}: not verified", "bold red"))
             for reason in report["reasons"]:
                 say(f"  - {reason}")
         for gap in report["gaps"][:_GAPS_SHOWN]:
-            say(f"  gap: {gap_line(gap)}", markup=False)
+            say(f"  gap: {gap_line(gap)}")
         if len(report["gaps"]) > _GAPS_SHOWN:
             say(f"  and {len(report['gaps']) - _GAPS_SHOWN} more gaps: see the report")
         say(f"  report: {self.report_files(run['family'])[1]}")

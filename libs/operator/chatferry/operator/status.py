@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import httpx
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from chatferry.common.adapters.mongo import mongo_outage
 from chatferry.common.documents import INVENTORY
@@ -19,7 +18,9 @@ from chatferry.common.ledger import account, accounts_per_parent
 from chatferry.operator.folder import Folder, Project
 from chatferry.operator.launch import SERVICES, shown
 from chatferry.operator.processes import supervision
+from chatferry.operator.readiness import unready
 from chatferry.operator.runs import Store
+from chatferry.stack import without_secret
 
 _PARENTS_SHOWN = 8
 _RUN_FIELDS = ("family", "phases", "state", "phase", "reason", "method", "verified", "counts", "preflight", "options")
@@ -39,8 +40,8 @@ async def snapshot(folder: Folder, project: Project, store: Store, wanted: Wante
     return {
         "project": project.name,
         "kafka": project.kafka,
-        "mongodb": {"url": project.mongodb, "database": project.database},
-        "redis": {"url": project.redis},
+        "mongodb": {"url": without_secret(project.mongodb), "database": project.database},
+        "redis": {"url": without_secret(project.redis)},
         "portal": {"url": shown(project.portal_url)},
         "target": {"url": project.target_url, "rest_url_file": project.rest_url_file},
         "processes": state.get("processes", []),
@@ -98,28 +99,19 @@ def _iso(moment: Any) -> str | None:
 
 def _health(folder: Folder) -> dict[str, dict[str, str]]:
     """What each service says is wrong with it; empty when nothing is."""
-    return {name: _wrong(folder.service_url(name)) for name in SERVICES}
-
-
-def _wrong(url: str | None) -> dict[str, str]:
-    if url is None:
-        return {"service": "it does not run"}
-    try:
-        answer = httpx.get(f"{url}/readyz", timeout=2)
-    except httpx.HTTPError as failure:
-        return {"service": f"it does not answer ({type(failure).__name__})"}
-    return dict(answer.json()["wrong"])
+    urls = {name: folder.service_url(name) for name in SERVICES}
+    return {name: {"service": "it does not run"} if url is None else unready(url) for name, url in urls.items()}
 
 
 def show(state: dict[str, Any], console: Console) -> None:
     """The same for people."""
     places = Table(box=None, show_header=False, pad_edge=False)
-    places.add_row("project", state["project"])
-    places.add_row("kafka", state["kafka"])
-    places.add_row("mongodb", f"{state['mongodb']['database']} at {state['mongodb']['url'].partition('?')[0]}")
-    places.add_row("redis", state["redis"]["url"])
-    places.add_row("portal", state["portal"]["url"])
-    places.add_row("target", state["target"]["url"])
+    _row(places, "project", state["project"])
+    _row(places, "kafka", state["kafka"])
+    _row(places, "mongodb", f"{state['mongodb']['database']} at {state['mongodb']['url'].partition('?')[0]}")
+    _row(places, "redis", state["redis"]["url"])
+    _row(places, "portal", state["portal"]["url"])
+    _row(places, "target", state["target"]["url"])
     console.print(places)
     processes = Table("process", "pid", "restarts", "state", box=None, pad_edge=False, title_justify="left")
     elsewhere = [{"name": name, "pid": "-", "restarts": "-"} for name in state["health"]]
@@ -127,15 +119,20 @@ def show(state: dict[str, Any], console: Console) -> None:
         wrong = state["health"].get(process["name"], {})
         health = "; ".join(wrong.values()) if wrong else "ready"
         style = "red" if wrong or process["pid"] is None else "green"
-        processes.add_row(process["name"], str(process["pid"]), str(process["restarts"]), f"[{style}]{health}[/]")
+        _row(processes, process["name"], process["pid"], process["restarts"], Text(health, style))
     console.print(processes)
     if state["failed"]:
-        console.print(f"[bold red]failed[/]: {escape(state['failed'])}", highlight=False, soft_wrap=True)
+        console.print(Text.assemble(("failed", "bold red"), f": {state['failed']}"), soft_wrap=True)
     _show_ledger(state, console)
     runs = Table("run", "state", "phase", "reason", box=None, pad_edge=False)
     for run in state["runs"][:8]:
-        runs.add_row(run["run"], str(run["state"]), str(run["phase"] or ""), str(run["reason"] or ""))
+        _row(runs, run["run"], run["state"], run["phase"] or "", run["reason"] or "")
     console.print(runs)
+
+
+def _row(table: Table, *cells: object) -> None:
+    """Word for word: what a person, a part or the target wrote may look like markup."""
+    table.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in cells))
 
 
 def _show_ledger(state: dict[str, Any], console: Console) -> None:
@@ -148,9 +145,9 @@ def _show_ledger(state: dict[str, Any], console: Console) -> None:
         _show_parents(entity, parents, console)
     if "ledger_of_chat" in state:
         one = dict(state["ledger_of_chat"])
-        console.print(f"{one.pop('key')}: {one.pop('state')}", highlight=False)
+        console.print(f"{one.pop('key')}: {one.pop('state')}", highlight=False, markup=False)
         for entity, numbers in one.items():
-            console.print(f"  {entity}: {in_words(numbers)}", highlight=False)
+            console.print(f"  {entity}: {in_words(numbers)}", highlight=False, markup=False)
 
 
 def _show_parents(entity: str, parents: dict[str, Any], console: Console) -> None:
@@ -158,7 +155,7 @@ def _show_parents(entity: str, parents: dict[str, Any], console: Console) -> Non
     if unsettled:
         console.print(f"{entity} not all done in {unsettled:,} of {total:,}:", highlight=False)
     for row in parents["rows"][:_PARENTS_SHOWN]:
-        console.print(f"  {row['key']}: {in_words(row)}", highlight=False)
+        console.print(f"  {row['key']}: {in_words(row)}", highlight=False, markup=False)
 
 
 def in_words(one: dict[str, Any]) -> str:

@@ -8,7 +8,14 @@
 For development, demonstrations and tests; nothing here belongs into production.
 """
 
-from chatferry.stack.addresses import PART_NAMES, Addresses, GivenAddresses, PartName, addresses_from_environment
+from chatferry.stack.addresses import (
+    PART_NAMES,
+    Addresses,
+    GivenAddresses,
+    PartName,
+    addresses_from_environment,
+    without_secret,
+)
 from chatferry.stack.errors import StackError
 from chatferry.stack.local import LocalStack, PartStatus
 
@@ -21,4 +28,5 @@ __all__ = [
     "PartStatus",
     "StackError",
     "addresses_from_environment",
+    "without_secret",
 ]

@@ -56,8 +56,8 @@ def addresses_from_environment(env: Mapping[str, str]) -> GivenAddresses:
 
 
 def without_secret(address: str) -> str:
-    """The address without user name and password, fit for a log: rather too little of it than too much."""
-    return re.sub(r"//.*@|(?<=[?&]password=)[^&]*", lambda found: "//" if found[0].startswith("//") else "…", address)
+    """The address without user name and passwords, fit for a log: rather too little of it than too much."""
+    return re.sub(r"(?i)([?&]\w*password=)[^&]*", r"\1…", re.sub(r"//.*@", "//", address))
 
 
 def _given(part: PartName, value: str) -> str | None:

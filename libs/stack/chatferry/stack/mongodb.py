@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pymongo import MongoClient
-from pymongo.errors import OperationFailure, PyMongoError
+from pymongo.errors import ConfigurationError, OperationFailure, PyMongoError
 
 from chatferry.stack.addresses import EXAMPLES, VARIABLES, PartName
 from chatferry.stack.errors import ProgramError, UnhealthyError, cannot_be_had
@@ -101,6 +101,11 @@ def _answering(address: str) -> Iterator[MongoClient[dict[str, Any]]]:
             socketTimeoutMS=_ANSWER_MS,
         ) as client:
             yield client
+    except (ConfigurationError, ValueError, OSError):
+        # Their words may quote a part of it.
+        raise UnhealthyError(
+            f"it is no URL like {EXAMPLES['mongodb']}, or a file that it names cannot be read"
+        ) from None
     except PyMongoError as error:
         raise UnhealthyError(f"it answered with {error.__class__.__name__}: {str(error)[:200]}") from error
 

@@ -57,6 +57,9 @@ class Redis:
                 address, socket_timeout=_ANSWER_S, socket_connect_timeout=_ANSWER_S, retry=Retry(NoBackoff(), 0)
             ) as client:
                 client.ping()
+        except ValueError:
+            # Its words may quote a part of a password.
+            raise UnhealthyError(f"it is no URL like {EXAMPLES['redis']}") from None
         except (RedisError, OSError) as error:
             raise UnhealthyError(f"PING was answered with {error.__class__.__name__}: {error}") from error
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr
 
+from chatferry.common.adapters.http import is_http_url
 from chatferry.common.entities import ENTITIES
 from chatferry.common.errors import ConfigurationError
 from chatferry.common.settings import ServiceSettings, secret_lines
@@ -25,8 +27,9 @@ class ImporterSettings(ServiceSettings):
         default_factory=dict, description='Records per call by entity, as JSON: {"chats": 20, "chat_messages": 100}.'
     )
     batch_bytes: int = Field(default=4 * 1024 * 1024, ge=1024, description="Most bytes of records in one call.")
-    retry_delays_seconds: tuple[float, ...] = Field(
-        default=(2.0, 6.0), description="Waits before attempt 2, 3, …, as a JSON list; one more attempt than waits."
+    retry_delays_seconds: tuple[Annotated[float, Field(ge=0, le=86_400)], ...] = Field(
+        default=(2.0, 6.0),
+        description="Waits before attempt 2, 3, …, as a JSON list: [2, 6]; one more attempt than waits.",
     )
     may_pass_dead: bool = Field(
         default=True,
@@ -46,8 +49,7 @@ class ImporterSettings(ServiceSettings):
     def target(self) -> str:
         """The target's URL. Raises ConfigurationError, which never repeats it."""
         lines = secret_lines(self.target_url, self.target_url_file, "TARGET_URL")
-        parts = urlsplit(lines[0] if lines else "")
-        if parts.scheme not in ("http", "https") or not parts.hostname or "/rest/" not in parts.path:
+        if not lines or not is_http_url(lines[0]) or "/rest/" not in urlsplit(lines[0]).path:
             raise ConfigurationError("CHATFERRY_TARGET_URL is not of the form http(s)://host/rest/{user}/{secret}")
         return lines[0]
 

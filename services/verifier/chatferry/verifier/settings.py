@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr
 
+from chatferry.common.adapters.http import is_http_url
 from chatferry.common.contracts.target import LIST_LIMIT
 from chatferry.common.errors import ConfigurationError
 from chatferry.common.settings import ENV_PREFIX, ServiceSettings, secret_lines
@@ -35,8 +35,7 @@ class VerifierSettings(ServiceSettings):
     def target(self) -> str:
         """The target's URL, secret included. Raises ConfigurationError."""
         lines = secret_lines(self.target_url, self.target_url_file, "TARGET_URL")
-        parts = urlsplit(lines[0]) if len(lines) == 1 else None
-        if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
+        if len(lines) != 1 or not is_http_url(lines[0]):
             raise ConfigurationError(
                 f"{ENV_PREFIX}TARGET_URL must be one URL like https://host/rest/{{user}}/{{secret}}"
             )

@@ -38,6 +38,8 @@ def test_the_usual_port_makes_no_other_portal() -> None:
         ([f"https://p/rest/1/{SECRET}", f"https://q/rest/2/{SECRET}"], "belong to different portals"),
         ([f"https://p/rest/1/{SECRET}", f"https://p/rest/1/{SECRET}x"], "two portal webhooks belong to one employee"),
         ([f"https://p:port/rest/1/{SECRET}"], "portal webhook 1 is not of the form"),
+        ([f"https://p\x01/rest/1/{SECRET}"], "portal webhook 1 is not of the form"),
+        ([f"https://[zz]/rest/1/{SECRET}"], "portal webhook 1 is not of the form"),
         ([f"https://p/rest/\N{SUPERSCRIPT TWO}/{SECRET}"], "portal webhook 1 has no numeric user id"),
     ],
 )

@@ -50,6 +50,25 @@ def test_a_number_is_shown_only_where_it_names_a_record() -> None:
     assert json.loads(shown) == {"PHONE": "‹number›", "size_bytes": 9, "user_ids": [1, 2], "amount": "‹number›"}
 
 
+@pytest.mark.parametrize("name", ["entity_id", "ENTITY_ID", "external_id", "xml_ids", "phone_id"])
+@pytest.mark.parametrize("value", ["79161234567", 79161234567])
+def test_an_id_that_is_not_of_our_records_may_be_a_telephone_number(name: str, value: str | int) -> None:
+    assert "79161234567" not in body(json.dumps({name: value, "id": 5}).encode(), reveal=False)
+
+
+def test_what_is_nested_deeper_than_can_be_read_is_counted_or_shown_as_it_is() -> None:
+    for deep in (b'{"text":' * 2_000 + b'"Anna"' + b"}" * 2_000, b"[" * 50_000 + b"]" * 50_000):
+        assert body(deep, reveal=False) == f"‹{len(deep):,} bytes, nested too deeply to be shown›"
+        assert body(deep, reveal=True) == deep.decode()
+    assert "Anna" not in body(b'{"text":' * 600 + b'"Anna"' + b"}" * 600, reveal=False)
+
+
+def test_half_of_a_sign_is_shown_as_json_writes_it() -> None:
+    shown = body(b'{"text": "a \\ud83d b \\ud83d\\ude00"}', reveal=True)
+    assert shown == '{\n  "text": "a \\ud83d b 😀"\n}'
+    assert json.loads(body(b'{"\\ud83d": "a \\ud83d"}', reveal=False)) == {"‹name 0›": "‹3 signs›"}
+
+
 def test_bytes_that_are_no_json_are_counted_and_no_body_is_said() -> None:
     assert body(b"\xff secret", reveal=False) == "‹8 bytes that are not JSON›"
     assert "secret" in body(b"\xff secret", reveal=True)
@@ -73,10 +92,27 @@ def test_a_header_is_shown_when_it_has_our_form(name: str, value: bytes | None, 
     assert header(name, value, reveal=True) == (name, "null" if value is None else value.decode())
 
 
-def test_a_key_is_shown_when_it_is_an_id() -> None:
-    assert kafka_key(b"84", reveal=False) == "84"
-    assert kafka_key(b"79001234567", reveal=False) == "‹11 signs›"
-    assert kafka_key(None, reveal=False) == "null"
+@pytest.mark.parametrize(
+    ("key", "content", "shown"),
+    [
+        (b"84", None, "84"),
+        (b"9001234567", b"no JSON", "‹10 signs›"),
+        (b"9001234567", b'{"id": 5, "chat_id": 84}', "‹10 signs›"),
+        (b"9001234567", b'{"id": 9001234567}', "9001234567"),
+        (b"9001234567", b'{"id": 5, "chat_id": 9001234567}', "9001234567"),
+        (b"79001234567", b'{"text": 79001234567}', "‹11 signs›"),
+        (b"9007199254740993", b'{"id": 9007199254740993}', "‹16 signs›"),
+        (b"Anna", b'{"id": "Anna"}', "‹4 signs›"),
+        ("٨٤".encode(), None, "‹2 signs›"),
+        (b"84", b"[" * 50_000, "84"),
+        (None, None, "null"),
+    ],
+)
+def test_a_key_is_shown_when_it_is_the_id_of_a_chat_or_a_user(
+    key: bytes | None, content: bytes | None, shown: str
+) -> None:
+    assert kafka_key(key, content, reveal=False) == shown
+    assert kafka_key(key, content, reveal=True) == ("null" if key is None else key.decode())
 
 
 def test_what_the_importer_adds_to_a_copy_is_taken_away_again_and_no_more() -> None:

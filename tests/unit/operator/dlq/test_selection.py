@@ -16,6 +16,8 @@ from chatferry.operator.dlq.selection import Selection, insist
         ({"error_class": "temporary"}, "permanent, exhausted, undecodable, unknown, rejected"),
         ({"entity": "messages"}, "users, chats, chat_messages"),
         ({"chat": 0}, "--chat 84"),
+        ({"chat": 2**53 + 1}, "--chat 84"),
+        ({"chat": 99999999999999999999}, "--chat 84"),
     ],
 )
 def test_a_name_that_nobody_knows_is_answered_with_those_there_are(given: dict[str, Any], words: str) -> None:

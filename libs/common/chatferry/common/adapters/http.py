@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from urllib.parse import urlsplit
 
 import httpx
+
+
+def is_http_url(text: str) -> bool:
+    """Whether it can be asked: http or https, a host, a port that is one. What cannot would raise at the first call."""
+    try:
+        parts = urlsplit(text)
+        httpx.URL(text)
+        named = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except (ValueError, httpx.InvalidURL):
+        return False
+    return named and re.search(r"\s", text) is None
 
 
 async def post(

@@ -23,13 +23,15 @@ from pymongo.errors import (
     PyMongoError,
     WriteConcernError,
 )
+from pymongo.errors import ConfigurationError as UnreadableUrl
 from pymongo.read_concern import ReadConcern
 
-from chatferry.common.errors import OutageError
+from chatferry.common.errors import ConfigurationError, OutageError
 
 __all__ = [
     "ASCENDING",
     "DESCENDING",
+    "NO_URL",
     "BulkWriteError",
     "Client",
     "Collection",
@@ -60,24 +62,36 @@ Collection: TypeAlias = AsyncIOMotorCollection[Document]
 Session: TypeAlias = AsyncIOMotorClientSession
 
 _NAIVE: CodecOptions[Document] = CodecOptions(tz_aware=False)
-# Codes of MongoDB that mean "this node cannot serve now": not primary, shutting down, interrupted, out of disk.
-_AWAY = frozenset({89, 91, 189, 9001, 10107, 11600, 11602, 13435, 13436, 14031})
+# Codes of MongoDB that mean "this node cannot serve now": not primary, shutting down, interrupted, out of disk; or that
+# it was started again between two batches of one answer and knows the cursor no more (43).
+_AWAY = frozenset({43, 89, 91, 189, 9001, 10107, 11600, 11601, 11602, 13435, 13436, 14031})
+NO_URL = "CHATFERRY_MONGODB is no URL of MongoDB, mongodb://host:27017/?replicaSet=rs0"
 _UNKEPT = "MongoDB cannot keep what is written now; work goes on when it can"
 
 
 def open_client(url: str, *, timeout_ms: int = 5_000) -> Client:
-    """A client whose writes are journaled by a majority. Opens no connection yet."""
-    return AsyncIOMotorClient(
-        url,
-        serverSelectionTimeoutMS=timeout_ms,
-        connectTimeoutMS=timeout_ms,
-        socketTimeoutMS=60_000,
-        w="majority",
-        journal=True,
-        retryWrites=True,
-        retryReads=True,
-        maxPoolSize=16,
-    )
+    """A client whose writes are journaled by a majority. Opens no connection yet.
+
+    Raises ConfigurationError, which does not quote the URL: it may hold a password.
+    """
+    try:
+        return AsyncIOMotorClient(
+            url,
+            serverSelectionTimeoutMS=timeout_ms,
+            connectTimeoutMS=timeout_ms,
+            socketTimeoutMS=60_000,
+            w="majority",
+            journal=True,
+            retryWrites=True,
+            retryReads=True,
+            maxPoolSize=16,
+        )
+    except (UnreadableUrl, ValueError):
+        raise ConfigurationError(f"{NO_URL}; signs in a password have to be escaped (%40 for @)") from None
+    except OSError as unreadable:
+        raise ConfigurationError(
+            f"CHATFERRY_MONGODB: a file that it names cannot be read ({unreadable.strerror})"
+        ) from None
 
 
 def open_database(client: Client, name: str) -> Database:

@@ -9,7 +9,7 @@ from pymongo.errors import ConfigurationError as UnreadableUrl
 from pymongo.errors import InvalidURI
 from pymongo.uri_parser import parse_uri
 
-from chatferry.common.adapters.mongo import Client, OperationFailure, mongo_outage, open_client
+from chatferry.common.adapters.mongo import NO_URL, Client, OperationFailure, mongo_outage, open_client
 from chatferry.common.errors import ConfigurationError, OutageError
 
 _ALREADY_INITIALIZED = 23
@@ -45,9 +45,7 @@ def _wanted(url: str) -> tuple[str, list[str]]:
     try:
         parts = parse_uri(url)
     except (InvalidURI, UnreadableUrl, ValueError):
-        raise ConfigurationError(
-            "CHATFERRY_MONGODB is no URL of MongoDB, mongodb://host:27017/?replicaSet=rs0"
-        ) from None
+        raise ConfigurationError(NO_URL) from None
     # The driver keeps the writing of its own list of options, or of the URL: it depends on its version.
     name = {option.lower(): value for option, value in parts["options"].items()}.get("replicaset")
     if not name:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+from chatferry.common.adapters.http import is_http_url
 from chatferry.common.errors import ConfigurationError
 
 _PORTS = {"http": 80, "https": 443}
@@ -35,16 +36,15 @@ def parse_webhooks(urls: list[str]) -> list[Webhook]:
 
 def _parse(url: str, position: int) -> Webhook:
     wrong_form = f"portal webhook {position} is not of the form https://portal/rest/USER_ID/SECRET"
-    try:
-        parts = urlsplit(url.strip())
-        port = parts.port
-    except ValueError:
-        raise ConfigurationError(wrong_form) from None
+    if not is_http_url(url.strip()):
+        raise ConfigurationError(wrong_form)
+    parts = urlsplit(url.strip())
     way = [part for part in parts.path.split("/") if part]
-    if parts.scheme not in _PORTS or not parts.hostname or len(way) != 3 or way[0] != "rest":
+    if len(way) != 3 or way[0] != "rest":
         raise ConfigurationError(wrong_form)
     if not (way[1].isascii() and way[1].isdigit()):
         raise ConfigurationError(f"portal webhook {position} has no numeric user id after /rest/")
     # The host names the portal, and with it the rate bucket: one that spells out the usual port is no other one.
-    host = parts.hostname if port in (None, _PORTS[parts.scheme]) else f"{parts.hostname}:{port}"
+    usual = parts.port in (None, _PORTS[parts.scheme])
+    host = str(parts.hostname) if usual else f"{parts.hostname}:{parts.port}"
     return Webhook(int(way[1]), host, f"{parts.scheme}://{parts.netloc}/rest/{way[1]}/{way[2]}")

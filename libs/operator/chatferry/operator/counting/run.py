@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rich.console import Console
+from rich.text import Text
 
 from chatferry.common.errors import FatalError
 from chatferry.operator.counting.following import Follower
@@ -52,7 +53,7 @@ def run_participants(folder: Folder, options: Options, outputs: Outputs) -> bool
     began = time.monotonic()
 
     def announce(line: str) -> None:
-        outputs.console.print(f"[dim]{time.monotonic() - began:5.1f} s  {line}[/]", highlight=False, soft_wrap=True)
+        outputs.console.print(Text(f"{time.monotonic() - began:5.1f} s  {line}", "dim"), soft_wrap=True)
 
     with _ended_by_signals():
         lock = folder.take("a demo")

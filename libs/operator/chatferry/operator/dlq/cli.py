@@ -62,7 +62,7 @@ def list_command(
     ids: Ids = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object, all groups in it.")] = False,
     each: Annotated[bool, typer.Option("--each", help="One line per dead letter, the oldest first.")] = False,
-    limit: Annotated[int, typer.Option(min=1, help="Most lines.")] = 30,
+    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="Most lines.")] = 30,
 ) -> None:
     """How many, by error class, code, entity and chat."""
     selection = Selection(error_class, code, entity, chat, tuple(ids or ()))
@@ -116,14 +116,15 @@ def replay_command(
     """
     selection = Selection(error_class, code, entity, chat, tuple(ids or ()))
     insist(selection, everything=everything)
-    done = _with_store(lambda store: _replay(store, selection, wait))
-    for line in words.of_replay(done):
+    done, stopped = _with_store(lambda store: _replay(store, selection, wait))
+    for line in words.of_replay(done, stopped):
         _say(line)
     if not done.proved:
         raise typer.Exit(1)
 
 
-async def _replay(store: Store, selection: Selection, wait_s: float) -> Replayed:
+async def _replay(store: Store, selection: Selection, wait_s: float) -> tuple[Replayed, list[str]]:
+    """What has become of it, and the sentences of families that too many new deaths have stopped meanwhile."""
     now = datetime.now(UTC)
     await create_indexes(store.database)
     name = f"replay-{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
@@ -132,7 +133,9 @@ async def _replay(store: Store, selection: Selection, wait_s: float) -> Replayed
         await delivery.open_for(store.database, selection)
         return await _send_all(store, selection, wait_s, (name, now))
 
-    return await ReplayLease(store.database, name, SystemClock()).alone(work)
+    done = await ReplayLease(store.database, name, SystemClock()).alone(work)
+    stopped = await delivery.halted_of(store.database, selection) if done.outcome.left else {}
+    return done, list(stopped.values())
 
 
 async def _send_all(store: Store, selection: Selection, wait_s: float, replayed: tuple[str, datetime]) -> Replayed:

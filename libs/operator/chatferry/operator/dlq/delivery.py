@@ -20,6 +20,12 @@ async def halted(database: Database) -> dict[str, str]:
         return {row["_id"]: str(row["halted"]) async for row in rows}
 
 
+async def halted_of(database: Database, selection: Selection) -> dict[str, str]:
+    """Those of them that have something of the selection left."""
+    families, stopped = await _families(database, selection), await halted(database)
+    return {family: stopped[family] for family in families if family in stopped}
+
+
 async def resume(database: Database, family: str | None) -> list[str]:
     """Let the family, or all that were stopped, be delivered again; returns which were."""
     wanted = list(FAMILIES) if family is None else [family_named(family).name]
@@ -32,10 +38,8 @@ async def resume(database: Database, family: str | None) -> list[str]:
 async def open_for(database: Database, selection: Selection) -> None:
     """See to it that what is replayed is delivered. Raises FatalError, with nothing changed, where it must not be."""
     families = await _families(database, selection)
-    stopped = await halted(database)
-    for family in families:
-        if family in stopped:
-            raise FatalError("dlq.halted", f"nothing of {family} is delivered: {stopped[family]}")
+    for family, why in (await halted_of(database, selection)).items():
+        raise FatalError("dlq.halted", f"nothing of {family} is delivered: {why}")
     with mongo_outage():
         opened = {"_id": {"$in": families}, "set_open": True}
         there = {row["_id"] async for row in database[ENTITY_STATES].find(opened, {"_id": 1})}

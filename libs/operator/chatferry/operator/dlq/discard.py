@@ -15,7 +15,7 @@ from chatferry.common.errors import FatalError
 from chatferry.operator.dlq.selection import Selection
 
 _AT_ONCE = 1_000
-_LONGEST_REASON = 200
+_LONGEST = 200
 _SEEN = {"entity": 1, "key": 1, "version": 1}
 
 
@@ -29,15 +29,22 @@ class Word:
 
     def __post_init__(self) -> None:
         """Raises FatalError: both are kept for whoever reads the ledger."""
-        if not self.by.strip():
-            raise FatalError("discard.nobody", "a discard needs a name: --by NAME")
-        if not self.reason.strip() or not self.reason.isprintable() or len(self.reason) > _LONGEST_REASON:
-            raise FatalError("discard.reason", f"a discard needs a reason of one line, {_LONGEST_REASON} signs at most")
+        if not _is_line(self.by):
+            raise FatalError(
+                "discard.nobody", f"a discard needs a name of one line, {_LONGEST} signs at most: --by NAME"
+            )
+        if not _is_line(self.reason):
+            raise FatalError("discard.reason", f"a discard needs a reason of one line, {_LONGEST} signs at most")
 
     @property
     def skip_reason(self) -> str:
         """As the ledger counts it."""
         return f"discarded: {self.reason.strip()}"
+
+
+def _is_line(text: str) -> bool:
+    """What MongoDB keeps and a terminal shows: bytes of the command line that are no text are not printable."""
+    return bool(text.strip()) and text.isprintable() and len(text) <= _LONGEST
 
 
 @dataclass(frozen=True, slots=True)

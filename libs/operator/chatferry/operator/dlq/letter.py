@@ -56,7 +56,7 @@ def show(row: Mapping[str, Any], content: Content | None, console: Console, *, r
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
-    table.add_row("(key)", Text(kafka_key(content.key, reveal=reveal)))
+    table.add_row("(key)", Text(kafka_key(content.key, content.value, reveal=reveal)))
     for one in content.headers:
         table.add_row(*(Text(part) for part in header(*one, reveal=reveal)))
     console.print(table)

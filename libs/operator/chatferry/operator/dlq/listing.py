@@ -86,7 +86,7 @@ def show_groups(found: Mapping[str, Any], console: Console, most: int) -> None:
     if not narrow:
         table.add_column("one of them", overflow="fold")
     for group in groups[:most]:
-        table.add_row(*_cells(group, counted, narrow=narrow))
+        table.add_row(*map(Text, _cells(group, counted, narrow=narrow)))
     if groups:
         console.print(table)
     if len(groups) > most:

@@ -12,7 +12,12 @@ from chatferry.common.contracts.envelope import REPLAY_OF
 _NAME = re.compile(r"[A-Za-z_]{1,32}")
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?)?(?:Z|[+-]\d\d:\d\d)?")
 _OFFSET = re.compile(r"[+-]\d\d:\d\d")
-_NAMES_A_RECORD = re.compile(r"(?:.*_)?ids?|size_bytes|departments|participants", re.IGNORECASE)
+# The names of our records and of the portal's. Any other id may be a telephone's, as a chat's entity_id is.
+_NAMES_A_RECORD = re.compile(
+    r"(?:(?:chat|message|user|author|owner)_)?id|(?:user|manager|participant)_ids|size_bytes|departments|participants",
+    re.IGNORECASE,
+)
+_LARGEST_ID = 2**53
 _KINDS = frozenset({"private", "group", "open", "channel", "openline", "object"})
 _KEY = re.compile(r"source:[a-z:]{1,40}\d{1,19}(?::\d{1,19})?")
 _HEADERS: Mapping[str, re.Pattern[str]] = {
@@ -35,9 +40,14 @@ def body(value: bytes | None, *, reveal: bool) -> str:
         return "no body"
     try:
         content = json.loads(value)
-    except ValueError:
-        return value.decode(errors="replace") if reveal else f"‹{len(value):,} bytes that are not JSON›"
-    return json.dumps(content if reveal else _masked(content, ""), ensure_ascii=False, indent=2)
+        text = json.dumps(content if reveal else _masked(content, ""), ensure_ascii=False, indent=2)
+    except (ValueError, RecursionError) as unreadable:
+        if reveal:
+            return value.decode(errors="replace")
+        why = " that are not JSON" if isinstance(unreadable, ValueError) else ", nested too deeply to be shown"
+        return f"‹{len(value):,} bytes{why}›"
+    # Half of a pair is no text that a terminal takes: it stays as JSON writes it.
+    return text.encode(errors="backslashreplace").decode()
 
 
 def header(name: str, value: bytes | None, *, reveal: bool) -> tuple[str, str]:
@@ -51,12 +61,24 @@ def header(name: str, value: bytes | None, *, reveal: bool) -> tuple[str, str]:
     return (name if known is not None else "‹name›"), _hidden(text)
 
 
-def kafka_key(value: bytes | None, *, reveal: bool) -> str:
-    """The id that orders the record; anything else is somebody's text."""
+def kafka_key(value: bytes | None, content: bytes | None, *, reveal: bool) -> str:
+    """The id that orders the record; anything else is somebody's text.
+
+    One as long as a telephone number has to be an id of the body's too.
+    """
     if value is None:
         return "null"
     text = value.decode(errors="replace")
-    return text if reveal or re.fullmatch(r"\d{1,10}", text) else _hidden(text)
+    return text if reveal or re.fullmatch(r"[0-9]{1,9}", text) or text in _ids(content) else _hidden(text)
+
+
+def _ids(content: bytes | None) -> set[str]:
+    try:
+        record = json.loads(content or b"")
+    except (ValueError, RecursionError):
+        return set()
+    ids = [record.get("id"), record.get("chat_id")] if isinstance(record, dict) else []
+    return {str(one) for one in ids if isinstance(one, int) and one <= _LARGEST_ID}
 
 
 def _masked(value: Any, name: str) -> Any:

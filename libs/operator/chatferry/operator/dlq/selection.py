@@ -11,6 +11,8 @@ from chatferry.common.errors import FatalError
 CLASSES = ("permanent", "exhausted", "undecodable", "unknown", "rejected")
 """The importer's classes, and the extractor's: a record of the portal that cannot be taken."""
 
+_LARGEST_CHAT = 2**53
+
 
 @dataclass(frozen=True, slots=True)
 class Selection:
@@ -30,7 +32,7 @@ class Selection:
             )
         if self.entity is not None and self.entity not in ENTITIES:
             raise FatalError("dlq.entity", f"there is no entity {self.entity!r}; there are: {', '.join(ENTITIES)}")
-        if self.chat is not None and self.chat < 1:
+        if self.chat is not None and not 1 <= self.chat <= _LARGEST_CHAT:
             raise FatalError("dlq.chat", "a chat is named by its number at the portal: --chat 84")
 
     @property

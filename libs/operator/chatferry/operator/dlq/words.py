@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from chatferry.operator.dlq.discard import Discarded
 from chatferry.operator.dlq.ports import Outcome
@@ -11,14 +11,16 @@ from chatferry.operator.dlq.replay import Replayed
 _SHOWN = 10
 
 
-def of_replay(done: Replayed) -> Iterator[str]:
-    """Line by line; the last one says whether all of it is proved."""
+def of_replay(done: Replayed, stopped: Sequence[str] = ()) -> Iterator[str]:
+    """Line by line; the last one says whether all of it is proved. `stopped`: why nothing of it is delivered now."""
     claimed = done.claimed
     if claimed.cut_off:
         yield f"{claimed.cut_off:,} of them an earlier replay had not sent"
     yield from _ended(done.outcome)
     yield from _not_sent(done)
-    if done.outcome.left:
+    if done.outcome.left and stopped:
+        yield f"{done.outcome.left:,} are on their way still and wait: {'; '.join(stopped)}"
+    elif done.outcome.left:
         yield f"{done.outcome.left:,} are on their way still; the importers go on without this command"
     if not (claimed.to_send or claimed.on_the_way or claimed.rejects or claimed.unsettled):
         yield "there is nothing to replay"

@@ -1,0 +1,42 @@
+"""What the command `chatferry` says to words that it cannot take: one sentence, and exit code 2."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from chatferry.operator.cli import main
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("dlq", "list", "--id", "\udcff"),
+        ("dlq", "discard", "--all", "--by", "\udcff", "--reason", "agreed"),
+        ("accept", "source:chat:84", "--by", "a\udcffb"),
+        ("stop", "\udcff"),
+    ],
+)
+def test_bytes_that_are_no_text_are_refused_before_anything_is_done(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["chatferry", *words])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    said = capsys.readouterr()
+    assert (ended.value.code, said.out) == (2, "")
+    assert said.err.startswith("chatferry: '")
+    assert "is no text in UTF-8" in said.err
+    assert said.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("words", [("migrate", "chats", "--test-limit"), ("dlq", "list", "--each", "--limit")])
+def test_a_number_that_no_database_takes_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["chatferry", *words, "99999999999999999999"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert "should be less than or equal" in capsys.readouterr().err
