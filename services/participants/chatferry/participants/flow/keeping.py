@@ -121,9 +121,8 @@ class Keeper:
                 duty = duty or _Duty()
                 await self.clock.sleep(await self._heard_for(wanted, duty) or await self._look(wanted, duty))
                 continue
-            if duty is not None:
-                duty = None
-                self.told(None)
+            duty = None
+            self.told(None)
             await self.clock.sleep(_OFF_DUTY_S)
 
     async def _heard_for(self, wanted: Subscription, duty: _Duty) -> float:
@@ -177,9 +176,8 @@ class Keeper:
         duty: _Polling | None = None
         while not stopping.is_set():
             if not self.on_duty():
-                if duty is not None:
-                    duty = None
-                    self.told(None)
+                duty = None
+                self.told(None)
                 await self.clock.sleep(_OFF_DUTY_S)
                 continue
             duty = duty or _Polling()
