@@ -266,3 +266,21 @@ def test_what_kafka_did_not_take_is_announced_later(story: Story) -> None:
     story.begin(story.keeper.announce(story.stopping))
     story.after(1)
     assert [one.chat for one in story.told.changes] == [chat]
+
+
+@pytest.mark.parametrize("events_on", [True, False])
+def test_while_max_is_away_a_service_that_nobody_asks_calls_often_enough_for_on_call_to_be_woken(
+    events_on: bool,
+) -> None:
+    story = Story(events_on=events_on)
+    story.chats(*range(2, 102))
+    story.begin(story.reader.run(story.stopping))
+    if events_on:
+        story.begin(story.keeper.stay_subscribed(HERE, story.stopping))
+    story.after(600)
+    story.max.failing = story.max.looking = lambda: OutageError("max", "away")
+    story.after(480)
+    before = len(story.watch.calls)
+    story.after(600)
+    assert len(story.watch.calls) - before > 10
+    story.end()
