@@ -117,6 +117,22 @@ def test_a_429_for_the_rights_makes_everybody_wait_too(story: Story) -> None:
     assert story.do(story.parts.budget.take(Urgency.ASKED)).wait_s > 0.5
 
 
+def test_reads_that_break_together_are_one_failure_and_max_is_asked_again_a_second_later(story: Story) -> None:
+    chats = story.chats(*range(1, 101))
+    story.begin(story.reader.run(story.stopping))
+    story.after(60)
+    story.max.seconds = 1.0
+    story.do(story.wanted.ask(chats[:20], Urgency.ASKED))
+    story.after(0.5)
+    story.max.failing = lambda: OutageError("max", "the way to MAX was broken for a moment")
+    story.after(1.0)
+    story.max.failing = lambda: None
+    story.do(story.wanted.ask([chats[50]], Urgency.ASKED))
+    story.after(3.0)
+    assert story.watch.away[-2:] == ["the way to MAX was broken for a moment", None]
+    assert len(asked_about(story, chats[50])) == 2
+
+
 def test_a_chat_whose_reads_always_fail_is_asked_about_ever_more_rarely(story: Story) -> None:
     bad, good = story.chats(4, 5)
     broken = fails_for(story, bad)

@@ -31,7 +31,8 @@ _RIGHTS_MAY_HAVE_COME = (Urgency.NIGHTLY, Urgency.CHANGED)
 
 @dataclass(slots=True)
 class _Rest:
-    """After MAX has failed several times in a row nothing is asked for a while, then one read to see."""
+    """After MAX has failed several times in a row nothing is asked for a while, then one read to see. What fails
+    meanwhile was under way already, and makes the while no longer."""
 
     failures: int = 0
     until: float = 0.0
@@ -41,7 +42,7 @@ class _Rest:
         self.failures += 1
         if at_once is not None:
             self.until = now + at_once
-        elif self.failures >= _IN_A_ROW:
+        elif self.failures >= _IN_A_ROW and now >= self.until:
             self.until, self.wait_s = now + self.wait_s, min(self.wait_s * 2, _LONGEST_REST_S)
 
     def answered(self) -> None:
