@@ -10,7 +10,7 @@ from tests.unit.participants.story import Story, busy
 from chatferry.common.errors import OutageError
 from chatferry.participants.domain.plan import Urgency
 from chatferry.participants.flow.keeping import TYPES, Subscription
-from chatferry.participants.ports import MaxRefusedError
+from chatferry.participants.ports import Marks, MaxRefusedError
 
 HERE = Subscription("https://bot.example/max/updates", "a-secret-of-tests", check_every_s=300)
 
@@ -200,6 +200,37 @@ def test_events_that_come_make_a_later_failed_look_no_reason_to_doubt(story: Sto
     assert (story.trust.gap_ms, story.unsubscribed[-1]) == (0, "away")
     story.after(300)
     assert story.trust.gap_ms > 0
+
+
+def test_a_moment_without_mongodb_costs_a_look_and_nothing_that_was_known_of_the_subscription(story: Story) -> None:
+    story.max.subscriptions = {HERE.url: TYPES}
+    story.begin(story.reader.run(story.stopping))
+    keeping = story.begin(story.keeper.stay_subscribed(HERE, story.stopping))
+    story.after(10)
+    bring_events(story, 240)
+    looks, marks = story.watch.calls.count("subscription"), story.parts.memory.marks
+
+    async def away() -> Marks:
+        raise OutageError("mongodb", "away")
+
+    story.parts.memory.marks = away  # type: ignore[method-assign]
+    story.after(60)
+    story.parts.memory.marks = marks  # type: ignore[method-assign]
+    assert not keeping.done()
+    assert story.watch.calls.count("subscription") == looks + 1
+    assert story.max.secrets == [HERE.secret]
+    story.max.looking = lambda: OutageError("max", "away")
+    story.after(310)
+    assert (story.trust.gap_ms, story.unsubscribed[-1]) == (0, "away")
+
+
+def test_a_moment_that_is_yet_to_come_says_nothing_of_events(story: Story) -> None:
+    keep_subscribed(story)
+    story.after(10)
+    story.do(story.catalogue.heard(now_ms(story) + 3_600_000))
+    story.max.subscriptions.clear()
+    story.after(301)
+    assert list(story.max.subscriptions) == [HERE.url]
 
 
 def test_events_are_no_excuse_for_a_look_that_has_failed(story: Story) -> None:

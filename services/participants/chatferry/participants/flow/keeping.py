@@ -29,6 +29,7 @@ _ANNOUNCED_AT_ONCE = 500
 _ANNOUNCE_EVERY_S = 0.2
 _OFF_DUTY_S = 1.0
 _PASS_ON_EVERY_S = 5.0
+_CLOCKS_APART_S = 5.0
 # MAX takes two calls of this kind in a second.
 _POLL_EVERY_S = 0.6
 _LOOK_EVERY_S = 300.0
@@ -126,11 +127,18 @@ class Keeper:
             await self.clock.sleep(_OFF_DUTY_S)
 
     async def _heard_for(self, wanted: Subscription, duty: _Duty) -> float:
-        """For how long yet a look can be spared, because an event came since the last one; 0: not at all."""
+        """For how long yet a look can be spared, because an event came since the last one; 0: not at all, as far as can
+        be said."""
         now = self.clock.monotonic()
         if now >= duty.look_by:
             return 0.0
-        silent_s = (self._now_ms() - (await self.parts.memory.marks()).heard_ms) / 1_000
+        try:
+            silent_s = (self._now_ms() - (await self.parts.memory.marks()).heard_ms) / 1_000
+        except OutageError:
+            return 0.0
+        if silent_s < -_CLOCKS_APART_S:
+            # A clock was set back: how long it has been quiet is not known before that moment has come.
+            return 0.0
         heard = now - max(0.0, silent_s)
         duty.sure_until = max(duty.sure_until, heard + 2 * wanted.check_every_s)
         return max(0.0, min(heard + wanted.check_every_s, duty.look_by) - now)
