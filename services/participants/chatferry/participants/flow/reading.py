@@ -191,7 +191,8 @@ class Reader:
         changed = entry.counted is not None and answer.count is not None and answer.count != entry.count.count
         took_s, foreseen = self.clock.monotonic() - due, claim.urgency is Urgency.CHANGED
         self.parts.watch.read(took_s, changed=changed, foreseen=foreseen)
-        await self._note_rights(claim, entry, max_chat, grant)
+        missed = changed and not foreseen and self.planner.trust.of(entry)
+        await self._note_rights(claim, entry, grant, missed=missed)
         return None
 
     def _wanted_since(self, claim: Claim) -> float:
@@ -210,10 +211,11 @@ class Reader:
     def _again_s(self, claim: Claim) -> float:
         return self._failing.failed(claim.chat, self.clock.monotonic())
 
-    async def _note_rights(self, claim: Claim, entry: Entry, max_chat: MaxChatId, grant: Grant) -> None:
-        trusted = await self._rights(claim, entry, max_chat)
+    async def _note_rights(self, claim: Claim, entry: Entry, grant: Grant, *, missed: bool) -> None:
+        """`missed`: an event should have told what this read has found."""
+        trusted = await self._rights(claim, entry, missed=missed)
         if trusted is not None:
-            told = Told(trusted=trusted, at_ms=grant.now_ms, max_chat=max_chat)
+            told = Told(trusted=trusted, at_ms=grant.now_ms, max_chat=entry.max_chat)
             if await self.parts.catalogue.note(claim.chat, told):
                 learn(self.parts.chats, claim.chat, told)
 
@@ -228,17 +230,17 @@ class Reader:
             sentence = "MAX refuses the bot's token: give a valid one in CHATFERRY_MAX_TOKEN"
             raise OutageError("max", sentence, retry_after_s=_REFUSED_REST_S) from None
 
-    async def _rights(self, claim: Claim, entry: Entry, max_chat: MaxChatId) -> bool | None:
-        """Whether the bot is told of this chat's changes, asked when nobody has said, or it may have become so."""
+    async def _rights(self, claim: Claim, entry: Entry, *, missed: bool) -> bool | None:
+        """Whether the bot is told of this chat's changes, asked when nobody has said, or that may have changed."""
         # A new chat's first read may be the plan's: what an event wanted is not wanted any more then.
         may_have_come = entry.counted is None or claim.urgency in _RIGHTS_MAY_HAVE_COME
-        doubtful = entry.trusted is None or (not entry.trusted and may_have_come)
-        if not doubtful or not self.planner.trust.events_on:
+        doubtful = missed or entry.trusted is None or (not entry.trusted and may_have_come)
+        if not doubtful or not self.planner.trust.events_on or entry.max_chat is None:
             return None
         await self._leave(claim)
         self.parts.watch.called("membership")
         try:
-            membership = await self.parts.max.membership(max_chat)
+            membership = await self.parts.max.membership(entry.max_chat)
         except MaxBusyError as busy:
             await self.parts.budget.refused(busy.retry_after_s)
             return None
