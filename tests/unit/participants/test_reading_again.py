@@ -73,6 +73,38 @@ def test_a_wish_that_is_not_lost_is_read_for_once(story: Story) -> None:
     assert len(asked_about(story, chat)) == 2
 
 
+def test_who_asks_late_in_a_slow_read_has_another_one_made_at_once(story: Story) -> None:
+    [chat] = story.chats(4)
+    story.begin(story.reader.run(story.stopping))
+    story.after(60)
+    story.max.seconds = 1.5
+    story.do(story.wanted.ask([chat], Urgency.ASKED))
+    story.after(1.3)
+    story.max.seconds = 0.1
+    story.max.counts[MaxChatId(chat)] = 9
+    story.do(story.wanted.ask([chat], Urgency.ASKED))
+    since_ms = int(story.clock.now().timestamp() * 1_000) - 1_000
+    waiting = story.begin(story.waiting.wait([chat], since_ms, 2.0))
+    story.after(0.6)
+    assert waiting.done()
+    assert waiting.result() == {chat}
+    assert story.count(chat) == (9, "confirmed")
+    story.after(20)
+    assert len(asked_about(story, chat)) == 3
+
+
+def test_who_asks_early_in_a_read_is_content_with_it(story: Story) -> None:
+    [chat] = story.chats(4)
+    story.begin(story.reader.run(story.stopping))
+    story.after(60)
+    story.max.seconds = 1.5
+    story.do(story.wanted.ask([chat], Urgency.ASKED))
+    story.after(0.8)
+    story.do(story.wanted.ask([chat], Urgency.ASKED))
+    story.after(20)
+    assert len(asked_about(story, chat)) == 2
+
+
 def test_a_read_that_a_clock_set_back_makes_the_older_one_is_made_again(story: Story) -> None:
     [chat] = story.chats(4)
     story.begin(story.reader.run(story.stopping))

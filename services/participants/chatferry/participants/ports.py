@@ -94,6 +94,8 @@ class Claim:
 
 
 PATIENCE_S = 10.0
+NEW_ENOUGH_S = 1.0
+"""So much earlier than a reader came, a read may have been started that is new enough for it."""
 NONE_AGAIN: Mapping[ChatId, float] = MappingProxyType({})
 
 
@@ -101,8 +103,8 @@ class Wanted(Protocol):
     """Chats that somebody wants read, by slot; and those that are being read."""
 
     async def ask(self, chats: Collection[ChatId], urgency: Urgency) -> None:
-        """ASKED: at once, and over with the next read, also one that is under way. CHANGED: after the debounce that
-        began with the first of several, and not over with a read that was under way already."""
+        """ASKED: at once, and over with the next read, also one that is under way and new enough. CHANGED: after the
+        debounce that began with the first of several, and not over with a read that was under way already."""
 
     async def claim(
         self, held: Mapping[int, int], planned: Mapping[ChatId, Urgency], most: int, *, only_asked: bool = False
@@ -110,10 +112,13 @@ class Wanted(Protocol):
         """Take the most urgent of the held slots, then of the planned ones in their order, that are not being read by
         anybody. Nothing of a slot that is another's by now, or soon may be. `only_asked`: those that are ASKED for."""
 
-    async def finish(self, claims: Collection[Claim], again: Mapping[ChatId, float] = NONE_AGAIN) -> None:
+    async def finish(
+        self, claims: Collection[Claim], again: Mapping[ChatId, float] = NONE_AGAIN, took_s: float = 0.0
+    ) -> None:
         """These are read no more. `again`: of them, those whose read brought nothing and is wanted still, and after how
         many seconds at the earliest (a planned one is left to the plan). After more than `PATIENCE_S` nobody waits any
-        more, and it is ASKED for no longer."""
+        more, and it is ASKED for no longer. `took_s`: for how long they were read; who has asked more than
+        `NEW_ENOUGH_S` after the start has the chat read once more."""
 
     async def take_over(self, held: Mapping[int, int]) -> None:
         """Slots that were another's, with our epochs: what that one was reading is wanted again."""

@@ -86,6 +86,7 @@ class Reader:
     _kept_at: float = float("-inf")
     _held_until: float = float("-inf")
     _ahead: set[ChatId] = field(default_factory=set)
+    _begun: dict[ChatId, float] = field(default_factory=dict)
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Until `stopping` is set; then what is under way is finished and the slots are given back. After an
@@ -168,12 +169,14 @@ class Reader:
             again = {} if wait_s is None else {claim.chat: wait_s}
         finally:
             self._ahead.discard(claim.chat)
-            await self.parts.wanted.finish([claim], again)
+            now = self.clock.monotonic()
+            await self.parts.wanted.finish([claim], again, now - self._begun.pop(claim.chat, now))
 
     async def _brought(self, claim: Claim, entry: Entry, max_chat: MaxChatId) -> float | None:
         """None when the read has had its answer, else after how long the chat is to be read again."""
         due = self._wanted_since(claim)
         grant = await self._leave(claim)
+        self._begun[claim.chat] = self.clock.monotonic()
         if self.held.get(slot_of(claim.chat)) != claim.epoch or self.clock.monotonic() > self._held_until:
             return _FIRST_AGAIN_S
         try:
