@@ -166,8 +166,8 @@ async def test_marks_outlive_who_kept_them_and_a_gap_is_not_forgotten_for_an_old
     assert await kept.memory.marks() == Marks()
     await kept.memory.keep(Marks(500, -(2**60)))
     assert await kept.memory.marks() == Marks(500, -(2**60))
-    await kept.memory.keep(Marks(400, 7))
-    assert await kept.memory.marks() == Marks(500, 7)
+    await kept.memory.keep(Marks(400, 7, subscribed="a digest"))
+    assert await kept.memory.marks() == Marks(500, 7, subscribed="a digest")
 
 
 async def test_the_newest_event_is_known_to_all_whichever_replica_was_told_last(kept: Kept) -> None:

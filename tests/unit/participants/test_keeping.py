@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from tests.unit.participants.story import Story, busy
@@ -60,12 +61,50 @@ def test_looks_and_subscriptions_count_as_calls_so_that_errors_are_a_share_of_al
     assert story.watch.calls.count("subscription") == 3
 
 
-def test_whoever_comes_on_duty_subscribes_again(story: Story) -> None:
+def test_whoever_comes_on_duty_does_not_subscribe_again_with_the_secret_that_max_has(story: Story) -> None:
     keep_subscribed(story)
     story.after(400)
     story.hold(range(1, 64))
     story.after(400)
     story.hold(range(64))
+    story.after(400)
+    assert len(story.max.secrets) == 1
+
+
+def test_another_secret_is_told_max_and_nothing_is_doubtful_for_that(story: Story) -> None:
+    keep_subscribed(story)
+    story.after(10)
+    gap_ms = story.trust.gap_ms
+    other = replace(HERE, secret="another-secret-of-tests")
+    story.begin(story.keeper.stay_subscribed(other, story.stopping))
+    story.after(10)
+    assert story.max.secrets == [HERE.secret, other.secret]
+    assert story.trust.gap_ms == gap_ms
+
+
+def test_the_secret_itself_is_not_kept(story: Story) -> None:
+    keep_subscribed(story)
+    story.after(10)
+    marks = story.do(story.catalogue.marks())
+    assert marks.subscribed is not None
+    assert HERE.secret not in str(marks)
+
+
+def test_a_subscription_of_which_mongodb_could_not_be_told_is_made_again(story: Story) -> None:
+    story.max.subscriptions = {HERE.url: TYPES}
+    keep, failing = story.catalogue.keep, [True]
+
+    async def keeping(marks: Marks) -> None:
+        if failing and failing.pop():
+            raise OutageError("mongodb", "away")
+        await keep(marks)
+
+    story.catalogue.keep = keeping  # type: ignore[method-assign]
+    story.begin(story.reader.run(story.stopping))
+    first = story.begin(story.keeper.stay_subscribed(HERE, story.stopping))
+    story.after(10)
+    assert isinstance(first.exception(), OutageError)
+    story.begin(story.keeper.stay_subscribed(HERE, story.stopping))
     story.after(400)
     assert len(story.max.secrets) == 2
 
@@ -276,27 +315,6 @@ def test_all_replicas_hear_of_the_gap_that_one_has_found(story: Story) -> None:
     other.after(1)
     assert other.trust.gap_ms == marks.gap_ms
     other.end()
-
-
-def test_every_change_is_announced_and_none_twice(story: Story) -> None:
-    chats = story.chats(3, 4)
-    story.begin(story.reader.run(story.stopping))
-    story.begin(story.keeper.announce(story.stopping))
-    story.after(10)
-    told = [(one.chat, one.count.count) for one in story.told.changes if one.count is not None]
-    assert sorted(told) == sorted(zip(chats, (3, 4), strict=True))
-
-
-def test_what_kafka_did_not_take_is_announced_later(story: Story) -> None:
-    [chat] = story.chats(3)
-    story.told.failing = 1
-    story.begin(story.reader.run(story.stopping))
-    first = story.begin(story.keeper.announce(story.stopping))
-    story.after(10)
-    assert isinstance(first.exception(), OutageError)
-    story.begin(story.keeper.announce(story.stopping))
-    story.after(1)
-    assert [one.chat for one in story.told.changes] == [chat]
 
 
 @pytest.mark.parametrize("events_on", [True, False])

@@ -267,11 +267,13 @@ class Inbox(Protocol):
 class Marks:
     """What must outlive a restart. `gap_ms`: events before it may have been lost, for we were not subscribed: a chat
     that was read last before it is not to be trusted. `polled`: the marker of long polling. `heard_ms`: when the newest
-    event came by the webhook, give or take seconds."""
+    event came by the webhook, give or take seconds. `subscribed`: a digest of the address and the secret that MAX was
+    told last."""
 
     gap_ms: int = 0
     polled: int | None = None
     heard_ms: int = 0
+    subscribed: str | None = None
 
 
 class Memory(Protocol):
@@ -281,7 +283,7 @@ class Memory(Protocol):
         """As they were kept last."""
 
     async def keep(self, marks: Marks) -> None:
-        """Replace gap and marker. A gap that is older than the one that is kept changes nothing."""
+        """Replace all but `heard_ms`. A gap that is older than the one that is kept changes nothing."""
 
     async def heard(self, at_ms: int) -> None:
         """An event came then, to whichever replica; an older moment than the one that is kept changes nothing."""

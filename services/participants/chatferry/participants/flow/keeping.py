@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -52,6 +53,11 @@ class Subscription:
     check_every_s: float = 300.0
     check_at_least_s: float = 3_600.0
 
+    @property
+    def digest(self) -> str:
+        """What may be kept of it: MAX does not say with which secret it sends."""
+        return hashlib.sha256(f"{self.url}\n{self.secret}".encode()).hexdigest()
+
 
 class Polled(Protocol):
     """Long polling of MAX."""
@@ -65,8 +71,8 @@ class Polled(Protocol):
 
 @dataclass(slots=True)
 class _Duty:
-    """`anew`: not subscribed in it yet: what MAX has may be with another secret. On the clock's monotonic seconds:
-    `sure_until`: so long one failed look is no reason to doubt; `look_by`: so long events may stand for a look."""
+    """`anew`: what MAX has may be with another secret. On the clock's monotonic seconds: `sure_until`: so long one
+    failed look is no reason to doubt; `look_by`: so long events may stand for a look."""
 
     anew: bool = True
     sure_until: float = float("-inf")
@@ -167,6 +173,8 @@ class Keeper:
     async def _subscribe(self, wanted: Subscription, duty: _Duty) -> None:
         await self._leave("subscription")
         there = await self.parts.max.subscribed(wanted.url, TYPES)
+        if duty.anew:
+            duty.anew = (await self.parts.memory.marks()).subscribed != wanted.digest
         if there and not duty.anew:
             return
         if not there:
@@ -174,6 +182,7 @@ class Keeper:
             await self._begin_anew()
         await self._leave("subscription")
         await self.parts.max.subscribe(wanted.url, wanted.secret, TYPES)
+        await self.parts.memory.keep(replace(await self.parts.memory.marks(), subscribed=wanted.digest))
         duty.anew = False
         if not there:
             await self._begin_anew()
