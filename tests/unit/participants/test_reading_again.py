@@ -278,6 +278,36 @@ def test_an_update_is_timed_from_when_it_was_due_and_not_from_when_its_turn_came
     story.end()
 
 
+@pytest.mark.parametrize("failure", [OutageError("max", "MAX answers 500"), busy()])
+def test_an_update_whose_reads_fail_is_timed_from_when_it_was_wanted_first(story: Story, failure: Exception) -> None:
+    [chat] = story.chats(4)
+    story.begin(story.reader.run(story.stopping))
+    story.after(60)
+    story.max.failing = lambda: failure
+    joins(story, chat)
+    story.after(100)
+    story.max.failing = lambda: None
+    story.after(300)
+    answered_after = asked_about(story, chat)[-1] - 60
+    assert answered_after >= 100
+    assert story.watch.took[-1] == pytest.approx(answered_after, abs=2)
+
+
+def test_a_wish_that_came_to_nothing_is_not_the_beginning_of_a_later_one(story: Story) -> None:
+    [chat] = story.chats(4)
+    story.begin(story.reader.run(story.stopping))
+    story.after(60)
+    story.max.failing = lambda: OutageError("max", "MAX does not answer")
+    story.do(story.wanted.ask([chat], Urgency.ASKED))
+    story.after(100)
+    story.max.failing = lambda: None
+    story.after(600)
+    assert len(story.watch.took) == 1, "nobody waits for it any more"
+    story.do(story.wanted.ask([chat], Urgency.ASKED))
+    story.after(10)
+    assert story.watch.took[-1] < 2
+
+
 def test_a_chats_first_read_is_no_change_that_events_have_missed(story: Story) -> None:
     story.chats(4)
     story.begin(story.reader.run(story.stopping))

@@ -26,6 +26,8 @@ _REFUSED_REST_S = 30.0
 _FIRST_AGAIN_S, _LONGEST_AGAIN_S = 0.5, 300.0
 # What failed while MAX was away is no fault of the chat's.
 _SOON_S = 30.0
+# What is wanted anew so long after it was to be tried again was not wanted meanwhile.
+_LATEST_TRY_S = 10.0
 _RIGHTS_MAY_HAVE_COME = (Urgency.NIGHTLY, Urgency.CHANGED)
 
 
@@ -54,6 +56,8 @@ class _Failing:
     """Chats whose reads bring nothing, one after the other: each is left alone for twice as long as the time before."""
 
     _chats: dict[ChatId, tuple[float, float]] = field(default_factory=dict)
+    # Since when each has been wanted, and when it is tried again.
+    _wanted: dict[ChatId, tuple[float, float]] = field(default_factory=dict)
 
     def failed(self, chat: ChatId, now: float) -> float:
         """For how long it is left alone."""
@@ -63,6 +67,15 @@ class _Failing:
 
     def ended(self, chat: ChatId) -> None:
         self._chats.pop(chat, None)
+        self._wanted.pop(chat, None)
+
+    def to_be_tried(self, chat: ChatId, since: float, again_at: float) -> None:
+        self._wanted[chat] = since, again_at
+
+    def wanted_since(self, chat: ChatId, since: float) -> float:
+        """Since the first of the tries that led to this one, which is wanted since then."""
+        first, again_at = self._wanted.get(chat, (since, since))
+        return min(first, since) if since <= again_at + _LATEST_TRY_S else since
 
     def left_alone(self, chat: ChatId, now: float) -> bool:
         return chat in self._chats and now < self._chats[chat][1]
@@ -158,23 +171,24 @@ class Reader:
             task.result()
 
     async def _read(self, claim: Claim) -> None:
-        again = {claim.chat: _FIRST_AGAIN_S}
+        due, again = self._wanted_since(claim), {claim.chat: _FIRST_AGAIN_S}
         try:
             entry = self.parts.chats.entry(claim.chat)
             wait_s = None
             if entry is not None and entry.max_chat is not None:
-                wait_s = await self._brought(claim, entry, entry.max_chat)
-            if wait_s is None:
-                self._failing.ended(claim.chat)
+                wait_s = await self._brought(claim, entry, entry.max_chat, due)
             again = {} if wait_s is None else {claim.chat: wait_s}
         finally:
             self._ahead.discard(claim.chat)
             now = self.clock.monotonic()
+            if again:
+                self._failing.to_be_tried(claim.chat, due, now + again[claim.chat])
+            else:
+                self._failing.ended(claim.chat)
             await self.parts.wanted.finish([claim], again, now - self._begun.pop(claim.chat, now))
 
-    async def _brought(self, claim: Claim, entry: Entry, max_chat: MaxChatId) -> float | None:
+    async def _brought(self, claim: Claim, entry: Entry, max_chat: MaxChatId, due: float) -> float | None:
         """None when the read has had its answer, else after how long the chat is to be read again."""
-        due = self._wanted_since(claim)
         grant = await self._leave(claim)
         self._begun[claim.chat] = self.clock.monotonic()
         if self.held.get(slot_of(claim.chat)) != claim.epoch or self.clock.monotonic() > self._held_until:
@@ -202,9 +216,11 @@ class Reader:
         now = self.clock.monotonic()
         if claim.urgency is Urgency.TOP:
             # The other passes take as long as there are chats, and are not late for that.
-            since = self.planner.chosen_since(claim.chat)
-            return now if since is None else since
-        return now - claim.waited_s
+            chosen = self.planner.chosen_since(claim.chat)
+            since = now if chosen is None else chosen
+        else:
+            since = now - claim.waited_s
+        return self._failing.wanted_since(claim.chat, since)
 
     async def _clock_went_back(self, claim: Claim) -> bool:
         """Whether what is there was written by ourselves: by the order of starts we have only just read it."""
