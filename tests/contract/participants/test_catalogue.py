@@ -69,6 +69,14 @@ async def test_many_chats_come_page_by_page_and_none_is_left_out(kept: Kept) -> 
     assert {entry.id for entry in await kept.changed(most=10)} == {chat.id for chat in chats}
 
 
+@pytest.mark.parametrize("most", [1, 10])
+async def test_the_lowest_and_the_highest_id_that_there_can_be_are_chats_as_any(kept: Kept, most: int) -> None:
+    lowest, highest = MaxChatId(-(2**63)), ChatId(2**63 - 1)
+    await kept.max_side.arrived(lowest, "of MAX")
+    await kept.catalogue.note_sources([SOURCE, replace(SOURCE, id=highest)])
+    assert {entry.id for entry in await kept.changed(most)} == {ChatId(lowest), CHAT, highest}
+
+
 async def test_what_changes_while_the_pages_are_read_is_told_again(kept: Kept) -> None:
     await kept.catalogue.note_sources([replace(SOURCE, id=ChatId(number)) for number in range(1, 11)])
     first, kept.since = await kept.catalogue.changed(0, 5)
@@ -158,8 +166,8 @@ async def test_marks_outlive_who_kept_them_and_a_gap_is_not_forgotten_for_an_old
     assert await kept.memory.marks() == Marks()
     await kept.memory.keep(Marks(500, -(2**60)))
     assert await kept.memory.marks() == Marks(500, -(2**60))
-    await kept.memory.keep(Marks(400, 7))
-    assert await kept.memory.marks() == Marks(500, 7)
+    await kept.memory.keep(Marks(400, 7, subscribed="a digest"))
+    assert await kept.memory.marks() == Marks(500, 7, subscribed="a digest")
 
 
 async def test_the_newest_event_is_known_to_all_whichever_replica_was_told_last(kept: Kept) -> None:

@@ -15,7 +15,7 @@ from chatferry.participants.adapters.redis_layers import LayeredWanted
 from chatferry.participants.domain.catalogue import SLOTS, slot_of
 from chatferry.participants.domain.counts import ChatId
 from chatferry.participants.domain.plan import Urgency
-from chatferry.participants.ports import PATIENCE_S, Claim, Wanted
+from chatferry.participants.ports import NEW_ENOUGH_S, PATIENCE_S, Claim, Wanted
 
 ONE, TWO, THREE = ChatId(1), ChatId(2), ChatId(-3)
 DEBOUNCED_S = DEBOUNCE.wait_ms / 1_000 + 0.02
@@ -99,11 +99,29 @@ async def test_a_chat_that_is_being_read_is_not_claimed_again_whoever_wants_it(w
     assert await world.claimed(ONE) == []
 
 
-async def test_what_is_asked_for_is_over_with_a_read_that_is_under_way(world: World) -> None:
+@pytest.mark.parametrize("took_s", [0.0, NEW_ENOUGH_S / 2])
+async def test_what_is_asked_for_is_over_with_a_read_that_is_under_way(world: World, took_s: float) -> None:
     await world.claimed(ONE)
     await world.wanted.ask([ONE], Urgency.ASKED)
-    await world.wanted.finish([world.claim(ONE, Urgency.TOP)])
+    await world.wanted.finish([world.claim(ONE, Urgency.TOP)], took_s=took_s)
     assert await world.claimed() == []
+
+
+async def test_what_is_asked_for_is_not_over_with_a_read_that_is_too_old_for_it(world: World) -> None:
+    await world.claimed(ONE)
+    await world.wanted.ask([ONE], Urgency.ASKED)
+    await asyncio.sleep(0.5)
+    await world.wanted.finish([world.claim(ONE, Urgency.TOP)], took_s=NEW_ENOUGH_S + 1.0)
+    assert await world.claimed() == [(ONE, Urgency.ASKED)]
+
+
+async def test_of_several_who_ask_during_a_read_the_last_decides_whether_it_is_too_old(world: World) -> None:
+    await world.claimed(ONE)
+    await world.wanted.ask([ONE], Urgency.ASKED)
+    await asyncio.sleep(0.6)
+    await world.wanted.ask([ONE], Urgency.ASKED)
+    await world.wanted.finish([world.claim(ONE, Urgency.TOP)], took_s=NEW_ENOUGH_S + 0.3)
+    assert await world.claimed() == [(ONE, Urgency.ASKED)]
 
 
 async def test_what_changes_during_a_read_is_read_again(world: World) -> None:

@@ -49,6 +49,8 @@ def test_the_alerts_fire_when_they_should_and_only_then() -> None:
         ('for: 10m\n        labels: {severity: ticket}\n        annotations: {summary: "{{ $labels.service }}: {{', ""),
         ("> 0.05", "> 0.15"),
         ("> 0.05", "> 0.03"),
+        ("> 5)", "> 0)"),
+        ("> 5)", "> 25)"),
         ("increase(participants_max_api_errors[10m])", "participants_max_api_errors"),
         ("histogram_quantile(0.95", "histogram_quantile(0.5"),
         ("histogram_quantile(0.95", "histogram_quantile(0.99"),

@@ -146,8 +146,8 @@ class _Wanting(MemorySources):
     async def claim(self, held: object, planned: object, most: int, *, only_asked: bool = False) -> list[Claim]:
         raise AssertionError((held, planned, most, only_asked))
 
-    async def finish(self, claims: object, again: object = ()) -> None:
-        raise AssertionError((claims, again))
+    async def finish(self, claims: object, again: object = (), took_s: float = 0.0) -> None:
+        raise AssertionError((claims, again, took_s))
 
     async def take_over(self, held: object) -> None:
         raise AssertionError(held)

@@ -158,8 +158,7 @@ class Story:
         self.planner = Planner(self.view, self.trust, replace(RULES, safety_s=safety_s), top_n=0)
         self.reader = Reader(self.parts, self.planner, self.clock, most)
         self.listener = Listener(self.parts, self.clock)
-        self.unsubscribed: list[str | None] = []
-        self.hearing = Hearing()
+        self.unsubscribed, self.hearing = list[str | None](), Hearing()
         self.keeper = Keeper(
             self.parts,
             self.trust,

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from tests.unit.participants.story import Story, busy
 
 from chatferry.common.errors import OutageError
 from chatferry.participants.domain.plan import Urgency
-from chatferry.participants.domain.updates import Update, read_update
 from chatferry.participants.flow.keeping import TYPES, Subscription
-from chatferry.participants.ports import Grant, Marks, MaxRefusedError
+from chatferry.participants.ports import Marks, MaxRefusedError
 
 HERE = Subscription("https://bot.example/max/updates", "a-secret-of-tests", check_every_s=300)
 
@@ -62,12 +61,50 @@ def test_looks_and_subscriptions_count_as_calls_so_that_errors_are_a_share_of_al
     assert story.watch.calls.count("subscription") == 3
 
 
-def test_whoever_comes_on_duty_subscribes_again(story: Story) -> None:
+def test_whoever_comes_on_duty_does_not_subscribe_again_with_the_secret_that_max_has(story: Story) -> None:
     keep_subscribed(story)
     story.after(400)
     story.hold(range(1, 64))
     story.after(400)
     story.hold(range(64))
+    story.after(400)
+    assert len(story.max.secrets) == 1
+
+
+def test_another_secret_is_told_max_and_nothing_is_doubtful_for_that(story: Story) -> None:
+    keep_subscribed(story)
+    story.after(10)
+    gap_ms = story.trust.gap_ms
+    other = replace(HERE, secret="another-secret-of-tests")
+    story.begin(story.keeper.stay_subscribed(other, story.stopping))
+    story.after(10)
+    assert story.max.secrets == [HERE.secret, other.secret]
+    assert story.trust.gap_ms == gap_ms
+
+
+def test_the_secret_itself_is_not_kept(story: Story) -> None:
+    keep_subscribed(story)
+    story.after(10)
+    marks = story.do(story.catalogue.marks())
+    assert marks.subscribed is not None
+    assert HERE.secret not in str(marks)
+
+
+def test_a_subscription_of_which_mongodb_could_not_be_told_is_made_again(story: Story) -> None:
+    story.max.subscriptions = {HERE.url: TYPES}
+    keep, failing = story.catalogue.keep, [True]
+
+    async def keeping(marks: Marks) -> None:
+        if failing and failing.pop():
+            raise OutageError("mongodb", "away")
+        await keep(marks)
+
+    story.catalogue.keep = keeping  # type: ignore[method-assign]
+    story.begin(story.reader.run(story.stopping))
+    first = story.begin(story.keeper.stay_subscribed(HERE, story.stopping))
+    story.after(10)
+    assert isinstance(first.exception(), OutageError)
+    story.begin(story.keeper.stay_subscribed(HERE, story.stopping))
     story.after(400)
     assert len(story.max.secrets) == 2
 
@@ -138,6 +175,19 @@ def test_off_duty_nothing_is_told_of_it_any_more(story: Story) -> None:
     assert story.unsubscribed[-1] is None
 
 
+def test_who_lost_the_duty_after_an_outage_had_ended_the_work_tells_nothing_of_it_any_more(story: Story) -> None:
+    story.max.looking = lambda: OutageError("max", "away")
+    story.begin(story.reader.run(story.stopping))
+    first = story.begin(story.keeper.stay_subscribed(HERE, story.stopping))
+    story.after(10)
+    assert story.unsubscribed[-1] is not None
+    first.cancel()
+    story.hold(range(1, 64))
+    story.after(4)
+    story.begin(story.keeper.stay_subscribed(HERE, story.stopping))
+    assert story.unsubscribed[-1] is None
+
+
 def test_one_that_max_has_ended_is_made_anew_within_minutes(story: Story) -> None:
     story.begin(story.reader.run(story.stopping))
     story.begin(story.keeper.stay_subscribed(HERE, story.stopping))
@@ -191,6 +241,37 @@ def test_events_that_come_make_a_later_failed_look_no_reason_to_doubt(story: Sto
     assert story.trust.gap_ms > 0
 
 
+def test_a_moment_without_mongodb_costs_a_look_and_nothing_that_was_known_of_the_subscription(story: Story) -> None:
+    story.max.subscriptions = {HERE.url: TYPES}
+    story.begin(story.reader.run(story.stopping))
+    keeping = story.begin(story.keeper.stay_subscribed(HERE, story.stopping))
+    story.after(10)
+    bring_events(story, 240)
+    looks, marks = story.watch.calls.count("subscription"), story.parts.memory.marks
+
+    async def away() -> Marks:
+        raise OutageError("mongodb", "away")
+
+    story.parts.memory.marks = away  # type: ignore[method-assign]
+    story.after(60)
+    story.parts.memory.marks = marks  # type: ignore[method-assign]
+    assert not keeping.done()
+    assert story.watch.calls.count("subscription") == looks + 1
+    assert story.max.secrets == [HERE.secret]
+    story.max.looking = lambda: OutageError("max", "away")
+    story.after(310)
+    assert (story.trust.gap_ms, story.unsubscribed[-1]) == (0, "away")
+
+
+def test_a_moment_that_is_yet_to_come_says_nothing_of_events(story: Story) -> None:
+    keep_subscribed(story)
+    story.after(10)
+    story.do(story.catalogue.heard(now_ms(story) + 3_600_000))
+    story.max.subscriptions.clear()
+    story.after(301)
+    assert list(story.max.subscriptions) == [HERE.url]
+
+
 def test_events_are_no_excuse_for_a_look_that_has_failed(story: Story) -> None:
     story.max.subscriptions = {HERE.url: TYPES}
     keep_subscribed(story)
@@ -236,166 +317,19 @@ def test_all_replicas_hear_of_the_gap_that_one_has_found(story: Story) -> None:
     other.end()
 
 
-def test_every_change_is_announced_and_none_twice(story: Story) -> None:
-    chats = story.chats(3, 4)
+@pytest.mark.parametrize("events_on", [True, False])
+def test_while_max_is_away_a_service_that_nobody_asks_calls_often_enough_for_on_call_to_be_woken(
+    events_on: bool,
+) -> None:
+    story = Story(events_on=events_on)
+    story.chats(*range(2, 102))
     story.begin(story.reader.run(story.stopping))
-    story.begin(story.keeper.announce(story.stopping))
-    story.after(10)
-    told = [(one.chat, one.count.count) for one in story.told.changes if one.count is not None]
-    assert sorted(told) == sorted(zip(chats, (3, 4), strict=True))
-
-
-def test_what_kafka_did_not_take_is_announced_later(story: Story) -> None:
-    [chat] = story.chats(3)
-    story.told.failing = 1
-    story.begin(story.reader.run(story.stopping))
-    first = story.begin(story.keeper.announce(story.stopping))
-    story.after(10)
-    assert isinstance(first.exception(), OutageError)
-    story.begin(story.keeper.announce(story.stopping))
-    story.after(1)
-    assert [one.chat for one in story.told.changes] == [chat]
-
-
-@dataclass
-class Polled:
-    """Long polling that has these, and remembers the markers it was asked with."""
-
-    updates_of: list[Update]
-    story: Story
-    seconds: float = 1.0
-    there: int = 0
-    markers: list[int | None] = field(default_factory=list)
-
-    async def webhooks(self) -> int:
-        return self.there
-
-    async def updates(self, marker: int | None) -> tuple[Sequence[tuple[Update, bytes]], int | None]:
-        self.markers.append(marker)
-        await self.story.clock.sleep(self.seconds)
-        begin = marker or 0
-        some = self.updates_of[begin : begin + 2]
-        return [(one, b"{}") for one in some], begin + len(some)
-
-
-@dataclass
-class Inbox:
-    """Takes all but the first `failing`."""
-
-    failing: int = 0
-    taken: list[Update] = field(default_factory=list)
-
-    async def put(self, update: Update, body: bytes) -> None:
-        assert body
-        if self.failing:
-            self.failing -= 1
-            raise OutageError("kafka", "Kafka is away")
-        self.taken.append(update)
-
-
-def test_polling_gives_up_events_only_once_kafka_has_them(story: Story) -> None:
-    told = [read_update(b'{"update_type":"user_added","timestamp":%d,"chat_id":-5}' % at) for at in range(5)]
-    polled, inbox = Polled(told, story), Inbox(failing=1)
-    story.begin(story.reader.run(story.stopping))
-    story.after(0.5)
-    first = story.begin(story.keeper.poll(polled, inbox, story.stopping))
-    story.after(3)
-    assert isinstance(first.exception(), OutageError)
-    story.begin(story.keeper.poll(polled, inbox, story.stopping))
-    story.after(10)
-    assert polled.markers[:3] == [None, None, 2]
-    assert {one.at_ms for one in inbox.taken} == {0, 1, 2, 3, 4}
-
-
-def test_polling_keeps_to_the_calls_that_are_allowed(story: Story) -> None:
-    polled = Polled([], story)
-    story.begin(story.reader.run(story.stopping))
-    story.after(0.5)
-    story.do(story.parts.budget.refused(5.0))
-    story.begin(story.keeper.poll(polled, Inbox(), story.stopping))
-    story.after(4)
-    assert polled.markers == []
-    story.after(4)
-    assert polled.markers
-    assert story.watch.calls.count("updates") == len(polled.markers)
-
-
-def test_polls_that_are_answered_at_once_are_no_more_than_max_takes_in_a_second(story: Story) -> None:
-    polled = Polled([], story, seconds=0.0)
-    story.begin(story.reader.run(story.stopping))
-    story.begin(story.keeper.poll(polled, Inbox(), story.stopping))
-    story.after(10)
-    assert 10 <= len(polled.markers) <= 20
-
-
-def test_while_a_webhook_takes_the_events_nothing_is_polled_or_trusted_and_why_is_told(story: Story) -> None:
-    polled = Polled([], story, there=1)
-    story.do(story.catalogue.keep(Marks(0, 0)))
-    story.begin(story.reader.run(story.stopping))
-    story.begin(story.keeper.poll(polled, Inbox(), story.stopping))
-    story.after(100)
-    assert polled.markers == []
-    assert now_ms(story) - story.do(story.catalogue.marks()).gap_ms < 31_000
-    assert "webhook" in str(story.unsubscribed[-1])
-    polled.there, ended_ms = 0, now_ms(story)
-    story.after(40)
-    assert polled.markers
-    # What came between the last look and its end went to the webhook.
-    assert story.do(story.catalogue.marks()).gap_ms > ended_ms
-    assert story.unsubscribed[-1] is None
-
-
-def test_a_webhook_that_ended_while_nobody_was_on_duty_leaves_a_gap_all_the_same(story: Story) -> None:
-    polled = Polled([], story, there=1)
-    story.do(story.catalogue.keep(Marks(0, 7)))
-    story.begin(story.reader.run(story.stopping))
-    first = story.begin(story.keeper.poll(polled, Inbox(), story.stopping))
-    story.after(50)
-    first.cancel()
-    story.after(8)
-    polled.there, ended_ms = 0, now_ms(story)
-    story.begin(story.keeper.poll(polled, Inbox(), story.stopping))
-    story.after(40)
-    assert polled.markers[0] is None
-    assert story.do(story.catalogue.marks()).gap_ms >= ended_ms
-
-
-def test_whoever_is_off_duty_says_nothing_of_a_webhook(story: Story) -> None:
-    polled = Polled([], story, there=1)
-    story.begin(story.reader.run(story.stopping))
-    story.begin(story.keeper.poll(polled, Inbox(), story.stopping))
-    story.after(40)
-    assert story.unsubscribed[-1] is not None
-    story.hold(range(1, 64))
-    story.after(40)
-    assert story.unsubscribed[-1] is None
-
-
-def test_a_poll_goes_out_in_the_moment_that_it_was_given_leave_for_however_slow_mongodb_is(story: Story) -> None:
-    given: list[float] = []
-    polled, take, marks = Polled([], story), story.parts.budget.take, story.parts.memory.marks
-
-    async def taking(urgency: Urgency) -> Grant:
-        grant = await take(urgency)
-        given.append(story.clock.monotonic())
-        return grant
-
-    async def slow() -> Marks:
-        await story.clock.sleep(2.0)
-        return await marks()
-
-    asked: list[float] = []
-    updates = polled.updates
-
-    async def noting(marker: int | None) -> tuple[Sequence[tuple[Update, bytes]], int | None]:
-        asked.append(story.clock.monotonic())
-        return await updates(marker)
-
-    story.parts.budget.take = taking  # type: ignore[method-assign]
-    story.parts.memory.marks = slow  # type: ignore[method-assign]
-    polled.updates = noting  # type: ignore[method-assign]
-    story.begin(story.reader.run(story.stopping))
-    story.begin(story.keeper.poll(polled, Inbox(), story.stopping))
-    story.after(30)
-    assert len(asked) > 3
-    assert set(asked) <= set(given)
+    if events_on:
+        story.begin(story.keeper.stay_subscribed(HERE, story.stopping))
+    story.after(600)
+    story.max.failing = story.max.looking = lambda: OutageError("max", "away")
+    story.after(480)
+    before = len(story.watch.calls)
+    story.after(600)
+    assert len(story.watch.calls) - before > 10
+    story.end()

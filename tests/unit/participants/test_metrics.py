@@ -8,6 +8,7 @@ import pytest
 from prometheus_client import generate_latest
 from tests.unit.participants.readers import HOUR_MS, NOW_MS, HandClock, confirmed, entry
 
+from chatferry.common.health import Health
 from chatferry.common.telemetry.metrics import Metrics
 from chatferry.participants.domain.counts import Mark
 from chatferry.participants.flow.parts import Watch
@@ -131,6 +132,17 @@ def test_while_max_is_away_the_outage_shows() -> None:
     assert _shown(metrics, "outage", part="max") == 1
     watching.max_away(None)
     assert _shown(metrics, "outage", part="max") == 0
+
+
+def test_while_max_sends_no_events_the_outage_shows_and_readyz_says_why() -> None:
+    metrics, health = Metrics(), Health()
+    watching = Watching(metrics, HandClock(), health)
+    watching.unsubscribed("MAX does not take the subscription")
+    assert _shown(metrics, "outage", part="subscription") == 1
+    assert health.outages == {"subscription": "MAX does not take the subscription"}
+    watching.unsubscribed(None)
+    assert _shown(metrics, "outage", part="subscription") == 0
+    assert health.outages == {}
 
 
 def test_the_ages_of_served_counts_give_their_quantiles() -> None:

@@ -167,6 +167,46 @@ def test_a_chat_whose_events_do_not_come_is_read_every_five_minutes(story: Story
     assert len(story.max.asked) == 5
 
 
+def test_a_right_that_was_taken_without_an_event_is_noticed_by_the_first_change_that_nobody_told() -> None:
+    story = Story(safety_s=1_000)
+    [chat] = story.chats(4)
+    story.begin(story.reader.run(story.stopping))
+    story.after(60)
+    story.max.trusted = False
+    story.after(1_000)
+    assert len(story.max.rights_asked) == 1, "nothing has changed that would have been told"
+    story.max.counts[MaxChatId(chat)] = 5
+    story.after(1_000)
+    assert len(story.max.rights_asked) == 2
+    read = len(story.max.asked)
+    story.after(610)
+    assert len(story.max.asked) >= read + 2, "its events do not come, as is known now"
+    assert len(story.max.rights_asked) == 2
+    story.end()
+
+
+def test_changes_that_a_gap_explains_are_no_reason_to_ask_for_the_rights(story: Story) -> None:
+    [chat] = story.chats(4)
+    story.begin(story.reader.run(story.stopping))
+    story.after(60)
+    story.trust.gap_ms = int(story.clock.now().timestamp() * 1_000)
+    story.max.counts[MaxChatId(chat)] = 5
+    story.after(400)
+    assert story.watch.reads[-1] == (True, False)
+    assert len(story.max.rights_asked) == 1
+
+
+def test_a_change_that_an_event_has_told_is_no_reason_to_ask_for_the_rights(story: Story) -> None:
+    [chat] = story.chats(4)
+    story.begin(story.reader.run(story.stopping))
+    story.after(60)
+    story.max.counts[MaxChatId(chat)] = 9
+    story.do(story.wanted.ask([chat], Urgency.CHANGED))
+    story.after(10)
+    assert story.watch.reads[-1] == (True, True)
+    assert len(story.max.rights_asked) == 1
+
+
 def test_after_a_gap_in_the_subscription_every_chat_is_read_again_soon(story: Story) -> None:
     story.chats(4)
     story.begin(story.reader.run(story.stopping))

@@ -73,6 +73,38 @@ def test_a_wish_that_is_not_lost_is_read_for_once(story: Story) -> None:
     assert len(asked_about(story, chat)) == 2
 
 
+def test_who_asks_late_in_a_slow_read_has_another_one_made_at_once(story: Story) -> None:
+    [chat] = story.chats(4)
+    story.begin(story.reader.run(story.stopping))
+    story.after(60)
+    story.max.seconds = 1.5
+    story.do(story.wanted.ask([chat], Urgency.ASKED))
+    story.after(1.3)
+    story.max.seconds = 0.1
+    story.max.counts[MaxChatId(chat)] = 9
+    story.do(story.wanted.ask([chat], Urgency.ASKED))
+    since_ms = int(story.clock.now().timestamp() * 1_000) - 1_000
+    waiting = story.begin(story.waiting.wait([chat], since_ms, 2.0))
+    story.after(0.6)
+    assert waiting.done()
+    assert waiting.result() == {chat}
+    assert story.count(chat) == (9, "confirmed")
+    story.after(20)
+    assert len(asked_about(story, chat)) == 3
+
+
+def test_who_asks_early_in_a_read_is_content_with_it(story: Story) -> None:
+    [chat] = story.chats(4)
+    story.begin(story.reader.run(story.stopping))
+    story.after(60)
+    story.max.seconds = 1.5
+    story.do(story.wanted.ask([chat], Urgency.ASKED))
+    story.after(0.8)
+    story.do(story.wanted.ask([chat], Urgency.ASKED))
+    story.after(20)
+    assert len(asked_about(story, chat)) == 2
+
+
 def test_a_read_that_a_clock_set_back_makes_the_older_one_is_made_again(story: Story) -> None:
     [chat] = story.chats(4)
     story.begin(story.reader.run(story.stopping))
@@ -115,6 +147,22 @@ def test_a_429_for_the_rights_makes_everybody_wait_too(story: Story) -> None:
     story.after(1)
     assert story.count(chat) == (4, "confirmed")
     assert story.do(story.parts.budget.take(Urgency.ASKED)).wait_s > 0.5
+
+
+def test_reads_that_break_together_are_one_failure_and_max_is_asked_again_a_second_later(story: Story) -> None:
+    chats = story.chats(*range(1, 101))
+    story.begin(story.reader.run(story.stopping))
+    story.after(60)
+    story.max.seconds = 1.0
+    story.do(story.wanted.ask(chats[:20], Urgency.ASKED))
+    story.after(0.5)
+    story.max.failing = lambda: OutageError("max", "the way to MAX was broken for a moment")
+    story.after(1.0)
+    story.max.failing = lambda: None
+    story.do(story.wanted.ask([chats[50]], Urgency.ASKED))
+    story.after(3.0)
+    assert story.watch.away[-2:] == ["the way to MAX was broken for a moment", None]
+    assert len(asked_about(story, chats[50])) == 2
 
 
 def test_a_chat_whose_reads_always_fail_is_asked_about_ever_more_rarely(story: Story) -> None:
@@ -228,6 +276,36 @@ def test_an_update_is_timed_from_when_it_was_due_and_not_from_when_its_turn_came
     story.after(10)
     assert story.watch.took[-1] == pytest.approx(7.7, abs=0.4)
     story.end()
+
+
+@pytest.mark.parametrize("failure", [OutageError("max", "MAX answers 500"), busy()])
+def test_an_update_whose_reads_fail_is_timed_from_when_it_was_wanted_first(story: Story, failure: Exception) -> None:
+    [chat] = story.chats(4)
+    story.begin(story.reader.run(story.stopping))
+    story.after(60)
+    story.max.failing = lambda: failure
+    joins(story, chat)
+    story.after(100)
+    story.max.failing = lambda: None
+    story.after(300)
+    answered_after = asked_about(story, chat)[-1] - 60
+    assert answered_after >= 100
+    assert story.watch.took[-1] == pytest.approx(answered_after, abs=2)
+
+
+def test_a_wish_that_came_to_nothing_is_not_the_beginning_of_a_later_one(story: Story) -> None:
+    [chat] = story.chats(4)
+    story.begin(story.reader.run(story.stopping))
+    story.after(60)
+    story.max.failing = lambda: OutageError("max", "MAX does not answer")
+    story.do(story.wanted.ask([chat], Urgency.ASKED))
+    story.after(100)
+    story.max.failing = lambda: None
+    story.after(600)
+    assert len(story.watch.took) == 1, "nobody waits for it any more"
+    story.do(story.wanted.ask([chat], Urgency.ASKED))
+    story.after(10)
+    assert story.watch.took[-1] < 2
 
 
 def test_a_chats_first_read_is_no_change_that_events_have_missed(story: Story) -> None:

@@ -110,6 +110,15 @@ async def test_case_and_accents_make_no_difference_to_a_search(search: str, foun
     assert sorted(_all(view, _query(search=search), 10)) == found
 
 
+@pytest.mark.parametrize(
+    ("title", "search"), [("𝐓𝐞𝐚𝐦 chat", "team"), ("Склад № 7", "no 7"), ("Acme™", "acmetm"), ("Straße", "STRASSE")]
+)
+async def test_letters_of_another_make_are_found_by_plain_ones(title: str, search: str) -> None:
+    view, _ = await _view([entry(1, title)])
+    assert _all(view, _query(search=search), 10) == [1]
+    assert _all(view, _query(search=title), 10) == [1]
+
+
 async def test_a_chat_is_in_its_new_place_a_moment_after_it_changed() -> None:
     view, clock = await _view([entry(1, "a"), entry(2, "b")])
     assert _all(view, _query(), 10) == [1, 2]

@@ -110,7 +110,7 @@ class Participants:
                 trust,
                 self._shared.stamping,
                 on_duty=lambda: 0 in reader.held,
-                told=lambda sentence: context.health.outage("subscription", sentence),
+                told=self._watching.unsubscribed,
                 hearing=self._hearing,
             )
             await side_by_side(context, self._works(context, parts, reader, keeper))

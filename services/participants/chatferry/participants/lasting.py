@@ -13,6 +13,8 @@ from chatferry.common.telemetry.logs import get_logger
 log = get_logger(__name__)
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 3.0
 _CALM_S = 5.0
+# Of a MongoDB that takes connections and answers nothing. What went on for longer had the part meanwhile.
+_LONGEST_TRY_S = 150.0
 Kind = Callable[[], Awaitable[None]]
 
 
@@ -39,20 +41,26 @@ async def _until(stopping: asyncio.Event) -> None:
 
 
 async def _outlasting(context: Context, work: Kind) -> None:
-    wait_s, calm = _FIRST_WAIT_S, dict[str, asyncio.TimerHandle]()
+    wait_s, calm, loop = _FIRST_WAIT_S, dict[str, tuple[float, asyncio.TimerHandle]](), asyncio.get_running_loop()
     while not context.stopping.is_set():
+        begun = loop.time()
         try:
             await work()
         except OutageError as away:
+            try_s = 0.0
             if away.part in calm:
-                calm[away.part].cancel()
-            else:
+                longest_s, over = calm.pop(away.part)
+                over.cancel()
+                took_s = loop.time() - begun
+                try_s = max(longest_s, took_s) if took_s <= _LONGEST_TRY_S else 0.0
+            if away.part not in context.health.outages:
                 log.warning("outage", part=away.part)
             context.health.outage(away.part, away.sentence)
             context.metrics.outage.labels(away.part).set(1)
             with suppress(TimeoutError):
                 await asyncio.wait_for(context.stopping.wait(), wait_s)
             wait_s = min(wait_s * 2, _LONGEST_WAIT_S)
-            calm[away.part] = asyncio.get_running_loop().call_later(_CALM_S, context.reached, away.part)
+            # A try that fails too shall find the part still said to be away.
+            calm[away.part] = try_s, loop.call_later(try_s + _CALM_S, context.reached, away.part)
         else:
             return

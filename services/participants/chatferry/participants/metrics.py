@@ -156,9 +156,16 @@ class Watching:
         self._changes.labels("event").inc()
 
     def max_away(self, sentence: str | None) -> None:
-        self._outage.labels("max").set(0 if sentence is None else 1)
+        self._away("max", sentence)
+
+    def unsubscribed(self, sentence: str | None) -> None:
+        """MAX sends no events, or does again (None)."""
+        self._away("subscription", sentence)
+
+    def _away(self, part: str, sentence: str | None) -> None:
+        self._outage.labels(part).set(0 if sentence is None else 1)
         if self._health is not None:
-            self._health.outage("max", sentence)
+            self._health.outage(part, sentence)
 
     def served(self, hits: int, misses: int, ages_s: Iterable[float]) -> None:
         self._hits.add(hits, misses)

@@ -94,6 +94,8 @@ class Claim:
 
 
 PATIENCE_S = 10.0
+NEW_ENOUGH_S = 1.0
+"""So much earlier than a reader came, a read may have been started that is new enough for it."""
 NONE_AGAIN: Mapping[ChatId, float] = MappingProxyType({})
 
 
@@ -101,8 +103,8 @@ class Wanted(Protocol):
     """Chats that somebody wants read, by slot; and those that are being read."""
 
     async def ask(self, chats: Collection[ChatId], urgency: Urgency) -> None:
-        """ASKED: at once, and over with the next read, also one that is under way. CHANGED: after the debounce that
-        began with the first of several, and not over with a read that was under way already."""
+        """ASKED: at once, and over with the next read, also one that is under way and new enough. CHANGED: after the
+        debounce that began with the first of several, and not over with a read that was under way already."""
 
     async def claim(
         self, held: Mapping[int, int], planned: Mapping[ChatId, Urgency], most: int, *, only_asked: bool = False
@@ -110,10 +112,13 @@ class Wanted(Protocol):
         """Take the most urgent of the held slots, then of the planned ones in their order, that are not being read by
         anybody. Nothing of a slot that is another's by now, or soon may be. `only_asked`: those that are ASKED for."""
 
-    async def finish(self, claims: Collection[Claim], again: Mapping[ChatId, float] = NONE_AGAIN) -> None:
+    async def finish(
+        self, claims: Collection[Claim], again: Mapping[ChatId, float] = NONE_AGAIN, took_s: float = 0.0
+    ) -> None:
         """These are read no more. `again`: of them, those whose read brought nothing and is wanted still, and after how
         many seconds at the earliest (a planned one is left to the plan). After more than `PATIENCE_S` nobody waits any
-        more, and it is ASKED for no longer."""
+        more, and it is ASKED for no longer. `took_s`: for how long they were read; who has asked more than
+        `NEW_ENOUGH_S` after the start has the chat read once more."""
 
     async def take_over(self, held: Mapping[int, int]) -> None:
         """Slots that were another's, with our epochs: what that one was reading is wanted again."""
@@ -262,11 +267,13 @@ class Inbox(Protocol):
 class Marks:
     """What must outlive a restart. `gap_ms`: events before it may have been lost, for we were not subscribed: a chat
     that was read last before it is not to be trusted. `polled`: the marker of long polling. `heard_ms`: when the newest
-    event came by the webhook, give or take seconds."""
+    event came by the webhook, give or take seconds. `subscribed`: a digest of the address and the secret that MAX was
+    told last."""
 
     gap_ms: int = 0
     polled: int | None = None
     heard_ms: int = 0
+    subscribed: str | None = None
 
 
 class Memory(Protocol):
@@ -276,7 +283,7 @@ class Memory(Protocol):
         """As they were kept last."""
 
     async def keep(self, marks: Marks) -> None:
-        """Replace gap and marker. A gap that is older than the one that is kept changes nothing."""
+        """Replace all but `heard_ms`. A gap that is older than the one that is kept changes nothing."""
 
     async def heard(self, at_ms: int) -> None:
         """An event came then, to whichever replica; an older moment than the one that is kept changes nothing."""

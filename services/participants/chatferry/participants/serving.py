@@ -14,12 +14,11 @@ from chatferry.participants.domain.counts import ChatId, Count, State, state_of
 from chatferry.participants.domain.pages import Place, Query
 from chatferry.participants.domain.plan import Urgency
 from chatferry.participants.flow.linking import begin_anew
-from chatferry.participants.ports import Counts, Waiting, Wanted
+from chatferry.participants.ports import NEW_ENOUGH_S, Counts, Waiting, Wanted
 from chatferry.participants.view import View
 from chatferry.participants.wishes import Wishes
 
 _LOAD_S = 0.2
-_FRESH_MS = 1_000
 # The answer of a wait that ends with its time must still arrive.
 _GRACE_S = 0.1
 
@@ -147,7 +146,7 @@ class Serving:
     async def _refreshed(self, served: Sequence[Served], wait_s: float) -> set[ChatId]:
         """Ask for what is older than a second, and wait; those that did not come in time."""
         now_ms = self._sources.now_ms() if self._sources.now_ms is not None else self._now_ms()
-        since_ms = now_ms - _FRESH_MS
+        since_ms = now_ms - int(NEW_ENOUGH_S * 1_000)
         wanted = {
             one.entry.id for one in served if one.entry.max_chat is not None and one.count.stamp.started_ms < since_ms
         }

@@ -271,6 +271,23 @@ async def test_the_same_url_again_is_the_same_subscription_and_several_urls_all_
     assert sorted(map(str, bot_server.secrets)) == sorted(["None", SECRET])
 
 
+async def test_subscribing_again_to_the_same_url_loses_nothing_that_was_to_come_again(
+    api: Max, running: Running, bot_server: Receiver
+) -> None:
+    bot_server.statuses = [503]
+    await subscribe(api, bot_server)
+    [who] = moved(running, 1)
+    await until(lambda: running.world.webhooks.counts["failed_posts"] == 1)
+    again = {"url": bot_server.url, "secret": "fixture_secret_2", "update_types": ["user_added"]}
+    assert await api.result("/subscriptions", "POST", json=again) == {"success": True}
+    running.world.skip(61)
+    await until(lambda: running.world.webhooks.counts["delivered"] == 1)
+    assert added(bot_server.updates) == [who, who]
+    assert bot_server.secrets[-1] == "fixture_secret_2"
+    assert truth.events(running.world)["lost"] == 0
+    assert (await api.result("/subscriptions"))["subscriptions"][0]["update_types"] == ["user_added"]
+
+
 async def test_a_certificate_of_an_unknown_authority_is_a_failed_delivery() -> None:
     """And one of the authority that the platform was told to trust is none."""
     authority = trustme.CA()

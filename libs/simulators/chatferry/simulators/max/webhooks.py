@@ -88,8 +88,10 @@ class Webhooks:
             raise ApiError("proto.payload", "secret: must match ^[a-zA-Z0-9_-]{5,256}$")
         refused = _refused_url(body["url"], self._live.now.delivery.https_only)
         if refused is None:
-            now_ms = int(self._clock() * 1000)
-            self._subscriptions[body["url"]] = Subscription(body["url"], secret, tuple(types or ()), now_ms)
+            new = Subscription(body["url"], secret, tuple(types or ()), int(self._clock() * 1000))
+            # The same URL again is the same subscription: what is on its way to it stays so.
+            there = self._subscriptions.setdefault(new.url, new)
+            there.secret, there.update_types = new.secret, new.update_types
         return refused
 
     def unsubscribe(self, url: str) -> bool:

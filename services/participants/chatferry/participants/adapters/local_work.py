@@ -11,7 +11,7 @@ from chatferry.common.clock import Clock
 from chatferry.participants.domain.catalogue import slot_of
 from chatferry.participants.domain.counts import ChatId
 from chatferry.participants.domain.plan import Debounce, Urgency
-from chatferry.participants.ports import NONE_AGAIN, PATIENCE_S, Claim, Grant, Held
+from chatferry.participants.ports import NEW_ENOUGH_S, NONE_AGAIN, PATIENCE_S, Claim, Grant, Held
 
 LATE_S = 0.1
 """Leave that is older than this is none: calls that wait for different times would bunch into one second."""
@@ -155,7 +155,8 @@ class LocalWanted:
         now = self._clock.monotonic()
         for chat in chats:
             if urgency is Urgency.ASKED:
-                self._due[Urgency.ASKED][chat] = min(now, self._due[Urgency.ASKED].get(chat, now))
+                first = now if chat in self._reading else self._due[Urgency.ASKED].get(chat, now)
+                self._due[Urgency.ASKED][chat] = min(now, first)
             else:
                 self._due[Urgency.CHANGED].setdefault(chat, now + self._debounce.wait_ms / 1_000)
 
@@ -177,14 +178,17 @@ class LocalWanted:
                 claims.append(Claim(chat, urgency, held[slot], waited_s))
         return claims
 
-    async def finish(self, claims: Collection[Claim], again: Mapping[ChatId, float] = NONE_AGAIN) -> None:
+    async def finish(
+        self, claims: Collection[Claim], again: Mapping[ChatId, float] = NONE_AGAIN, took_s: float = 0.0
+    ) -> None:
         now = self._clock.monotonic()
         for claim in claims:
             chat = claim.chat
             self._reading.discard(chat)
             why = self._claimed.pop(chat, {claim.urgency})
             if chat not in again:
-                self._due[Urgency.ASKED].pop(chat, None)
+                if self._due[Urgency.ASKED].get(chat, now) <= now - took_s + NEW_ENOUGH_S:
+                    self._due[Urgency.ASKED].pop(chat, None)
                 continue
             if Urgency.ASKED in why and again[chat] <= PATIENCE_S:
                 self._due[Urgency.ASKED].setdefault(chat, now + again[chat])

@@ -42,7 +42,7 @@ class MongoCatalogue:
         # First all chats by id, from a place of the log on that was taken before; then what the log tells.
         with mongo_outage():
             if since == 0:
-                return await self._page(await self._changes.now(), _LOWEST, most)
+                return await self._page(await self._changes.now(), None, most)
             place, listing = since >> 1, since & 1
             if listing:
                 return await self._page(place >> _IDS, (place & (2**_IDS - 1)) + _LOWEST, most)
@@ -53,8 +53,8 @@ class MongoCatalogue:
             rows = {row["_id"]: row async for row in self._chats.find({"_id": {"$in": list(ids)}, "listed": True})}
         return [entry_of(rows[chat]) for chat in ids if chat in rows], place << 1
 
-    async def _page(self, place: int, after: int, most: int) -> tuple[Sequence[Entry], int]:
-        query: Document = {"_id": {"$gt": after}, "listed": True}
+    async def _page(self, place: int, after: int | None, most: int) -> tuple[Sequence[Entry], int]:
+        query: Document = {"listed": True} if after is None else {"_id": {"$gt": after}, "listed": True}
         found = [entry_of(row) async for row in self._chats.find(query, sort=[("_id", ASCENDING)], limit=most)]
         if len(found) < most:
             return found, place << 1

@@ -17,10 +17,13 @@ class MongoMemory:
     async def marks(self) -> Marks:
         with mongo_outage():
             kept = await self._memory.find_one({"_id": _MARKS})
-        return Marks() if kept is None else Marks(kept.get("gap", 0), kept.get("polled"), kept.get("heard", 0))
+        if kept is None:
+            return Marks()
+        return Marks(kept.get("gap", 0), kept.get("polled"), kept.get("heard", 0), kept.get("subscribed"))
 
     async def keep(self, marks: Marks) -> None:
-        change = {"$max": {"gap": marks.gap_ms}, "$set": {"polled": marks.polled}}
+        told = {"polled": marks.polled, "subscribed": marks.subscribed}
+        change = {"$max": {"gap": marks.gap_ms}, "$set": told}
         with mongo_outage():
             await self._memory.update_one({"_id": _MARKS}, change, upsert=True)
 

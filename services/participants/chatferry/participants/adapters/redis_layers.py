@@ -264,14 +264,16 @@ class LayeredWanted:
             for urgency, chats in left.items():
                 await self._local.ask(chats, urgency)
 
-    async def finish(self, claims: Collection[Claim], again: Mapping[ChatId, float] = NONE_AGAIN) -> None:
+    async def finish(
+        self, claims: Collection[Claim], again: Mapping[ChatId, float] = NONE_AGAIN, took_s: float = 0.0
+    ) -> None:
         here = [claim for claim in claims if self._local.claimed(claim)]
         there = [claim for claim in claims if not self._local.claimed(claim)]
-        await self._local.finish(here, again)
+        await self._local.finish(here, again, took_s)
         try:
-            await self._switch.attempt(lambda: self._redis.finish(there, again))
+            await self._switch.attempt(lambda: self._redis.finish(there, again, took_s))
         except OutageError:
-            await self._local.finish(there, again)
+            await self._local.finish(there, again, took_s)
 
     async def take_over(self, held: Mapping[int, int]) -> None:
         # What is not taken over now, a claim will take over within seconds.

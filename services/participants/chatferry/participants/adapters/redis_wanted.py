@@ -14,7 +14,7 @@ from chatferry.participants.adapters.redis_base import ANSWER_S, NOW_LUA, QUICK_
 from chatferry.participants.domain.catalogue import slot_of
 from chatferry.participants.domain.counts import ChatId
 from chatferry.participants.domain.plan import Debounce, Urgency
-from chatferry.participants.ports import NONE_AGAIN, PATIENCE_S, Claim
+from chatferry.participants.ports import NEW_ENOUGH_S, NONE_AGAIN, PATIENCE_S, Claim
 
 _SWEEP_S = 5.0
 _PLANNED = 9
@@ -27,11 +27,19 @@ local function lease(slot)
   return epoch, tonumber(ends or '0')
 end
 """
-# KEYS: a set for each. ARGV: delay; then the chats. Who asks does not wait longer because of an earlier attempt.
+# KEYS: a set and `reading` for each. ARGV: delay; then the chats. Who asks does not wait longer because of an earlier
+# attempt; of those who ask during a read the last one counts, for whom it may be too old.
 _ASK = f"""{NOW_LUA}
 local delay = tonumber(ARGV[1])
-for i = 1, #KEYS do
-  redis.call('ZADD', KEYS[i], delay > 0 and 'NX' or 'LT', now + delay, ARGV[1 + i])
+for i = 1, #KEYS / 2 do
+  local set, chat = KEYS[2 * i - 1], ARGV[1 + i]
+  if delay > 0 then
+    redis.call('ZADD', set, 'NX', now + delay, chat)
+  elseif redis.call('HEXISTS', KEYS[2 * i], chat) == 1 then
+    redis.call('ZADD', set, now, chat)
+  else
+    redis.call('ZADD', set, 'LT', now, chat)
+  end
 end
 """
 # KEYS: leases; asked, changed, reading of each slot. ARGV: longest read in ms, most, slots, planned, 0 for only those
@@ -78,11 +86,12 @@ for j = 1, planned do
 end
 return out
 """
-# KEYS: leases; asked, changed, reading of each chat. ARGV: debounce in ms; slot, epoch, chat, after how many ms again
-# (-1: not).
+# KEYS: leases; asked, changed, reading of each chat. ARGV: debounce in ms; how many ms ago somebody may have asked at
+# the latest who is answered now; slot, epoch, chat, after how many ms again (-1: not).
 _FINISH = f"""{_LEASE}
-for i = 1, (#ARGV - 1) / 4 do
-  local at = 4 * i - 2
+local answered = now - tonumber(ARGV[2])
+for i = 1, (#ARGV - 2) / 4 do
+  local at = 4 * i - 1
   local epoch, chat = ARGV[at + 1], ARGV[at + 2]
   if lease(ARGV[at]) == epoch then
     local asked, changed, reading = KEYS[3 * i - 1], KEYS[3 * i], KEYS[3 * i + 1]
@@ -90,7 +99,7 @@ for i = 1, (#ARGV - 1) / 4 do
     if reader == epoch then redis.call('HDEL', reading, chat) end
     local again = tonumber(ARGV[at + 3])
     if again < 0 then
-      redis.call('ZREM', asked, chat)
+      if tonumber(redis.call('ZSCORE', asked, chat) or now) <= answered then redis.call('ZREM', asked, chat) end
     elseif reader == epoch then
       if string.find(why, 'a') and again <= {int(PATIENCE_S * 1_000)} then
         redis.call('ZADD', asked, 'NX', now + again, chat)
@@ -155,7 +164,7 @@ class RedisWanted:
         if not chats:
             return
         kind, delay = ("asked", 0) if urgency is Urgency.ASKED else ("changed", self._debounce.wait_ms)
-        keys = [self._keys.own(f"{kind}:{slot_of(chat)}") for chat in chats]
+        keys = [self._keys.own(f"{name}:{slot_of(chat)}") for chat in chats for name in (kind, "reading")]
         async with redis_outage(seconds):
             await self._ask(keys=keys, args=[delay, *chats])
 
@@ -182,7 +191,9 @@ class RedisWanted:
             self._reading.update(claim.chat for claim in claims)
             return claims
 
-    async def finish(self, claims: Collection[Claim], again: Mapping[ChatId, float] = NONE_AGAIN) -> None:
+    async def finish(
+        self, claims: Collection[Claim], again: Mapping[ChatId, float] = NONE_AGAIN, took_s: float = 0.0
+    ) -> None:
         if not claims:
             return
         async with self._turn:
@@ -196,7 +207,7 @@ class RedisWanted:
             async with redis_outage():
                 await self._finish(
                     keys=self._sets(slot_of(claim.chat) for claim in claims),
-                    args=[self._debounce.wait_ms, *arguments],
+                    args=[self._debounce.wait_ms, int((took_s - NEW_ENOUGH_S) * 1_000), *arguments],
                 )
 
     async def take_over(self, held: Mapping[int, int]) -> None:

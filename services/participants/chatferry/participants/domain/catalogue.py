@@ -57,6 +57,7 @@ def own_id(max_chat: MaxChatId) -> ChatId | None:
 
 def folded(text: str) -> str:
     """Text as it is searched: case and accents make no difference, and neither does ё from е."""
-    decomposed = unicodedata.normalize("NFKD", text.casefold())
+    # Letters of another make (𝐓, №, ™) are capitals only once they are plain ones.
+    decomposed = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
     bare = "".join(char for char in decomposed if not unicodedata.combining(char))
     return unicodedata.normalize("NFC", bare)

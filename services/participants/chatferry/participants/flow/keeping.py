@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -29,6 +30,7 @@ _ANNOUNCED_AT_ONCE = 500
 _ANNOUNCE_EVERY_S = 0.2
 _OFF_DUTY_S = 1.0
 _PASS_ON_EVERY_S = 5.0
+_CLOCKS_APART_S = 5.0
 # MAX takes two calls of this kind in a second.
 _POLL_EVERY_S = 0.6
 _LOOK_EVERY_S = 300.0
@@ -51,6 +53,11 @@ class Subscription:
     check_every_s: float = 300.0
     check_at_least_s: float = 3_600.0
 
+    @property
+    def digest(self) -> str:
+        """What may be kept of it: MAX does not say with which secret it sends."""
+        return hashlib.sha256(f"{self.url}\n{self.secret}".encode()).hexdigest()
+
 
 class Polled(Protocol):
     """Long polling of MAX."""
@@ -64,8 +71,8 @@ class Polled(Protocol):
 
 @dataclass(slots=True)
 class _Duty:
-    """`anew`: not subscribed in it yet: what MAX has may be with another secret. On the clock's monotonic seconds:
-    `sure_until`: so long one failed look is no reason to doubt; `look_by`: so long events may stand for a look."""
+    """`anew`: what MAX has may be with another secret. On the clock's monotonic seconds: `sure_until`: so long one
+    failed look is no reason to doubt; `look_by`: so long events may stand for a look."""
 
     anew: bool = True
     sure_until: float = float("-inf")
@@ -121,17 +128,23 @@ class Keeper:
                 duty = duty or _Duty()
                 await self.clock.sleep(await self._heard_for(wanted, duty) or await self._look(wanted, duty))
                 continue
-            if duty is not None:
-                duty = None
-                self.told(None)
+            duty = None
+            self.told(None)
             await self.clock.sleep(_OFF_DUTY_S)
 
     async def _heard_for(self, wanted: Subscription, duty: _Duty) -> float:
-        """For how long yet a look can be spared, because an event came since the last one; 0: not at all."""
+        """For how long yet a look can be spared, because an event came since the last one; 0: not at all, as far as can
+        be said."""
         now = self.clock.monotonic()
         if now >= duty.look_by:
             return 0.0
-        silent_s = (self._now_ms() - (await self.parts.memory.marks()).heard_ms) / 1_000
+        try:
+            silent_s = (self._now_ms() - (await self.parts.memory.marks()).heard_ms) / 1_000
+        except OutageError:
+            return 0.0
+        if silent_s < -_CLOCKS_APART_S:
+            # A clock was set back: how long it has been quiet is not known before that moment has come.
+            return 0.0
         heard = now - max(0.0, silent_s)
         duty.sure_until = max(duty.sure_until, heard + 2 * wanted.check_every_s)
         return max(0.0, min(heard + wanted.check_every_s, duty.look_by) - now)
@@ -160,6 +173,8 @@ class Keeper:
     async def _subscribe(self, wanted: Subscription, duty: _Duty) -> None:
         await self._leave("subscription")
         there = await self.parts.max.subscribed(wanted.url, TYPES)
+        if duty.anew:
+            duty.anew = (await self.parts.memory.marks()).subscribed != wanted.digest
         if there and not duty.anew:
             return
         if not there:
@@ -167,6 +182,7 @@ class Keeper:
             await self._begin_anew()
         await self._leave("subscription")
         await self.parts.max.subscribe(wanted.url, wanted.secret, TYPES)
+        await self.parts.memory.keep(replace(await self.parts.memory.marks(), subscribed=wanted.digest))
         duty.anew = False
         if not there:
             await self._begin_anew()
@@ -177,9 +193,8 @@ class Keeper:
         duty: _Polling | None = None
         while not stopping.is_set():
             if not self.on_duty():
-                if duty is not None:
-                    duty = None
-                    self.told(None)
+                duty = None
+                self.told(None)
                 await self.clock.sleep(_OFF_DUTY_S)
                 continue
             duty = duty or _Polling()

@@ -26,12 +26,15 @@ _REFUSED_REST_S = 30.0
 _FIRST_AGAIN_S, _LONGEST_AGAIN_S = 0.5, 300.0
 # What failed while MAX was away is no fault of the chat's.
 _SOON_S = 30.0
+# What is wanted anew so long after it was to be tried again was not wanted meanwhile.
+_LATEST_TRY_S = 10.0
 _RIGHTS_MAY_HAVE_COME = (Urgency.NIGHTLY, Urgency.CHANGED)
 
 
 @dataclass(slots=True)
 class _Rest:
-    """After MAX has failed several times in a row nothing is asked for a while, then one read to see."""
+    """After MAX has failed several times in a row nothing is asked for a while, then one read to see. What fails
+    meanwhile was under way already, and makes the while no longer."""
 
     failures: int = 0
     until: float = 0.0
@@ -41,7 +44,7 @@ class _Rest:
         self.failures += 1
         if at_once is not None:
             self.until = now + at_once
-        elif self.failures >= _IN_A_ROW:
+        elif self.failures >= _IN_A_ROW and now >= self.until:
             self.until, self.wait_s = now + self.wait_s, min(self.wait_s * 2, _LONGEST_REST_S)
 
     def answered(self) -> None:
@@ -53,6 +56,8 @@ class _Failing:
     """Chats whose reads bring nothing, one after the other: each is left alone for twice as long as the time before."""
 
     _chats: dict[ChatId, tuple[float, float]] = field(default_factory=dict)
+    # Since when each has been wanted, and when it is tried again.
+    _wanted: dict[ChatId, tuple[float, float]] = field(default_factory=dict)
 
     def failed(self, chat: ChatId, now: float) -> float:
         """For how long it is left alone."""
@@ -62,6 +67,15 @@ class _Failing:
 
     def ended(self, chat: ChatId) -> None:
         self._chats.pop(chat, None)
+        self._wanted.pop(chat, None)
+
+    def to_be_tried(self, chat: ChatId, since: float, again_at: float) -> None:
+        self._wanted[chat] = since, again_at
+
+    def wanted_since(self, chat: ChatId, since: float) -> float:
+        """Since the first of the tries that led to this one, which is wanted since then."""
+        first, again_at = self._wanted.get(chat, (since, since))
+        return min(first, since) if since <= again_at + _LATEST_TRY_S else since
 
     def left_alone(self, chat: ChatId, now: float) -> bool:
         return chat in self._chats and now < self._chats[chat][1]
@@ -85,6 +99,7 @@ class Reader:
     _kept_at: float = float("-inf")
     _held_until: float = float("-inf")
     _ahead: set[ChatId] = field(default_factory=set)
+    _begun: dict[ChatId, float] = field(default_factory=dict)
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Until `stopping` is set; then what is under way is finished and the slots are given back. After an
@@ -156,23 +171,26 @@ class Reader:
             task.result()
 
     async def _read(self, claim: Claim) -> None:
-        again = {claim.chat: _FIRST_AGAIN_S}
+        due, again = self._wanted_since(claim), {claim.chat: _FIRST_AGAIN_S}
         try:
             entry = self.parts.chats.entry(claim.chat)
             wait_s = None
             if entry is not None and entry.max_chat is not None:
-                wait_s = await self._brought(claim, entry, entry.max_chat)
-            if wait_s is None:
-                self._failing.ended(claim.chat)
+                wait_s = await self._brought(claim, entry, entry.max_chat, due)
             again = {} if wait_s is None else {claim.chat: wait_s}
         finally:
             self._ahead.discard(claim.chat)
-            await self.parts.wanted.finish([claim], again)
+            now = self.clock.monotonic()
+            if again:
+                self._failing.to_be_tried(claim.chat, due, now + again[claim.chat])
+            else:
+                self._failing.ended(claim.chat)
+            await self.parts.wanted.finish([claim], again, now - self._begun.pop(claim.chat, now))
 
-    async def _brought(self, claim: Claim, entry: Entry, max_chat: MaxChatId) -> float | None:
+    async def _brought(self, claim: Claim, entry: Entry, max_chat: MaxChatId, due: float) -> float | None:
         """None when the read has had its answer, else after how long the chat is to be read again."""
-        due = self._wanted_since(claim)
         grant = await self._leave(claim)
+        self._begun[claim.chat] = self.clock.monotonic()
         if self.held.get(slot_of(claim.chat)) != claim.epoch or self.clock.monotonic() > self._held_until:
             return _FIRST_AGAIN_S
         try:
@@ -190,16 +208,19 @@ class Reader:
         changed = entry.counted is not None and answer.count is not None and answer.count != entry.count.count
         took_s, foreseen = self.clock.monotonic() - due, claim.urgency is Urgency.CHANGED
         self.parts.watch.read(took_s, changed=changed, foreseen=foreseen)
-        await self._note_rights(claim, entry, max_chat, grant)
+        missed = changed and not foreseen and self.planner.trust.of(entry)
+        await self._note_rights(claim, entry, grant, missed=missed)
         return None
 
     def _wanted_since(self, claim: Claim) -> float:
         now = self.clock.monotonic()
         if claim.urgency is Urgency.TOP:
             # The other passes take as long as there are chats, and are not late for that.
-            since = self.planner.chosen_since(claim.chat)
-            return now if since is None else since
-        return now - claim.waited_s
+            chosen = self.planner.chosen_since(claim.chat)
+            since = now if chosen is None else chosen
+        else:
+            since = now - claim.waited_s
+        return self._failing.wanted_since(claim.chat, since)
 
     async def _clock_went_back(self, claim: Claim) -> bool:
         """Whether what is there was written by ourselves: by the order of starts we have only just read it."""
@@ -209,10 +230,11 @@ class Reader:
     def _again_s(self, claim: Claim) -> float:
         return self._failing.failed(claim.chat, self.clock.monotonic())
 
-    async def _note_rights(self, claim: Claim, entry: Entry, max_chat: MaxChatId, grant: Grant) -> None:
-        trusted = await self._rights(claim, entry, max_chat)
+    async def _note_rights(self, claim: Claim, entry: Entry, grant: Grant, *, missed: bool) -> None:
+        """`missed`: an event should have told what this read has found."""
+        trusted = await self._rights(claim, entry, missed=missed)
         if trusted is not None:
-            told = Told(trusted=trusted, at_ms=grant.now_ms, max_chat=max_chat)
+            told = Told(trusted=trusted, at_ms=grant.now_ms, max_chat=entry.max_chat)
             if await self.parts.catalogue.note(claim.chat, told):
                 learn(self.parts.chats, claim.chat, told)
 
@@ -227,17 +249,17 @@ class Reader:
             sentence = "MAX refuses the bot's token: give a valid one in CHATFERRY_MAX_TOKEN"
             raise OutageError("max", sentence, retry_after_s=_REFUSED_REST_S) from None
 
-    async def _rights(self, claim: Claim, entry: Entry, max_chat: MaxChatId) -> bool | None:
-        """Whether the bot is told of this chat's changes, asked when nobody has said, or it may have become so."""
+    async def _rights(self, claim: Claim, entry: Entry, *, missed: bool) -> bool | None:
+        """Whether the bot is told of this chat's changes, asked when nobody has said, or that may have changed."""
         # A new chat's first read may be the plan's: what an event wanted is not wanted any more then.
         may_have_come = entry.counted is None or claim.urgency in _RIGHTS_MAY_HAVE_COME
-        doubtful = entry.trusted is None or (not entry.trusted and may_have_come)
-        if not doubtful or not self.planner.trust.events_on:
+        doubtful = missed or entry.trusted is None or (not entry.trusted and may_have_come)
+        if not doubtful or not self.planner.trust.events_on or entry.max_chat is None:
             return None
         await self._leave(claim)
         self.parts.watch.called("membership")
         try:
-            membership = await self.parts.max.membership(max_chat)
+            membership = await self.parts.max.membership(entry.max_chat)
         except MaxBusyError as busy:
             await self.parts.budget.refused(busy.retry_after_s)
             return None
