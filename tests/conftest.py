@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from chatferry.common.cancelling import mend_wait_for
 from chatferry.stack import Addresses, LocalStack, addresses_from_environment
 
 ROOT = Path(__file__).parent.parent
+mend_wait_for()
 # Properties are drawn anew at every run, so a few dozen examples each time find what there is to be found.
 # `--hypothesis-profile thorough` looks longer.
 settings.register_profile("quick", max_examples=40, deadline=None)

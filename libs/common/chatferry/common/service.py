@@ -20,6 +20,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import Receive, Scope, Send
 
+from chatferry.common.cancelling import mend_wait_for
 from chatferry.common.clock import Clock, SystemClock
 from chatferry.common.errors import ConfigurationError, FatalError, OutageError
 from chatferry.common.health import Health
@@ -102,6 +103,7 @@ def run_service(
     settle_memory()
     failed: list[Failure] = []
     mend_connections()
+    mend_wait_for()
     uvloop.run(_serve(name, settings, wanted, routes, failed))
     if failed:
         sys.stderr.write(f"chatferry {name}: {failed[0].sentence}\n")
