@@ -46,6 +46,8 @@ def test_a_wait_for_max_that_a_lease_cannot_outlast_is_refused(seconds: str, mon
         ("PARTICIPANTS_TIMEZONE", "Mars/Olympus", "is no IANA time zone"),
         ("PARTICIPANTS_UPDATE_INTERVAL", "86400", "must not be longer than PARTICIPANTS_SAFETY_INTERVAL"),
         ("CHATFERRY_MAX_URL", "ftp://max", "is not of the form"),
+        ("CHATFERRY_MAX_URL", "http://[::1", "is not of the form"),
+        ("CHATFERRY_MAX_WEBHOOK_URL", "https://bot:port", "is not of the form"),
         ("CHATFERRY_MAX_EVENTS", "webhook", "CHATFERRY_MAX_WEBHOOK_URL is not set"),
     ],
 )

@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from chatferry.common.adapters.mongo import mongo_outage
 from chatferry.common.documents import ENTITY_STATES
 from chatferry.common.entities import FAMILIES
 from chatferry.common.report import gap_line, report_html, report_json
@@ -89,10 +90,12 @@ class Migration:
     async def republish(self, entity: str) -> int:
         """Mark every record of an entity as due; the next Get sends them again. Returns how many."""
         records = self._store.database[entity]
-        result = await records.update_many({"payload": {"$ne": None}}, {"$set": {"due": True}})
+        with mongo_outage():
+            result = await records.update_many({"payload": {"$ne": None}}, {"$set": {"due": True}})
         return int(result.modified_count)
 
     async def entity_states(self) -> list[dict[str, Any]]:
         """What `entities` holds of each family."""
-        found = self._store.database[ENTITY_STATES].find({"_id": {"$in": list(FAMILIES)}})
-        return [doc async for doc in found]
+        with mongo_outage():
+            found = self._store.database[ENTITY_STATES].find({"_id": {"$in": list(FAMILIES)}})
+            return [doc async for doc in found]

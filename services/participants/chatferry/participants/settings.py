@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import Literal, Self
-from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
+from chatferry.common.adapters.http import is_http_url
 from chatferry.common.errors import ConfigurationError
 from chatferry.common.settings import ServiceSettings, secret_lines
 from chatferry.participants.domain.plan import PlanRules
@@ -136,7 +136,7 @@ class ParticipantsSettings(ServiceSettings):
                 "CHATFERRY_MAX_WEBHOOK_URL is not set: give it, or set CHATFERRY_MAX_EVENTS to polling or off"
             )
         for name, url in (("MAX_URL", self.max_url), ("MAX_WEBHOOK_URL", self.max_webhook_url)):
-            if url is not None and (urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname):
+            if url is not None and not is_http_url(url):
                 raise ValueError(f"CHATFERRY_{name} is not of the form http(s)://host")
         return self
 
