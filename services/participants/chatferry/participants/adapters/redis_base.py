@@ -82,9 +82,8 @@ def probe_of(redis: Redis, seconds: float = QUICK_S) -> Callable[[], Awaitable[N
 
 
 async def end(task: asyncio.Task[None]) -> None:
-    """Cancel it until it has ended: a cancellation that falls into the client's connecting is swallowed there."""
-    while not task.done():
-        task.cancel()
-        await asyncio.wait([task], timeout=0.1)
+    """Cancel it, and wait until it has ended. Raises what it has raised."""
+    task.cancel()
+    await asyncio.wait([task])
     if not task.cancelled():
         task.result()
