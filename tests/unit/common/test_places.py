@@ -17,7 +17,8 @@ async def _inner(secret: str) -> None:
 
 
 async def test_each_task_is_told_as_the_functions_that_wait_for_one_another() -> None:
-    task = asyncio.create_task(_outer("a secret"))
+    tasks = [asyncio.create_task(one("a secret")) for one in (_outer, _inner, _inner)]
     await asyncio.sleep(0)
-    assert waiting_places() == ["_outer > _inner > Event.wait"]
-    task.cancel()
+    assert waiting_places() == ["_inner > Event.wait (2)", "_outer > _inner > Event.wait"]
+    for task in tasks:
+        task.cancel()
