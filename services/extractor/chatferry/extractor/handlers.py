@@ -44,6 +44,7 @@ class Driver:
     def __init__(self, workshop: Workshop, context: Context) -> None:
         self._shop, self._context = workshop, context
         self._wake = asyncio.Event()
+        self._left = set[str]()
 
     def wake(self) -> None:
         """Look for a run at once."""
@@ -82,11 +83,14 @@ class Driver:
             if isinstance(failure, OutageError):
                 # Said at once: letting go of the lease takes its time too.
                 self._context.health.outage(failure.part, failure.sentence)
+                self._left.discard(failure.part)
             # OverflowError: the epoch's read numbers are used up; the next lease has a new epoch.
             if not isinstance(failure, LeaseLostError | OverflowError):
                 raise failure from failures
             log.warning("lease.over", run=run["_id"], error=type(failure).__name__)
         finally:
+            self._context.reached(*self._left)
+            self._left.clear()
             with suppress(LeaseLostError):
                 await self._shop.leases.release(lease)
         return True
@@ -128,6 +132,7 @@ class Driver:
             jitter=lambda: rng.uniform(0.8, 1.2),
             newest=options.get("test_limit"),
             method=view.method if view else run.get("method"),
+            left=self._left,
         )
         if stop:
             drive.halt.set()

@@ -69,6 +69,9 @@ class Drive:
     """The method that reads the children, when the family has a choice."""
     halt: asyncio.Event = field(default_factory=asyncio.Event)
     """An operator has asked for the end: what is under way is finished, nothing more is begun."""
+    left: set[str] = field(default_factory=set)
+    """Parts that cancelled steps have waited for: said to be away until the drive has ended, and whoever it was that
+    cancelled them has said why."""
 
     def heed(self) -> None:
         """A safe point: StoppedError when the run is to end here."""
@@ -95,8 +98,12 @@ async def outlast(drive: Drive, step: Callable[[], Awaitable[T]]) -> T:
                 drive.heed()
                 await drive.clock.sleep(away.retry_after_s or wait)
                 wait = min(wait * 2, _LONGEST_WAIT_FOR_PORTAL_S if away.part == "portal" else _LONGEST_WAIT_S)
+    except asyncio.CancelledError:
+        drive.left.update(missed)
+        missed.clear()
+        raise
     finally:
-        # Cancelled or superseded, this step waits for nobody any more: who goes on finds out anew.
+        # Done or superseded, this step waits for nobody any more: who goes on finds out anew.
         for part in missed:
             drive.health.outage(part, None)
             drive.metrics.outage.labels(part).set(0)
