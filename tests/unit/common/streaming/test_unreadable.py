@@ -18,6 +18,7 @@ FIRST, SECOND = Partition("t", 0), Partition("t", 1)
 @pytest.fixture(autouse=True)
 def _mended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetcher, "MemoryRecords", fetcher.MemoryRecords)
+    monkeypatch.setattr(fetcher, "PartitionRecords", fetcher.PartitionRecords)
     mend_batches()
 
 

@@ -12,9 +12,10 @@ from typing import Any
 import cramjam
 from aiokafka.consumer import fetcher
 from aiokafka.errors import CorruptRecordException, UnsupportedCodecError
-from aiokafka.record.default_records import DefaultRecordBatch, _DefaultRecordBatchPy
+from aiokafka.record.default_records import _DefaultRecordBatchPy
 from aiokafka.record.memory_records import _MemoryRecordsPy
 
+_PartitionRecords: Any = fetcher.PartitionRecords
 UNREADABLE = (
     CorruptRecordException,
     UnsupportedCodecError,
@@ -33,44 +34,44 @@ def mend_batches() -> None:
     again and again, so that one record of a stranger would keep its partition for ever.
     """
     fetcher.MemoryRecords = _Batches
+    fetcher.PartitionRecords = _Records
 
 
 class _Batches:
-    """What the fetcher asks of its `MemoryRecords`."""
+    """What the fetcher asks of its `MemoryRecords`; and the newest batch once more, `leniently`."""
 
     def __init__(self, data: bytes) -> None:
         self._batches = _MemoryRecordsPy(data)
+        self._newest: Any = None
+        self._leniently = False
 
     def size_in_bytes(self) -> int:
         return int(self._batches.size_in_bytes())
 
     def has_next(self) -> bool:
-        return bool(self._batches.has_next())
+        return self._leniently or bool(self._batches.has_next())
 
     def next_batch(self) -> Any:
-        data = self._batches._next_slice
-        batch = self._batches.next_batch()
-        return _Batch(batch, data) if isinstance(batch, DefaultRecordBatch) else batch
+        if self._leniently:
+            self._leniently = False
+            return _LenientBatch(self._newest)
+        self._newest = self._batches._next_slice
+        return self._batches.next_batch()
+
+    def leniently(self) -> None:
+        self._leniently = True
 
 
-class _Batch:
-    """Its records; all else is the batch's own."""
-
-    def __init__(self, batch: Any, data: Any) -> None:
-        self._batch, self._data = batch, data
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._batch, name)
+class _Records(_PartitionRecords):  # type: ignore[misc]
+    """Goes on where a name ended it; what was handed over of that batch is known by its offset, and passed over."""
 
     def __next__(self) -> Any:
-        return next(self._batch)
-
-    def __iter__(self) -> Iterator[Any]:
         try:
-            yield from self._batch
+            return super().__next__()
         except UnicodeDecodeError:
-            # From its begin: what was handed over already is known by its offset, and passed over.
-            yield from _LenientBatch(self._data)
+            self._records.leniently()
+            self._records_iterator = self._unpack_records()
+            return super().__next__()
 
 
 class _LenientBatch(_DefaultRecordBatchPy):  # type: ignore[misc]
