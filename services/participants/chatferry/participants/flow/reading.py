@@ -11,6 +11,7 @@ from chatferry.common.telemetry.logs import get_logger
 from chatferry.participants.domain.catalogue import Entry, slot_of
 from chatferry.participants.domain.counts import Answer, ChatId, MaxChatId, Stamp, of_answer
 from chatferry.participants.domain.plan import Urgency
+from chatferry.participants.flow.failures import FIRST_AGAIN_S, Failing, Rest
 from chatferry.participants.flow.parts import Held, Parts, learn
 from chatferry.participants.flow.planning import Planner
 from chatferry.participants.ports import Claim, Grant, MaxBusyError, MaxRefusedError, Told
@@ -18,70 +19,12 @@ from chatferry.participants.ports import Claim, Grant, MaxBusyError, MaxRefusedE
 log = get_logger(__name__)
 _KEEP_EVERY_S = 2.0
 _IDLE_S = 0.1
-_IN_A_ROW = 5
 # Claims that nobody waits for and that wait for the budget's leave: so few that they are still the most urgent then.
 _AHEAD = 10
-_FIRST_REST_S, _LONGEST_REST_S = 1.0, 30.0
+# One of them gives its chat back when leave comes later than this: a reader may ask for it meanwhile, and goes first.
+_FAR_S = 1.0
 _REFUSED_REST_S = 30.0
-_FIRST_AGAIN_S, _LONGEST_AGAIN_S = 0.5, 300.0
-# What failed while MAX was away is no fault of the chat's.
-_SOON_S = 30.0
-# What is wanted anew so long after it was to be tried again was not wanted meanwhile.
-_LATEST_TRY_S = 10.0
 _RIGHTS_MAY_HAVE_COME = (Urgency.NIGHTLY, Urgency.CHANGED)
-
-
-@dataclass(slots=True)
-class _Rest:
-    """After MAX has failed several times in a row nothing is asked for a while, then one read to see. What fails
-    meanwhile was under way already, and makes the while no longer."""
-
-    failures: int = 0
-    until: float = 0.0
-    wait_s: float = _FIRST_REST_S
-
-    def failed(self, now: float, *, at_once: float | None = None) -> None:
-        self.failures += 1
-        if at_once is not None:
-            self.until = now + at_once
-        elif self.failures >= _IN_A_ROW and now >= self.until:
-            self.until, self.wait_s = now + self.wait_s, min(self.wait_s * 2, _LONGEST_REST_S)
-
-    def answered(self) -> None:
-        self.failures, self.until, self.wait_s = 0, 0.0, _FIRST_REST_S
-
-
-@dataclass(slots=True)
-class _Failing:
-    """Chats whose reads bring nothing, one after the other: each is left alone for twice as long as the time before."""
-
-    _chats: dict[ChatId, tuple[float, float]] = field(default_factory=dict)
-    # Since when each has been wanted, and when it is tried again.
-    _wanted: dict[ChatId, tuple[float, float]] = field(default_factory=dict)
-
-    def failed(self, chat: ChatId, now: float) -> float:
-        """For how long it is left alone."""
-        wait_s = min(_LONGEST_AGAIN_S, self._chats[chat][0] * 2) if chat in self._chats else _FIRST_AGAIN_S
-        self._chats[chat] = wait_s, now + wait_s
-        return wait_s
-
-    def ended(self, chat: ChatId) -> None:
-        self._chats.pop(chat, None)
-        self._wanted.pop(chat, None)
-
-    def to_be_tried(self, chat: ChatId, since: float, again_at: float) -> None:
-        self._wanted[chat] = since, again_at
-
-    def wanted_since(self, chat: ChatId, since: float) -> float:
-        """Since the first of the tries that led to this one, which is wanted since then."""
-        first, again_at = self._wanted.get(chat, (since, since))
-        return min(first, since) if since <= again_at + _LATEST_TRY_S else since
-
-    def left_alone(self, chat: ChatId, now: float) -> bool:
-        return chat in self._chats and now < self._chats[chat][1]
-
-    def try_all_soon(self, now: float) -> None:
-        self._chats = {chat: (wait_s, min(until, now + _SOON_S)) for chat, (wait_s, until) in self._chats.items()}
 
 
 @dataclass(slots=True)
@@ -94,8 +37,8 @@ class Reader:
     most: int
     held: Held = field(default_factory=dict)
     _reads: set[asyncio.Task[None]] = field(default_factory=set)
-    _rest: _Rest = field(default_factory=_Rest)
-    _failing: _Failing = field(default_factory=_Failing)
+    _rest: Rest = field(default_factory=Rest)
+    _failing: Failing = field(default_factory=Failing)
     _kept_at: float = float("-inf")
     _held_until: float = float("-inf")
     _ahead: set[ChatId] = field(default_factory=set)
@@ -141,7 +84,7 @@ class Reader:
             room = min(room, ahead)
             due = await self.planner.planned(self.held, self.clock, room)
             # While MAX is away whichever is due serves to look for it.
-            looking = self._rest.failures >= _IN_A_ROW
+            looking = self._rest.looking
             planned = {chat: why for chat, why in due if looking or not self._failing.left_alone(chat, now)}
             claims = await self.parts.wanted.claim(self.held, planned, room)
         for claim in claims:
@@ -161,7 +104,7 @@ class Reader:
     def _room(self, now: float) -> int:
         if now < self._rest.until:
             return 0
-        if self._rest.failures >= _IN_A_ROW:
+        if self._rest.looking:
             return 1 - len(self._reads)
         return self.most - len(self._reads)
 
@@ -171,7 +114,7 @@ class Reader:
             task.result()
 
     async def _read(self, claim: Claim) -> None:
-        due, again = self._wanted_since(claim), {claim.chat: _FIRST_AGAIN_S}
+        due, again = self._wanted_since(claim), {claim.chat: FIRST_AGAIN_S}
         try:
             entry = self.parts.chats.entry(claim.chat)
             wait_s = None
@@ -189,10 +132,12 @@ class Reader:
 
     async def _brought(self, claim: Claim, entry: Entry, max_chat: MaxChatId, due: float) -> float | None:
         """None when the read has had its answer, else after how long the chat is to be read again."""
-        grant = await self._leave(claim)
+        grant = await self._leave(claim, patient=claim.urgency is Urgency.ASKED)
+        if grant is None:
+            return FIRST_AGAIN_S
         self._begun[claim.chat] = self.clock.monotonic()
         if self.held.get(slot_of(claim.chat)) != claim.epoch or self.clock.monotonic() > self._held_until:
-            return _FIRST_AGAIN_S
+            return FIRST_AGAIN_S
         try:
             answer = await self._asked(max_chat)
         except OutageError as away:
@@ -201,7 +146,7 @@ class Reader:
             self._failed(away)
             # Where MAX asks everybody to wait it is no fault of the chat's.
             everybody = away.retry_after_s is not None or isinstance(away.__cause__, MaxBusyError)
-            return _FIRST_AGAIN_S if everybody else self._again_s(claim)
+            return FIRST_AGAIN_S if everybody else self._again_s(claim)
         self._answered()
         if not await self._write_down(claim, entry, answer, grant, None) and await self._clock_went_back(claim):
             return self._again_s(claim)
@@ -256,7 +201,7 @@ class Reader:
         doubtful = missed or entry.trusted is None or (not entry.trusted and may_have_come)
         if not doubtful or not self.planner.trust.events_on or entry.max_chat is None:
             return None
-        await self._leave(claim)
+        await self._leave(claim, patient=True)
         self.parts.watch.called("membership")
         try:
             membership = await self.parts.max.membership(entry.max_chat)
@@ -288,7 +233,8 @@ class Reader:
         await self.parts.waiting.tell({claim.chat: stamp.started_ms})
         return written
 
-    async def _leave(self, claim: Claim) -> Grant:
+    async def _leave(self, claim: Claim, *, patient: bool) -> Grant | None:
+        """None when leave is far and whoever takes it is not `patient`."""
         if claim.urgency is not Urgency.ASKED:
             self._ahead.add(claim.chat)
         try:
@@ -296,12 +242,15 @@ class Reader:
                 grant = await self.parts.budget.take(claim.urgency)
                 if grant.wait_s <= 0 and self.clock.monotonic() <= grant.until:
                     return grant
+                if grant.wait_s > _FAR_S and not patient:
+                    await self.clock.sleep(_FAR_S)
+                    return None
                 await self.clock.sleep(grant.wait_s)
         finally:
             self._ahead.discard(claim.chat)
 
     def _answered(self) -> None:
-        if self._rest.failures >= _IN_A_ROW:
+        if self._rest.looking:
             self._failing.try_all_soon(self.clock.monotonic())
         self._rest.answered()
         self.parts.watch.max_away(None)
