@@ -68,6 +68,8 @@ def wrong(doc: Row | None, item: Row | None) -> str | None:
         return "the target's data do not give its hash"
     if item["version"] == doc["version"]:
         return None if item["hash"] == doc["payload_hash"] else "another hash at the target"
+    if item["version"] == imported and item["hash"] != doc.get("imported_hash"):
+        return "another hash at the target than was imported"
     return None if imported <= item["version"] < doc["version"] else "another version at the target"
 
 

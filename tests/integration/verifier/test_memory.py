@@ -11,6 +11,7 @@ from tests.integration.verifier.verifier_world import World
 
 from chatferry.common.entities import ENTITIES
 from chatferry.verifier.adapters.findings import MongoVerdicts
+from chatferry.verifier.adapters.runs import MongoRuns
 from chatferry.verifier.adapters.target import HttpTarget
 
 pytestmark = pytest.mark.integration
@@ -44,13 +45,16 @@ async def test_after_a_page_of_large_records_fewer_are_asked_for_until_they_are_
 
 
 async def test_the_sample_is_taken_up_without_the_rest_of_the_verdicts(world: World) -> None:
+    await world.ask()
+    [run] = await MongoRuns(world.database).wanted()
+    now = run.asked_at
     rows: list[dict[str, Any]] = [
-        {"_id": "run-1/chat_messages/source:chat:1", "sample": ["a", "b"], "altered": [{}] * 100},
-        {"_id": "run-1/chat_messages/source:chat:2", "sample": []},
-        {"_id": "run-1/chats/*", "sample": ["d"]},
-        {"_id": "run-12/chat_messages/source:chat:1", "sample": ["e"]},
+        {"_id": "run-1/chat_messages/source:chat:1", "sample": ["a", "b"], "altered": [{}] * 100, "asked_at": now},
+        {"_id": "run-1/chat_messages/source:chat:2", "sample": [], "asked_at": now},
+        {"_id": "run-1/chat_messages/source:chat:3", "sample": ["c"], "asked_at": datetime(2024, 1, 1, tzinfo=UTC)},
+        {"_id": "run-1/chats/*", "sample": ["d"], "asked_at": now},
+        {"_id": "run-12/chat_messages/source:chat:1", "sample": ["e"], "asked_at": now},
     ]
-    now = datetime.now(UTC)
-    await world.database["verify_verdicts"].insert_many([{**row, "at": now} for row in rows])
-    verdicts = MongoVerdicts(world.database, "run-1", world.context.clock)
+    await world.database["verify_verdicts"].insert_many(rows)
+    verdicts = MongoVerdicts(world.database, run, world.context.clock)
     assert [list(keys) async for keys in verdicts.samples(MESSAGES)] == [["a", "b"]]

@@ -1,74 +1,116 @@
-"""How the verifier works: beside the import, through outages, and never two at one run."""
+"""How the verifier works: after the import, through outages, and never two at one run."""
 
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer
 from starlette.responses import Response
 from tests.integration.verifier.fake_target import FakeTarget
-from tests.integration.verifier.verifier_world import RUN, World, message, until
+from tests.integration.verifier.verifier_world import RUN, World, until
 
 from chatferry.common.adapters.mongo import Document
 from chatferry.common.contracts.events import PhaseCompleted
-from chatferry.verifier.adapters.runs import MongoLeases
+from chatferry.common.streaming.producer import RecordProducer
+from chatferry.verifier.adapters.runs import MongoLeases, MongoRuns
 
 pytestmark = pytest.mark.integration
 
 
 async def verdicts(world: World) -> int:
-    return await world.database["verify_verdicts"].count_documents({"report": RUN})
+    return await world.database["verify_verdicts"].count_documents({"_id": {"$regex": f"^{RUN}/"}})
+
+
+async def stopped_half_way(world: World, fake: FakeTarget, **fields: Any) -> None:
+    """A verifier that ends when all chats but one are compared; then the run has these fields."""
+
+    def away(_method: str, body: dict[str, Any]) -> Response | None:
+        return Response(status_code=503) if body.get("parent") == "source:chat:103" else None
+
+    async def others_compared() -> bool:
+        return await verdicts(world) == 3
+
+    fake.fault = away
+    await world.ask()
+    async with world.at_work():
+        await until(others_compared)
+    fake.fault = lambda _method, _body: None
+    await world.database["runs"].update_one({"_id": RUN}, {"$set": {"phase": "verify", **fields}})
 
 
 async def to_verify(world: World) -> None:
     await world.database["runs"].update_one({"_id": RUN}, {"$set": {"phase": "verify"}})
 
 
-async def test_chats_that_are_complete_are_compared_beside_the_set_and_not_again(
-    world: World, fake: FakeTarget
-) -> None:
+async def test_nothing_is_read_back_before_the_verification_is_asked_for(world: World, fake: FakeTarget) -> None:
     await world.fill()
     await world.ask(phase="set")
-
-    async def all_compared() -> bool:
-        return await verdicts(world) == 4
-
     async with world.at_work():
-        await until(all_compared)
-        early = dict(fake.listed)
-        await world.records("chat_messages", [message(900_000, 102, 1, "late")])
-        await world.walked_again(102)
+        await world.verified_by("run-2")
+        listed = dict(fake.listed)
+        assert await verdicts(world) == 0
+        fake.edit("chat_messages", fake.keys("chat_messages", "source:chat:101")[0])["text"] += "!"
         await to_verify(world)
         report = await world.report()
-    again = {name for name, count in fake.listed.items() if name.startswith("chat_") and count > early.get(name, 0)}
-    assert report["reasons"] == []
-    assert again == {"chat_messages source:chat:102"}
-    assert report["full"]["compared"] == 4 + 9 + report["counts"]["chat_messages"]["source"]
+    assert report["verified"] is False
+    assert all(count == 2 * listed[name] for name, count in fake.listed.items())
 
 
-async def test_a_chat_with_waiting_messages_is_left_until_they_are_imported(world: World) -> None:
+async def test_what_was_compared_before_a_run_was_stopped_is_compared_again(world: World, fake: FakeTarget) -> None:
     await world.fill()
-    late = [message(900_000, 102, 1, "late")]
-    await world.records("chat_messages", late, at_target=False)
-    await world.ask(phase="set")
-
-    async def others_compared() -> bool:
-        return await verdicts(world) == 3
-
+    await stopped_half_way(world, fake, phase=None, state="stopped")
+    fake.edit("chat_messages", fake.keys("chat_messages", "source:chat:101")[0])["text"] += "!"
+    again = {"state": "running", "phase": "verify", "timings.verify.started_at": datetime.now(UTC)}
+    await world.database["runs"].update_one({"_id": RUN}, {"$set": again})
     async with world.at_work():
-        await until(others_compared)
-        assert await world.database["verify_verdicts"].count_documents({"key": "source:chat:102"}) == 0
-        stored = await world.database["chat_messages"].find({"seq": 900_000}).to_list(1)
-        await world.send("chat_messages", stored)
-        done = {"status": "IMPORT_OK", "imported_version": stored[0]["version"]}
-        await world.database["chat_messages"].update_one({"seq": 900_000}, {"$set": done})
+        report = await world.report()
+    assert report["verified"] is False
+    assert report["full"]["different"] == 1
 
-        async def all_compared() -> bool:
-            return await verdicts(world) == 4
 
-        await until(all_compared)
+@pytest.mark.parametrize(
+    "change", [{"state": "stopped", "phase": None}, {"timings.verify.started_at": datetime.now(UTC)}]
+)
+async def test_a_verification_that_is_not_asked_for_any_more_ends_without_a_report(
+    world: World, fake: FakeTarget, change: Document
+) -> None:
+    await world.fill()
+    away = asyncio.Event()
+
+    def never(_method: str, _body: dict[str, Any]) -> Response | None:
+        away.set()
+        return Response(status_code=503)
+
+    fake.fault = never
+    await world.ask()
+    asked = (await world.database["runs"].find_one({"_id": RUN}) or {})["timings"]["verify"]["started_at"]
+    async with world.at_work() as watch:
+        await away.wait()
+        await world.database["runs"].update_one({"_id": RUN}, {"$set": change})
+
+        async def let_go() -> bool:
+            return all(task.asked.asked_at != asked for task in watch._tasks.values())
+
+        await until(let_go)
+        assert await world.database["leases"].count_documents({}) == len(watch._tasks)
+    assert await world.database["verify_reports"].count_documents({}) == 0
+
+
+async def test_a_run_that_is_stopped_at_the_last_moment_has_no_report(world: World, fake: FakeTarget) -> None:
+    await world.fill()
+    await world.ask()
+    [run] = await MongoRuns(world.database).wanted()
+    producer = RecordProducer(world.settings.kafka, client_id="tests-verifier")
+    watch = world.watch(producer)
+    await world.database["runs"].update_one({"_id": RUN}, {"$set": {"state": "stopped", "phase": None}})
+    try:
+        assert await watch.desk.begin(run, RUN).verify() is False
+    finally:
+        await producer.close()
+    assert await world.database["verify_reports"].count_documents({}) == 0
 
 
 async def test_a_target_that_is_away_is_waited_for_and_is_no_mismatch(world: World, fake: FakeTarget) -> None:
@@ -180,35 +222,16 @@ async def test_a_lease_is_taken_over_only_after_its_end(world: World) -> None:
 
 async def test_what_a_dead_verifier_left_is_taken_up(world: World, fake: FakeTarget) -> None:
     await world.fill()
-    await world.ask(phase="set")
-
-    async def some_compared() -> bool:
-        return await verdicts(world) > 0
-
-    async with world.at_work():
-        await until(some_compared)
-    await to_verify(world)
+    await stopped_half_way(world, fake)
+    listed = dict(fake.listed)
+    known = [row["key"] async for row in world.database["verify_verdicts"].find({"entity": "chat_messages"})]
     async with world.at_work():
         report = await world.report()
     assert report["reasons"] == []
     assert report["sample"]["checked"] == min(200, report["counts"]["chat_messages"]["source"])
-
-
-async def test_a_stopped_run_is_left_alone(world: World) -> None:
-    await world.fill()
-    await world.ask(phase="set")
-
-    async def free() -> bool:
-        return await world.database["leases"].count_documents({"_id": f"verify:{RUN}"}) == 0
-
-    async def taken() -> bool:
-        return not await free()
-
-    async with world.at_work():
-        await until(taken)
-        await world.database["runs"].update_one({"_id": RUN}, {"$set": {"state": "stopped"}})
-        await until(free)
-    assert await world.database["verify_reports"].count_documents({}) == 0
+    assert len(known) == 3
+    for key in known:
+        assert fake.listed[f"chat_messages {key}"] == listed[f"chat_messages {key}"]
 
 
 async def test_the_end_of_a_verification_is_an_event_of_the_run(world: World) -> None:
@@ -236,7 +259,6 @@ async def test_the_queries_of_the_full_comparison_walk_an_index(world: World) ->
     messages = world.database["chat_messages"]
     queries: list[Document] = [
         {"parent": 101, "seq": {"$gt": 5}},
-        {"status": {"$in": ["NEW", "ERROR_RETRY"]}, "parent": 101},
         {"parent": {"$in": [101, 102]}},
     ]
     for query in queries:

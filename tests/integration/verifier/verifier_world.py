@@ -20,7 +20,7 @@ from chatferry.common.bootstrap import until_served
 from chatferry.common.contracts.canonical import payload_hash
 from chatferry.common.contracts.times import source_time
 from chatferry.common.documents import create_indexes
-from chatferry.common.entities import ENTITIES
+from chatferry.common.entities import ENTITIES, Entity
 from chatferry.common.service import Context
 from chatferry.common.streaming.producer import RecordProducer
 from chatferry.stack import Addresses
@@ -136,7 +136,7 @@ class World:
                 "payload_hash": payload_hash(payload),
                 "version": _VERSION + payload["id"],
                 "status": "IMPORT_OK" if at_target else "NEW",
-                **({"imported_version": _VERSION + payload["id"], "target_id": "1"} if at_target else {}),
+                **({"imported_version": _VERSION + payload["id"]} if at_target else {}),
             }
             for payload in payloads
         ]
@@ -157,8 +157,15 @@ class World:
             assert answer.status_code == 200, answer.text
             results = answer.json()["results"]
             assert {one["status"] for one in results} <= {"created", "updated"}, results
+            await self._note_ids(entity, {one["key"]: one["id"] for one in results})
+
+    async def _note_ids(self, entity: Entity, ids: dict[str, str]) -> None:
+        """As the importer does."""
+        for key, target_id in ids.items():
+            told = {"$set": {"imported_hash": "$payload_hash", "target_id": {"$literal": target_id}}}
+            await self.database[entity.name].update_one({"_id": key}, [told])
         if entity.parent is None:
-            rows = [{"_id": one["_id"], "entity": name, "target_id": "1"} for one in documents]
+            rows = [{"_id": key, "entity": entity.name, "target_id": target_id} for key, target_id in ids.items()]
             await self.database["id_map"].insert_many(rows)
 
     async def inventory(self, chat_id: int, **fields: Any) -> None:
@@ -241,6 +248,11 @@ class World:
         await self.ask(run, **options)
         async with self.at_work():
             return await self.report(run)
+
+    async def verified_by(self, run: str) -> Document:
+        """The report of another run, by the verifier that is at work."""
+        await self.ask(run)
+        return await self.report(run)
 
     @asynccontextmanager
     async def at_work(self) -> AsyncIterator[Watch]:

@@ -17,13 +17,14 @@ PREFIX = "source:chat:msg:"
 
 
 def line(seq: int, *, text: str = "a", version: int = 1, status: str = "IMPORT_OK") -> SourceLine:
-    imported = version if status == "IMPORT_OK" else None
-    return SourceLine(f"{PREFIX}{seq}", seq, version, payload_hash({"text": text}), status, imported, ())
+    content = payload_hash({"text": text})
+    there = (version, (), content, f"t{seq}") if status == "IMPORT_OK" else (None, (), None, None)
+    return SourceLine(f"{PREFIX}{seq}", seq, version, content, status, *there)
 
 
 def item(seq: int, *, text: str = "a", version: int = 1, key: str | None = None) -> TargetItem:
     key = key or f"{PREFIX}{seq}"
-    return TargetItem(key, seq_of(key), version, payload_hash({"text": text}), {"text": text})
+    return TargetItem(key, f"t{seq}", seq_of(key), version, payload_hash({"text": text}), {"text": text})
 
 
 def pages(rows: Sequence[Any], size: int) -> list[Sequence[Any]]:
@@ -94,10 +95,17 @@ def test_a_skipped_record_may_be_absent_and_must_not_be_there() -> None:
     assert [one.kind for one in compared([skipped], [item(1)])[1]] == [Kind.EXTRA]
 
 
-def test_a_skipped_record_that_was_imported_before_must_still_be_there_in_that_version() -> None:
-    skipped = line(1, status="SKIPPED", version=5)._replace(imported_version=4)
-    assert compared([skipped], [item(1, version=4)])[1] == []
+def test_a_skipped_record_that_was_imported_before_must_still_be_there_as_it_was() -> None:
+    before = {"imported_version": 4, "imported_hash": payload_hash({"text": "b"})}
+    skipped = line(1, status="SKIPPED", version=5)._replace(**before)
+    assert compared([skipped], [item(1, text="b", version=4)])[1] == []
     assert [one.kind for one in compared([skipped], [])[1]] == [Kind.MISSING]
+    assert [one.kind for one in compared([skipped], [item(1, version=4)])[1]] == [Kind.DIFFERENT]
+
+
+def test_a_record_with_another_id_than_the_target_gave_it_is_different() -> None:
+    assert [one.kind for one in compared([line(1)], [item(1)._replace(id="t2")])[1]] == [Kind.DIFFERENT]
+    assert compared([line(1)._replace(target_id=None)], [item(1)])[1] == []
 
 
 def test_the_fingerprint_moves_with_content_and_with_imports() -> None:

@@ -64,7 +64,8 @@ replay's copy is not answered for yet), sent_at.
 
 `leases`: _id (`portal:<host>`, `verify:<run>`, `dlq:replay`), owner, until (MongoDB's clock decides), epoch.
 
-`verify_verdicts`, one per comparison of a report: `_id` = report/entity/parent key; `tally` {compared, different, ...}.
+`verify_verdicts`, one per comparison: `_id` = run/entity/parent key; `asked_at` (the request it was made for), `tally`
+{compared, different, ...}.
 
 `parked`: _id = topic/partition/offset; entity, key, version, parent, topic, partition, offset, timestamp, reason
 (parent | retry | behind), not_before, replay (whether it is one), raw_key, value, headers [[name, value]].

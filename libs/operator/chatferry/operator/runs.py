@@ -139,9 +139,10 @@ class Store:
             return [doc async for doc in self.database[RUNS].find().sort("requested_at", -1).limit(limit)]
 
     async def report(self, run: str) -> dict[str, Any] | None:
-        """The finished report of a run."""
+        """The report that the run has asked for last. A run that was stopped may have one of before."""
+        asked = ((await self.run(run)).get("timings") or {}).get("verify") or {}
         with mongo_outage():
-            return await self.database[VERIFY_REPORTS].find_one({"run": run, "finished_at": {"$ne": None}})
+            return await self.database[VERIFY_REPORTS].find_one({"run": run, "asked_at": asked.get("started_at")})
 
     async def counts(self, family: Family, run: str) -> list[Count]:
         """How far each entity is, cheaply."""

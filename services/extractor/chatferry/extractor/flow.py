@@ -118,7 +118,7 @@ class RunFlow:
 
     async def _open_set(self, wanted: bool) -> None:
         """From here on the target may change: what was verified before is not what is there."""
-        changed = {"VERIFIED_FLAG": False} if wanted and not self._is_test else {}
+        changed = {"VERIFIED_FLAG": False} if wanted else {}
         await self._note(self._family.name, set_open=wanted, run=self._drive.run, **changed)
         if wanted:
             for need in self._family.needs:

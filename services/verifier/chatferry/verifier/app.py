@@ -49,7 +49,7 @@ def build_watch(
 ) -> Watch:
     """All parts put together."""
     runs, reports = MongoRuns(database), MongoReports(database)
-    rules = Rules(settings.verify_sample, settings.verify_seed, settings.verify_parallel, settings.verify_poll_seconds)
+    rules = Rules(settings.verify_sample, settings.verify_seed, settings.verify_parallel)
     meter = PrometheusMeter(context.metrics)
 
     def begin(run: Run, report: str) -> Verification:
@@ -60,7 +60,7 @@ def build_watch(
             readings=MongoReadings(database),
             target=target,
             findings=MongoFindings(database, report, context.clock),
-            verdicts=MongoVerdicts(database, report, context.clock),
+            verdicts=MongoVerdicts(database, run, context.clock),
             reports=reports,
             meter=meter,
             clock=context.clock,

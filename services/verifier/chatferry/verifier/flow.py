@@ -1,10 +1,10 @@
-"""The story of a verification: work beside the set phase, finish when it is over, and write one report."""
+"""The story of a verification: everything is read back after it was asked for, and one report is written."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from chatferry.common.entities import FAMILIES, Entity, Family
@@ -49,17 +49,16 @@ class Parts:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """`sample`: records compared by content; `lanes`: chats at a time; `pause_s`: between looks at an unready run."""
+    """`sample`: records compared by content; `lanes`: chats at a time."""
 
     sample: int = 200
     seed: int = 1
     lanes: int = 4
-    pause_s: float = 0.5
 
 
 @dataclass(slots=True)
 class Verification:
-    """One report of one run. May be begun again after a crash or an outage: verdicts that still hold are used."""
+    """One report of one run. Begun again after a crash it goes on: what was compared since it was asked for holds."""
 
     run: Run
     report: str
@@ -69,7 +68,7 @@ class Verification:
     _seconds: dict[str, float] = field(default_factory=dict)
 
     async def verify(self) -> bool:
-        """Until the report is written (true), or the run goes on no more (false). Raises OutageError."""
+        """True: the report is written; false: nobody asks for it any more. Raises OutageError."""
         family = FAMILIES[self.run.family]
         sampled = (family.children or (family.root,))[0]
         sample = Sample(self.rules.sample, self.rules.seed)
@@ -83,8 +82,6 @@ class Verification:
         )
         roots = Roots(family, comparer, self.parts.verdicts, self.rules.lanes, self.facts)
         await self._recall(family, sample)
-        if not await self._beside_the_set(family, roots):
-            return False
         started, tick = self.parts.clock.now(), self.parts.clock.monotonic()
         await self._roots_of_all(family, comparer)
         await self._walks_and_children(family, roots)
@@ -92,7 +89,8 @@ class Verification:
         with self._timed("sample"):
             await check_sample(sampled, sample.keys(), self.facts, self._sides())
         await self._counts(family)
-        await self._write(family, roots, started)
+        if not await self._write(family, roots, started):
+            return False
         self.parts.meter.sample_mismatches(family.name, self.facts.sample_mismatches)
         self.parts.meter.duration(family.name, (self.parts.clock.monotonic() - tick) * 1000)
         return True
@@ -103,27 +101,6 @@ class Verification:
             async for keys in self.parts.verdicts.samples(entity):
                 for key in keys:
                     sample.offer(key)
-
-    async def _beside_the_set(self, family: Family, roots: Roots) -> bool:
-        """Until the verify phase is asked for (true) compare what is complete; false: the run goes on no more."""
-        done: set[int] = set()
-        while await self._before_verify():
-            idle = True
-            async for rows in self.parts.source.rows(family):
-                looked, compared = await roots.early(_roots_in(rows, family), done)
-                idle = idle and not looked
-                if looked and not compared:
-                    await self.parts.clock.sleep(self.rules.pause_s)
-                if not await self._before_verify():
-                    break
-            if idle:
-                await self.parts.clock.sleep(self.rules.pause_s)
-        return self.run.phase == "verify"
-
-    async def _before_verify(self) -> bool:
-        run = await self.parts.runs.read(self.run.id)
-        self.run = run if run is not None else replace(self.run, phase=None)
-        return self.run.phase in ("get", "set")
 
     async def _roots_of_all(self, family: Family, comparer: Comparer) -> None:
         """Compare every root entity whole: the family's own and those it stands on."""
@@ -180,7 +157,11 @@ class Verification:
             await self.parts.findings.add([_unusable(entity, unusable)])
             return -1
 
-    async def _write(self, family: Family, roots: Roots, started: datetime) -> None:
+    async def _write(self, family: Family, roots: Roots, started: datetime) -> bool:
+        run = await self.parts.runs.read(self.run.id)
+        if run is None or run.asked_at != self.run.asked_at:
+            # Stopped meanwhile, perhaps asked for again: a report would say what the target had before.
+            return False
         mismatches, by_check = await self.parts.reports.mismatches(self.report, MISMATCHES_SHOWN)
         self.facts.mismatches.update(by_check)
         table = roots.table()
@@ -197,7 +178,8 @@ class Verification:
             seconds=self._seconds,
             seed=self.rules.seed,
         )
-        await self.parts.reports.save(report_document(self.run, family, self.facts, written))
+        await self.parts.reports.save(report_document(run, family, self.facts, written))
+        return True
 
     def _sides(self) -> Sides:
         return Sides(self.parts.records, self.parts.target, self.parts.findings)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from chatferry.common.errors import LeaseLostError, OutageError
 from chatferry.common.health import Health
@@ -34,14 +34,20 @@ class Desk:
     begin: Callable[[Run, str], Verification]
 
 
+class _Task(NamedTuple):
+    asked: Run
+    task: asyncio.Task[None]
+
+
 @dataclass(slots=True)
 class Watch:
-    """Looks for runs, verifies several at once, and never one that another process verifies."""
+    """Looks for runs, verifies several at once, and never one that another process verifies. Lets go of one that does
+    not ask any more."""
 
     desk: Desk
     poll_s: float
     lease_s: float
-    _tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    _tasks: dict[str, _Task] = field(default_factory=dict)
 
     async def until(self, stopping: asyncio.Event) -> None:
         """Work until asked to stop. Raises OutageError of MongoDB, after letting go of every run."""
@@ -75,22 +81,28 @@ class Watch:
                 await asyncio.wait_for(stopping.wait(), self.poll_s)
 
     async def _look(self) -> None:
-        for run, task in list(self._tasks.items()):
+        wanted = {run.id: run for run in await self.desk.runs.wanted()}
+        for run, (asked, task) in list(self._tasks.items()):
             if task.done():
                 del self._tasks[run]
                 task.result()
-        for wanted in await self.desk.runs.wanted():
-            if wanted.id in self._tasks or len(self._tasks) >= _AT_ONCE:
+            elif run not in wanted or wanted[run].asked_at != asked.asked_at:
+                await _ended(task)
+                await self.desk.leases.release(run)
+                del self._tasks[run]
+        for run, asked in wanted.items():
+            if run in self._tasks or len(self._tasks) >= _AT_ONCE:
                 continue
-            if await self.desk.leases.take(wanted.id):
-                await self._begin(wanted)
+            if await self.desk.leases.take(run):
+                await self._begin(asked)
 
     async def _begin(self, run: Run) -> None:
         report = await self.desk.reports.claim(run)
         if report is None:
             await self.desk.leases.release(run.id)
             return
-        self._tasks[run.id] = asyncio.create_task(self._verify(run, report), name=f"verify {run.id}")
+        task = asyncio.create_task(self._verify(run, report), name=f"verify {run.id}")
+        self._tasks[run.id] = _Task(run, task)
 
     async def _verify(self, run: Run, report: str) -> None:
         log.info("verify.started", run=run.id, family=run.family, phase=run.phase)
@@ -118,7 +130,7 @@ class Watch:
 
     async def _let_go(self) -> None:
         tasks, self._tasks = self._tasks, {}
-        for run, task in tasks.items():
+        for run, (_, task) in tasks.items():
             await _ended(task)
             try:
                 await self.desk.leases.release(run)

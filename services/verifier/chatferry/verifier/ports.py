@@ -31,9 +31,6 @@ class Records(Protocol):
     async def stored(self, entity: Entity, parents: Sequence[int]) -> dict[int, Stored]:
         """What is stored under each of the parents; one without records is left out."""
 
-    async def waiting(self, entity: Entity, parent: int) -> bool:
-        """Whether a record under the parent still waits for its import."""
-
 
 class Source(Protocol):
     """What the extractor and the importer wrote down about the portal and the run."""
@@ -48,7 +45,7 @@ class Source(Protocol):
         """Dead letters by state."""
 
     async def unmapped(self, users: Collection[int]) -> set[int]:
-        """Those of the users that the user map does not have."""
+        """Those of the users that the user map does not have, or not with the id that the target gave them."""
 
 
 class Readings(Protocol):
@@ -85,7 +82,7 @@ class Findings(Protocol):
 
 
 class Verdicts(Protocol):
-    """What the comparisons of one report came to. Safe to repeat."""
+    """What the comparisons came to since a verification was asked for. Safe to repeat."""
 
     async def keep(self, verdict: Verdict) -> None:
         """Keep it in place of an earlier verdict on the same records."""
@@ -101,7 +98,8 @@ class Reports(Protocol):
     """Reports and what they say about mismatches."""
 
     async def claim(self, run: Run) -> str | None:
-        """The id of the report that the run asks for, its last checks forgotten; None: it is written already."""
+        """The id of the report that the run asks for, its last checks and what was compared before it was asked for
+        forgotten; None: it is written already."""
 
     async def mismatches(self, report: str, limit: int) -> tuple[list[dict[str, Any]], dict[str, int]]:
         """The first mismatches, and how many there are by check."""
@@ -117,10 +115,10 @@ class Runs(Protocol):
     """The runs that a verification is asked of."""
 
     async def wanted(self) -> list[Run]:
-        """Runs that go on now, include a verification, and have something to compare."""
+        """Runs that ask for a verification now."""
 
     async def read(self, run: str) -> Run | None:
-        """The run as it is now; None when it does not go on."""
+        """The run as it is now; None when it does not ask."""
 
 
 class Leases(Protocol):

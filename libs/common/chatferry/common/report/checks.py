@@ -59,10 +59,12 @@ def _counts(document: Mapping[str, Any]) -> CheckLine:
 
 
 def even(document: Mapping[str, Any], entity: str) -> bool:
-    """Source, extracted, imported and target agree, but for what was skipped with a reason."""
+    """Source, extracted, imported and target agree, but for what was skipped with a reason. Of that the target may have
+    kept an older version."""
     counts, ledger = document["counts"][entity], document["ledger"].get(entity, {})
     skipped = sum(ledger.get("skipped", {}).values())
-    arrived = counts["imported"] == counts["target"] == counts["extracted"] - skipped
+    kept = document["kept"].get(entity, 0)
+    arrived = counts["imported"] + kept == counts["target"] == counts["extracted"] - skipped + kept
     return bool(arrived and counts["source"] == counts["extracted"])
 
 

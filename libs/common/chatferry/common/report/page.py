@@ -19,6 +19,7 @@ _CHECK_WORDS = {
     "version": "another version",
     "hash": "another hash",
     "content": "content differs",
+    "id": "another id",
     "sample": "sampled content differs",
     "participants": "participant differs",
     "mapping": "user not in the user map",

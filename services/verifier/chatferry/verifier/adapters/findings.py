@@ -51,29 +51,32 @@ class MongoFindings:
 
 
 class MongoVerdicts:
-    """The Verdicts port, for one report."""
+    """The Verdicts port, for one request of a run."""
 
-    def __init__(self, database: Database, report: str, clock: Clock) -> None:
-        self._verdicts, self._report, self._clock = database[VERIFY_VERDICTS], report, clock
+    def __init__(self, database: Database, run: Run, clock: Clock) -> None:
+        self._verdicts, self._run, self._clock = database[VERIFY_VERDICTS], run, clock
 
     async def keep(self, verdict: Verdict) -> None:
-        document = {"report": self._report, **asdict(verdict), "at": self._clock.now()}
+        document = {**asdict(verdict), **self._request(), "at": self._clock.now()}
         with mongo_outage():
             await self._verdicts.replace_one({"_id": self._id(verdict.entity, verdict.key)}, document, upsert=True)
 
     async def known(self, entity: Entity, parents: Collection[str]) -> dict[str, Verdict]:
-        query = {"_id": {"$in": [self._id(entity.name, parent) for parent in parents]}}
+        query = {"_id": {"$in": [self._id(entity.name, parent) for parent in parents]}, **self._request()}
         with mongo_outage():
             return {row["key"]: _verdict(row) async for row in self._verdicts.find(query)}
 
     async def samples(self, entity: Entity) -> AsyncIterator[Sequence[str]]:
-        query = {"_id": _prefix(self._id(entity.name, "")), "sample.0": {"$exists": True}}
+        query = {"_id": _prefix(self._id(entity.name, "")), "sample.0": {"$exists": True}, **self._request()}
         with mongo_outage():
             async for row in self._verdicts.find(query, {"sample": 1}):
                 yield row["sample"]
 
     def _id(self, entity: str, key: str) -> str:
-        return f"{self._report}/{entity}/{key}"
+        return f"{self._run.id}/{entity}/{key}"
+
+    def _request(self) -> Document:
+        return {"asked_at": self._run.asked_at}
 
 
 class MongoReports:
@@ -90,6 +93,8 @@ class MongoReports:
                 return None
             report = f"{run.id}:{len(written) + 1}" if written else run.id
             await self._database[MISMATCHES].delete_many({"report": report, "check": {"$in": list(_LAST_CHECKS)}})
+            before = {"_id": _prefix(f"{run.id}/"), "asked_at": {"$ne": run.asked_at}}
+            await self._database[VERIFY_VERDICTS].delete_many(before)
         return report
 
     async def mismatches(self, report: str, limit: int) -> tuple[list[dict[str, Any]], dict[str, int]]:

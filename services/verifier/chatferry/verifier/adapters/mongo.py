@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import Any
 
 from chatferry.common.adapters.mongo import Database, Document, mongo_outage
-from chatferry.common.documents import ID_MAP, IMPORT_OK, INVENTORY, SKIPPED, WAITING
+from chatferry.common.documents import ID_MAP, IMPORT_OK, INVENTORY, SKIPPED
 from chatferry.common.entities import Entity, Family
 from chatferry.common.entities.users import USERS
 from chatferry.common.ledger import account, accounts_per_parent, dead_letter_states, gap_of
@@ -14,7 +14,9 @@ from chatferry.verifier.domain.comparison import Fingerprint
 from chatferry.verifier.domain.facts import Acceptance, Counts, Row, Stored
 from chatferry.verifier.domain.lines import SourceLine
 
-_LINE = {"seq": 1, "version": 1, "payload_hash": 1, "status": 1, "imported_version": 1, "flags": 1}
+_LINE = dict.fromkeys(
+    ("seq", "version", "payload_hash", "status", "imported_version", "flags", "imported_hash", "target_id"), 1
+)
 _ROWS_AT_ONCE = 200
 _USERS_AT_ONCE = 1_000
 
@@ -53,11 +55,6 @@ class MongoRecords:
                 [{"$match": {"parent": {"$in": list(parents)}}}, {"$group": group}]
             )
             return {row["_id"]: _stored(row) async for row in found}
-
-    async def waiting(self, entity: Entity, parent: int) -> bool:
-        query = {"status": {"$in": list(WAITING)}, "parent": parent}
-        with mongo_outage():
-            return await self._database[entity.name].find_one(query, {"_id": 1}) is not None
 
 
 class MongoSource:
@@ -109,10 +106,16 @@ class MongoSource:
         asked = [user for user in users if user not in self._mapped]
         for start in range(0, len(asked), _USERS_AT_ONCE):
             keys = {USERS.key(user): user for user in asked[start : start + _USERS_AT_ONCE]}
-            with mongo_outage():
-                found = self._database[ID_MAP].find({"_id": {"$in": list(keys)}}, {"_id": 1})
-                self._mapped.update([keys[row["_id"]] async for row in found])
+            map_, records = [await self._target_ids(name, list(keys)) for name in (ID_MAP, USERS.name)]
+            self._mapped.update(keys[key] for key, target_id in map_.items() if records.get(key) == target_id)
         return {user for user in asked if user not in self._mapped}
+
+    async def _target_ids(self, collection: str, keys: Sequence[str]) -> dict[str, str]:
+        query = {"_id": {"$in": list(keys)}, "target_id": {"$ne": None}}
+        with mongo_outage():
+            return {
+                row["_id"]: row["target_id"] async for row in self._database[collection].find(query, {"target_id": 1})
+            }
 
     async def _chunk(self, ids: Mapping[str, str], family: Family) -> list[Row]:
         with mongo_outage():
@@ -129,6 +132,8 @@ def _line(document: Mapping[str, Any]) -> SourceLine:
         document["status"],
         document.get("imported_version"),
         tuple(document.get("flags") or ()),
+        document.get("imported_hash"),
+        document.get("target_id"),
     )
 
 

@@ -9,12 +9,7 @@ from chatferry.common.documents import LEASES, RUNS
 from chatferry.common.entities import FAMILIES
 from chatferry.verifier.domain.facts import Run
 
-# While a run still reads, what is imported already can be compared; a run that only reads has nothing to compare.
-_GOES_ON = {
-    "state": "running",
-    "phases": "verify",
-    "$or": [{"phase": {"$in": ["set", "verify"]}}, {"phase": "get", "phases": "set"}],
-}
+_ASKS = {"state": "running", "phase": "verify"}
 
 
 class MongoRuns:
@@ -24,13 +19,13 @@ class MongoRuns:
         self._runs = database[RUNS]
 
     async def wanted(self) -> list[Run]:
-        query = {**_GOES_ON, "family": {"$in": sorted(FAMILIES)}}
+        query = {**_ASKS, "family": {"$in": sorted(FAMILIES)}}
         with mongo_outage():
             return [_run(row) async for row in self._runs.find(query).sort("requested_at", 1)]
 
     async def read(self, run: str) -> Run | None:
         with mongo_outage():
-            row = await self._runs.find_one({"_id": run, **_GOES_ON})
+            row = await self._runs.find_one({"_id": run, **_ASKS})
         return None if row is None else _run(row)
 
 

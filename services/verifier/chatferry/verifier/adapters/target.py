@@ -148,12 +148,13 @@ def _sentence(away: httpx.RequestError) -> str:
 def _items(entity: Entity, answer: dict[str, Any]) -> list[TargetItem]:
     try:
         items = [
-            TargetItem(item["key"], seq_of(item["key"]), item["version"], item["hash"], item["data"])
+            TargetItem(item["key"], item["id"], seq_of(item["key"]), item["version"], item["hash"], item["data"])
             for item in answer["items"]
         ]
     except (KeyError, TypeError, AttributeError):
         raise ReadBackError(f"the target's list of {entity.name} has items that are not of the protocol") from None
     for item in items:
-        if type(item.version) is not int or type(item.hash) is not str or type(item.data) is not dict:
+        texts = type(item.hash) is str and type(item.id) is str
+        if not texts or type(item.version) is not int or type(item.data) is not dict:
             raise ReadBackError(f"the target's list of {entity.name} has items that are not of the protocol")
     return items

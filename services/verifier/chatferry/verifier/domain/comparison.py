@@ -164,12 +164,15 @@ class Comparison:
 
     def _equal(self, line: SourceLine, item: TargetItem, findings: list[Finding]) -> None:
         if line.status == SKIPPED:
+            # Such a version may stay as the target took it before.
             if line.imported_version != item.version:
                 self._count_extra(item, findings)
-            return
+                return
+            line = line._replace(version=item.version, hash=line.imported_hash or "")
         self.tally.compared += 1
         content = payload_hash(item.data)
-        if line.hash == content and line.hash == item.hash and line.version == item.version:
+        same_id = line.target_id is None or line.target_id == item.id
+        if line.hash == content and line.hash == item.hash and line.version == item.version and same_id:
             self.matched.append((line, item))
             return
         self.tally.different += 1

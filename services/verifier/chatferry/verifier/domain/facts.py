@@ -21,6 +21,7 @@ Check = Literal[
     "version",
     "hash",
     "content",
+    "id",
     "sample",
     "participants",
     "mapping",

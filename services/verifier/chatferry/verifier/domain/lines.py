@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 
 class SourceLine(NamedTuple):
-    """A record's document without its payload. `imported_version` is None for one that never reached the target."""
+    """A record's document without its payload. What the importer knows is None for one that never reached the target;
+    `target_id`: the id that the target gave it, None when it gave none."""
 
     key: str
     seq: int
@@ -15,12 +16,15 @@ class SourceLine(NamedTuple):
     status: str
     imported_version: int | None
     flags: tuple[str, ...]
+    imported_hash: str | None
+    target_id: str | None
 
 
 class TargetItem(NamedTuple):
     """A record as the target gives it back. `seq` is the number at the key's end; None: the key has none."""
 
     key: str
+    id: str
     seq: int | None
     version: int
     hash: str

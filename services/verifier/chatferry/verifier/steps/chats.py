@@ -1,4 +1,4 @@
-"""Root records one by one: children compared, unless nothing changed since they were, and counted."""
+"""Root records one by one: children compared, unless they were since the verification was asked for, and counted."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from chatferry.common.entities import Entity, Family
 from chatferry.verifier.domain.comparison import Fingerprint
 from chatferry.verifier.domain.errors import ReadBackError
 from chatferry.verifier.domain.facts import ChatLine, Facts, Mismatch, Row, Stored, Verdict
-from chatferry.verifier.ports import Findings, Records, Target, Verdicts
+from chatferry.verifier.ports import Findings, Target, Verdicts
 from chatferry.verifier.steps.ahead import in_parallel
 from chatferry.verifier.steps.compare import Comparer, Parent
 
@@ -33,23 +33,6 @@ class Roots:
     listed: dict[str, int] = field(default_factory=dict)
     _largest: list[tuple[int, int, ChatLine]] = field(default_factory=list)
     _differing: list[ChatLine] = field(default_factory=list)
-
-    async def early(self, rows: Sequence[Row], done: set[int]) -> tuple[int, int]:
-        """Compare the children of roots whose records are all imported; how many were looked at, and compared."""
-        fresh = [row for row in rows if row.closed and row.seq not in done]
-        ready: list[Row] = []
-
-        async def look(row: Row) -> None:
-            for entity in self.family.children:
-                if await self.records.waiting(entity, row.seq):
-                    return
-            ready.append(row)
-
-        await in_parallel([partial(look, row) for row in fresh], self.lanes)
-        jobs = [partial(self._compare, entity, row) for entity in self.family.children for row in ready]
-        await in_parallel(jobs, self.lanes)
-        done.update(row.seq for row in ready)
-        return len(fresh), len(ready)
 
     async def finish(self, rows: Sequence[Row]) -> None:
         """Compare what is not compared yet, count everything, and enter it into the facts."""
@@ -75,14 +58,6 @@ class Roots:
     def target(self) -> Target:
         """The target's read-back."""
         return self.comparer.target
-
-    @property
-    def records(self) -> Records:
-        """The source's records."""
-        return self.comparer.records
-
-    async def _compare(self, entity: Entity, row: Row) -> None:
-        await self.verdicts.keep(await self.comparer.compare(entity, Parent(row.key, row.seq)))
 
     async def _finish(self, entity: Entity, row: Row, stored: Stored, known: Verdict | None) -> None:
         verdict = known

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from chatferry.common.contracts.canonical import payload_hash
+from chatferry.common.documents import SKIPPED
 from chatferry.common.entities import Entity
 from chatferry.common.entities.users import USERS
 from chatferry.verifier.domain.comparison import Finding, Kind
@@ -27,7 +28,7 @@ async def explain(
     users_differ = 0
     for start in range(0, len(findings), _PAYLOADS_AT_ONCE):
         chunk = findings[start : start + _PAYLOADS_AT_ONCE]
-        keys = [finding.key for finding in chunk if finding.kind is Kind.DIFFERENT]
+        keys = [finding.key for finding in chunk if finding.kind is Kind.DIFFERENT and not _kept(finding)]
         payloads = await records.payloads(entity, keys) if keys else {}
         for finding in chunk:
             mismatches += _named(entity, parent, finding, payloads.get(finding.key))
@@ -52,14 +53,26 @@ def _named(entity: Entity, parent: str | None, finding: Finding, payload: Mappin
         found.append(Mismatch(entity.name, line.key, parent, "version", "version", versions))
     if line.hash != item.hash:
         found.append(_hashes(entity, line.key, parent, "hash", (line.hash, item.hash)))
+    if line.target_id is not None and line.target_id != item.id:
+        ids = {"source": line.target_id, "target": item.id}
+        found.append(Mismatch(entity.name, line.key, parent, "id", "id", ids))
     if line.hash != finding.content_hash:
         found += _contents(entity, parent, finding, payload)
     return found
 
 
+def _kept(finding: Finding) -> bool:
+    """A skipped record of which the target has an older version."""
+    return finding.line is not None and finding.line.status == SKIPPED
+
+
 def _contents(
     entity: Entity, parent: str | None, finding: Finding, payload: Mapping[str, Any] | None
 ) -> list[Mismatch]:
+    if _kept(finding):
+        # What was imported is not stored any more: only its hash.
+        hashes = (finding.line.hash if finding.line is not None else "", finding.content_hash or "")
+        return [_hashes(entity, finding.key, parent, "data", hashes)]
     data = finding.item.data if finding.item is not None else {}
     fields = differences(payload or {}, data)[:_FIELDS_MAX]
     if payload is not None and not fields:

@@ -39,6 +39,7 @@ def report_document(run: Run, family: Family, facts: Facts, written: Written) ->
         "family": family.name,
         "seconds": round((written.finished_at - run.requested_at).total_seconds(), 3),
         "counts": {entity: counts.as_json() for entity, counts in facts.counts.items()},
+        "kept": {entity: counts.kept for entity, counts in facts.counts.items() if counts.kept},
         **_comparisons(facts, written.seed),
         "dead_letters": facts.dead_letters,
         "gaps": [gap | {"title": written.names.get(gap["key"])} for gap in facts.gaps],
