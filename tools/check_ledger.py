@@ -44,6 +44,11 @@ from tools.ledger_offsets import Offsets
 from tools.ledger_portal import PREFIX, Portal, Row
 
 Sides = Counter[str]
+# Parts that are away, a status of another form, an address that is none.
+UNSEEN = (
+    *(OSError, ValueError, KeyError, TypeError, AttributeError, subprocess.SubprocessError),
+    *(httpx.HTTPError, httpx.InvalidURL, KafkaError, PyMongoError),
+)
 ENDS, LIVING, LOOKS, SHOWN = {"IMPORT_OK": "done", "IMPORT_ERR": "dead"}, ["dead", "replaying"], 5, 200
 
 
@@ -269,7 +274,7 @@ def main() -> int:
         asyncio.run(offsets.read())
         check.everything()
         check.status_agrees()
-    except (OSError, ValueError, KeyError, httpx.HTTPError, KafkaError, PyMongoError, subprocess.SubprocessError) as no:
+    except UNSEEN as no:
         hint = "; if MongoDB asks for a password, set CHATFERRY_MONGODB" if isinstance(no, PyMongoError) else ""
         print(f"could not look: {type(no).__name__}{hint}", file=sys.stderr)  # an address may hold a secret
         return 2

@@ -44,9 +44,9 @@ _HEAD = """<!-- Made by `make generate` from the services' settings; edit those.
 # Configuration
 
 Everything comes from environment variables. A service reads its settings once, at its start; with a wrong one it ends
-with exit code 2 and one line that says which and why. `chatferry up` and `chatferry demo` set the addresses, ports and
-secrets of the services they start; every other variable of theirs is passed on. Secrets are best given by the `…_FILE`
-variables: a file of mode 600.
+with exit code 2 and one line that says which and why; with 1 when its port is taken, which the next start may mend.
+`chatferry up` and `chatferry demo` set the addresses, ports and secrets of the services they start; every other
+variable of theirs is passed on. Secrets are best given by the `…_FILE` variables: a file of mode 600.
 """
 
 

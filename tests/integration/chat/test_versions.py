@@ -89,11 +89,12 @@ async def test_an_edit_behind_the_protocol_shows_in_what_is_read_back(chats: Spe
 
 
 async def test_hot_queries_have_an_index(chats: Speaker, database: Database) -> None:
-    chats.done("count", entity="chats")
+    chats.batch("chats", [wire("chats", chat(500))])
     wanted: list[dict[str, Any]] = [
         {"find": "messages", "filter": {"source_chat_id": 1, "_id": {"$gt": 5}}, "sort": {"_id": 1}, "limit": 501},
         {"find": "messages", "filter": {"_id": {"$gt": 5}}, "sort": {"_id": 1}, "limit": 501},
         {"find": "messages", "filter": {"_id": {"$in": [1, 2]}}},
+        {"find": "chats", "filter": {"target_id": {"$in": [1, 2]}}, "projection": {"target_id": 1}},
         {"count": "messages", "query": {"source_chat_id": 1}, "hint": "source_chat_id_1__id_1"},
         {"count": "messages", "query": {"_id": {"$gte": 1}}, "hint": "_id_"},
     ]

@@ -73,6 +73,20 @@ async def test_every_edit_behind_the_targets_back_is_named_to_record_and_field(
     assert report["full"]["different"] == 4
 
 
+async def test_a_message_hung_under_another_chat_or_under_none_is_named(shipped: World, behind: Database) -> None:
+    await shipped.fill(chats=3, messages=20)
+    other: Any = await behind["chats"].find_one({"_id": 102})
+    rows: list[Any] = await behind["messages"].find({"source_chat_id": 101}).sort("_id", 1).to_list(4)
+    edits: list[Any] = [{"$set": {"chat": chat}} for chat in (other["target_id"], 9_999_999, [1])]
+    for message, edit in zip(rows, [*edits, {"$unset": {"chat": ""}}], strict=True):
+        await behind["messages"].update_one({"_id": message["_id"]}, edit)
+    report = await shipped.verified()
+    found = {(row["key"], row["check"], row["field"]) for row in await shipped.mismatches()}
+    assert report["verified"] is False
+    assert {(f"{KEY}{message['_id']}", "content", "chat_id") for message in rows} <= found
+    assert report["full"]["different"] == 4
+
+
 async def test_the_process_verifies_and_ends_when_it_is_asked_to(shipped: World, tmp_path: Path) -> None:
     await shipped.fill()
     await shipped.ask()

@@ -193,7 +193,7 @@ def test_a_taken_port_is_one_sentence(project: Running, tmp_path: Path) -> None:
         ended = subprocess.run(
             command, env={**project.environment, **secret}, capture_output=True, text=True, timeout=30, check=False
         )
-    assert ended.returncode == 2
+    assert ended.returncode == 1
     assert f"CHATFERRY_HTTP_PORT: 127.0.0.1:{port} cannot be bound" in ended.stderr
     assert "Traceback" not in ended.stderr
 

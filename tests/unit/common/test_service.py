@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import socket
 
 import httpx
 import pytest
@@ -69,3 +70,17 @@ async def test_metrics_are_where_prometheus_looks_by_default_also_beside_a_servi
         answer = await http.get(path)
     assert answer.status_code == 200
     assert "outage" in answer.text
+
+
+def test_a_port_that_is_taken_may_be_free_at_the_next_start(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(SystemExit) as ended:
+        service._listen("127.0.0.1", taken.getsockname()[1])
+    assert ended.value.code == 1
+    assert "cannot be bound (Address already in use); give another port, or 0" in capsys.readouterr().err
+
+
+def test_an_address_that_is_not_this_machines_is_for_a_person_to_change(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        service._listen("192.0.2.1", 0)
+    assert ended.value.code == service.EXIT_FATAL
+    assert "192.0.2.1:0 cannot be bound" in capsys.readouterr().err

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import sys
+from pathlib import Path
 
 import pytest
 
 from chatferry.operator.cli import main
+
+WEBHOOK = "https://portal.test/rest/1/abcsecretdef/"
 
 
 @pytest.mark.parametrize(
@@ -40,3 +44,39 @@ def test_a_number_that_no_database_takes_is_refused(
         main()
     assert ended.value.code == 2
     assert "should be less than or equal" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "variables", "sentence"),
+    [
+        (("bootstrap",), {"CHATFERRY_PROJECT": "A b/c"}, "CHATFERRY_PROJECT must be 1 to 32 small letters"),
+        (("up",), {"CHATFERRY_PROJECT": "A b/c"}, "CHATFERRY_PROJECT must be 1 to 32 small letters"),
+        (("up",), {"CHATFERRY_PORTAL_WEBHOOKS": "http://abcsecretdef"}, "portal webhook 1 is not of the form"),
+        (("bootstrap", "--secrets", "/proc/x"), {}, "/proc/x/target.secret cannot be written (No such file"),
+        (("webhooks", "/nonexistent/folder"), {}, "/nonexistent/folder/webhooks cannot be written (No such file"),
+        (("demo", "--bucket", "²:2"), {}, "give CAPACITY:PER_SECOND"),
+    ],
+)
+def test_what_cannot_be_used_is_one_sentence_before_anything_is_started(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    words: tuple[str, ...],
+    variables: dict[str, str],
+    sentence: str,
+) -> None:
+    parts = {"CHATFERRY_KAFKA": "127.0.0.1:9", "CHATFERRY_MONGODB": "mongodb://127.0.0.1:9/?replicaSet=rs0"}
+    local = {"CHATFERRY_LOCAL": str(tmp_path / "local"), "CHATFERRY_PORTAL_WEBHOOKS": WEBHOOK}
+    for name, value in {**parts, **local, **variables}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("chatferry.operator.cli.LocalStack", None)
+    monkeypatch.setattr("chatferry.operator.demo.LocalStack", None)
+    monkeypatch.setattr(sys, "stdin", io.StringIO(WEBHOOK))
+    monkeypatch.setattr(sys, "argv", ["chatferry", *words])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    said = capsys.readouterr()
+    assert (ended.value.code, said.out, said.err.count("\n")) == (2, "", 1)
+    assert sentence in said.err
+    assert "abcsecretdef" not in said.err
+    assert not (tmp_path / "local").exists()

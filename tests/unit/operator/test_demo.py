@@ -29,7 +29,7 @@ def test_the_limits_of_the_portal_are_those_of_the_extractor() -> None:
     }
 
 
-@pytest.mark.parametrize("bucket", ["50", "fifty:2", "50:two", ":", "50:2:3"])
+@pytest.mark.parametrize("bucket", ["50", "fifty:2", "50:two", ":", "50:2:3", "²:2", "50:²"])
 def test_limits_of_another_form_are_one_sentence(bucket: str) -> None:
     with pytest.raises(ConfigurationError) as wrong:
         limits_of(bucket)

@@ -37,6 +37,13 @@ def test_a_target_that_cannot_be_asked_is_named_by_its_file_and_not_repeated(tmp
     assert "abcsecretdef" not in wrong.value.sentence
 
 
+def test_a_project_is_named_as_the_services_name_it(tmp_path: Path) -> None:
+    wanted = environment(tmp_path, "http://t/rest/1/abcsecretdef")
+    assert Folder.of({**wanted, "CHATFERRY_PROJECT": "two-2"}).load().name == "two-2"
+    with pytest.raises(ConfigurationError, match="CHATFERRY_PROJECT must be 1 to 32"):
+        Folder.of({**wanted, "CHATFERRY_PROJECT": "A b/c"}).load()
+
+
 async def test_a_database_that_cannot_be_opened_is_named_by_its_variable_and_not_repeated(tmp_path: Path) -> None:
     project = Folder.of(environment(tmp_path, "http://t/rest/1/abcsecretdef")).load()
     with pytest.raises(ConfigurationError, match="CHATFERRY_MONGODB") as wrong:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import signal
 import socket
 import sys
@@ -33,7 +34,7 @@ from chatferry.common.telemetry.metrics import Metrics
 from chatferry.common.telemetry.traces import configure_traces
 
 log = get_logger(__name__)
-EXIT_FATAL = 2
+EXIT_LATER, EXIT_FATAL = 1, 2
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 3.0
 # For work that does not say whom it has reached: several times as long as a client looks for a part that is away.
 _CALM_S = 30.0
@@ -89,8 +90,8 @@ def run_service(
 ) -> None:
     """Read the settings, run until SIGTERM or a fatal error, then exit: 0 after a clean stop, 2 when a person must act.
 
-    1 after a failure that starting again may mend. `work(settings)(context)` runs until `context.stopping`; an
-    OutageError from it is waited out and it is run again.
+    1 after a failure that starting again may mend, a taken port among them. `work(settings)(context)` runs until
+    `context.stopping`; an OutageError from it is waited out and it is run again.
     """
     try:
         settings = load_settings(kind)
@@ -160,10 +161,12 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         listening.bind((host, port))
     except OSError as taken:
+        listening.close()
         sys.stderr.write(
             f"CHATFERRY_HTTP_PORT: {host}:{port} cannot be bound ({taken.strerror}); give another port, or 0.\n"
         )
-        sys.exit(EXIT_FATAL)
+        # Whoever has the port now may have left it at the next start.
+        sys.exit(EXIT_LATER if taken.errno == errno.EADDRINUSE else EXIT_FATAL)
     return listening
 
 
@@ -191,7 +194,7 @@ def _end(done: asyncio.Task[None], server: uvicorn.Server, failed: list[Failure]
         failed.append(Failure(error.sentence, EXIT_FATAL))
     elif error is not None:
         log.error("work.failed", exc_info=error)
-        failed.append(Failure(f"its work ended with {type(error).__name__}; the log has the place", 1))
+        failed.append(Failure(f"its work ended with {type(error).__name__}; the log has the place", EXIT_LATER))
     server.should_exit = True
 
 

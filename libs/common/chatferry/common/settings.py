@@ -20,7 +20,8 @@ _REDIS = ("redis", "rediss", "unix")
 S = TypeVar("S", bound="BaseServiceSettings")
 
 
-def _project_name(name: str) -> str:
+def checked_project(name: str) -> str:
+    """The name. Raises ValueError with what it must be."""
     if not _PROJECT.fullmatch(name):
         raise ValueError("must be 1 to 32 small letters, digits and dashes, beginning with a letter")
     return name
@@ -41,7 +42,7 @@ class BaseServiceSettings(BaseSettings):
         env_prefix=ENV_PREFIX, frozen=True, extra="ignore", hide_input_in_errors=True, allow_inf_nan=False
     )
 
-    project: Annotated[str, AfterValidator(_project_name)] = Field(
+    project: Annotated[str, AfterValidator(checked_project)] = Field(
         default="demo", description="Prefix of topics, groups and Redis keys, and part of the database's name."
     )
     mongodb: SecretStr = Field(description="URL of a replica set, mongodb://….")

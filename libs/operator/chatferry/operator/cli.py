@@ -27,7 +27,7 @@ from chatferry.operator.demo import bootstrap
 from chatferry.operator.demo_cli import app as demo_app
 from chatferry.operator.dlq.cli import app as dlq_app
 from chatferry.operator.doctor import examine
-from chatferry.operator.folder import Folder
+from chatferry.operator.folder import Folder, named_project
 from chatferry.operator.launch import Launch, given_portal, launch
 from chatferry.operator.migration import Migration
 from chatferry.operator.processes import stop
@@ -93,7 +93,7 @@ def _with_store(work: Callable[[Folder, Store], Awaitable[T]]) -> T:
 def up() -> None:
     """Start stack and services for the portal of CHATFERRY_PORTAL_WEBHOOKS; they stay up."""
     folder, console = _folder(), _console()
-    project = os.environ.get("CHATFERRY_PROJECT", "local")
+    project = named_project(os.environ, "local")
     portal = given_portal(folder, os.environ)
     lock = folder.take("`chatferry up`")
     if stop(folder):
@@ -246,6 +246,7 @@ def bootstrap_command(
     missing = [name for name in ("CHATFERRY_KAFKA", "CHATFERRY_MONGODB") if not os.environ.get(name)]
     if missing:
         raise ConfigurationError(f"{' and '.join(missing)} not set; say where the parts are")
+    project = named_project(os.environ, "demo")
     if secrets is not None:
         prepare_secrets(secrets, target)
     addresses = Addresses(os.environ["CHATFERRY_KAFKA"], os.environ["CHATFERRY_MONGODB"], "")
@@ -253,7 +254,7 @@ def bootstrap_command(
     async def everything() -> None:
         if initiate_replica_set:
             await ensure_replica_set(addresses.mongodb)
-        await bootstrap(addresses, os.environ.get("CHATFERRY_PROJECT", "demo"))
+        await bootstrap(addresses, project)
 
     asyncio.run(patiently(everything, wait, SystemClock()))
     _console().print("topics, indexes and mapping are there")

@@ -51,7 +51,8 @@ def limits_of(bucket: str) -> dict[str, str]:
         capacity, per_second = "1000000", "1000000"
     else:
         capacity, colon, per_second = bucket.partition(":")
-        if not colon or not capacity.isdigit() or not per_second.replace(".", "", 1).isdigit():
+        digits = capacity.isdigit() and per_second.replace(".", "", 1).isdigit()
+        if not colon or not bucket.isascii() or not digits:
             raise ConfigurationError(f"--bucket {bucket}: give CAPACITY:PER_SECOND, as in 50:2, or off")
     return {"CHATFERRY_PORTAL_BUCKET_CAPACITY": capacity, "CHATFERRY_PORTAL_BUCKET_PER_SECOND": per_second}
 

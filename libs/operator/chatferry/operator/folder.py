@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from chatferry.common.adapters.http import is_http_url
 from chatferry.common.errors import ConfigurationError
 from chatferry.common.portal.webhook import parse_webhooks
-from chatferry.common.settings import secret_lines
+from chatferry.common.settings import checked_project, secret_lines
 from chatferry.stack import without_secret
 
 _PARTS = (
@@ -157,7 +157,7 @@ def described(env: Mapping[str, str]) -> Project:
             f"CHATFERRY_TARGET_URL_FILE: {target} must hold one URL, http(s)://host/rest/{{user}}/{{secret}}"
         )
     return Project(
-        name=env.get("CHATFERRY_PROJECT", "demo"),
+        name=named_project(env, "demo"),
         kafka=env["CHATFERRY_KAFKA"],
         mongodb=env["CHATFERRY_MONGODB"],
         redis=env["CHATFERRY_REDIS"],
@@ -169,12 +169,23 @@ def described(env: Mapping[str, str]) -> Project:
     )
 
 
+def named_project(env: Mapping[str, str], otherwise: str) -> str:
+    """CHATFERRY_PROJECT, by the services' own rule. Raises ConfigurationError."""
+    try:
+        return checked_project(env.get("CHATFERRY_PROJECT", otherwise))
+    except ValueError as wrong:
+        raise ConfigurationError(f"CHATFERRY_PROJECT {wrong}") from None
+
+
 def write_secret(file: Path, value: str) -> Path:
-    """A file, mode 600, that holds the value and an end of line."""
-    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-        os.fchmod(stream.fileno(), 0o600)
-        stream.write(value + "\n")
+    """A file, mode 600, that holds the value and an end of line. Raises ConfigurationError."""
+    try:
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            os.fchmod(stream.fileno(), 0o600)
+            stream.write(value + "\n")
+    except OSError as unwritten:
+        raise ConfigurationError(f"{file} cannot be written ({unwritten.strerror})") from None
     return file
 
 

@@ -225,7 +225,9 @@ def given_portal(folder: Folder, env: Mapping[str, str]) -> GivenPortal:
             "no portal is given: set CHATFERRY_PORTAL_WEBHOOKS or CHATFERRY_PORTAL_WEBHOOKS_FILE,"
             " or try `chatferry demo`"
         )
-    return GivenPortal(folder.secret("webhooks", "\n".join(urls.split(","))))
+    lines = [url.strip() for url in urls.split(",") if url.strip()]
+    parse_webhooks(lines)
+    return GivenPortal(folder.secret("webhooks", "\n".join(lines)))
 
 
 def shown(url: str) -> str:

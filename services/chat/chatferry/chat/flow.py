@@ -212,8 +212,21 @@ class Reading:
         wanted = dict.fromkeys(keys)
         ids = {source: key for key in wanted if (source := kind.source_of(key)) is not None}
         found = {ids[document["_id"]]: document for document in await self.reader.some(kind, ids)}
-        items = [told(kind, found[key]) for key in wanted if key in found]
+        items = await self._told(kind, [found[key] for key in wanted if key in found])
         return items, [key for key in wanted if key not in found]
+
+    async def _told(self, kind: Kind, documents: Sequence[Document]) -> list[dict[str, Any]]:
+        """Told from where each hangs, not from what came in: a reference that leads nowhere has no parent to tell."""
+        parent, field_name, reference = kind.parent, kind.shape.parent_field, kind.shape.parent_ref
+        if parent is not None:
+            assert field_name is not None
+            assert reference is not None
+            targets = [document.get(reference) for document in documents]
+            numbers = {TargetId(target) for target in targets if isinstance(target, int)}
+            sources = await self.reader.sources(parent, numbers) if numbers else {}
+            for document, target in zip(documents, targets, strict=True):
+                document[field_name] = sources.get(TargetId(target)) if isinstance(target, int) else None
+        return [told(kind, document) for document in documents]
 
     async def list(
         self, kind: Kind, parent: SourceId | None, after: str | None, limit: int
@@ -222,7 +235,7 @@ class Reading:
         listing = f"{kind.entity.name} {'' if parent is None else parent}"
         page = await self.reader.page(kind, parent, None if after is None else self.marks.read(listing, after), limit)
         following = self.marks.write(listing, page.documents[-1]["_id"]) if page.more else None
-        return [told(kind, document) for document in page.documents], following
+        return await self._told(kind, page.documents), following
 
 
 def told(kind: Kind, document: Document) -> dict[str, Any]:

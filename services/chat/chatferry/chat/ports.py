@@ -52,6 +52,9 @@ class Reader(Protocol):
     async def some(self, kind: Kind, ids: Collection[SourceId]) -> list[Document]:
         """Those of the ids that are there, in no order. Raises AnswerTooLargeError."""
 
+    async def sources(self, kind: Kind, targets: Collection[TargetId]) -> dict[TargetId, SourceId]:
+        """The source ids of those that are there."""
+
     async def count(self, kind: Kind, parent: SourceId | None) -> int:
         """How many there are, exactly."""
 

@@ -18,6 +18,7 @@ from chatferry.common.adapters.mongo import (
     mongo_outage,
     refused_writes,
 )
+from chatferry.common.entities import ENTITIES
 
 _DUPLICATE = 11000
 _ROUND = 128
@@ -30,9 +31,13 @@ _NOT_KEPT = RefusedItemError("NOT_KEPT", "the target's database refused the reco
 async def prepare(database: Database) -> None:
     """Create the indexes that are missing. Safe to repeat. Raises OutageError."""
     with mongo_outage():
-        for shape in SHAPES.values():
-            if shape.parent_field is not None:
+        for name, shape in SHAPES.items():
+            parent = Kind(ENTITIES[name], shape).parent
+            if parent is not None:
+                assert shape.parent_field is not None
                 await database[shape.collection].create_index([(shape.parent_field, ASCENDING), ("_id", ASCENDING)])
+                # With `_id`, so that chats of 10,000 members are not read to be named.
+                await database[parent.shape.collection].create_index([("target_id", ASCENDING), ("_id", ASCENDING)])
 
 
 async def reachable(database: Database) -> None:
@@ -114,6 +119,15 @@ class MongoReader:
                     raise AnswerTooLargeError
                 documents += decode_batch(raw)
         return documents
+
+    async def sources(self, kind: Kind, targets: Collection[TargetId]) -> dict[TargetId, SourceId]:
+        with mongo_outage():
+            found = await (
+                self.database[kind.shape.collection]
+                .find({"target_id": {"$in": list(targets)}}, {"target_id": 1})
+                .to_list(None)
+            )
+        return {TargetId(one["target_id"]): SourceId(one["_id"]) for one in found}
 
     async def count(self, kind: Kind, parent: SourceId | None) -> int:
         # `count` with a range on an index is exact and reads index keys only; without a query it trusts metadata

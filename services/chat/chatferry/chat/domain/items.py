@@ -28,6 +28,12 @@ class Kind:
     shape: Shape
 
     @property
+    def parent(self) -> Kind | None:
+        """The entity that its records hang under; None for an entity without a parent."""
+        name = self.entity.parent
+        return Kind(ENTITIES[name], SHAPES[name]) if name else None
+
+    @property
     def parent_prefix(self) -> str | None:
         """How the keys of its parents begin; None for an entity without a parent."""
         return ENTITIES[self.entity.parent].key_prefix if self.entity.parent else None

@@ -12,8 +12,9 @@ messages  _id, target_id, version, hash, chat (its target_id), source_chat_id, a
 
 `_id` is the source's id, so that MongoDB itself never keeps a record twice and one index less is written for each;
 `target_id` is the target's own. Users, and messages that others refer to, are named by their source ids: mapping them
-is the business of whoever compares. `members` is an array in the chat's document, so that a chat and its members are
-one write: 10,000 of them take 110 kB, of the 16 MB a document may have.
+is the business of whoever compares. A message hangs under the chat that `chat` leads to, and that is what is told;
+`source_chat_id` only finds the messages of a chat. `members` is an array in the chat's document, so that a chat and
+its members are one write: 10,000 of them take 110 kB, of the 16 MB a document may have.
 """
 
 from __future__ import annotations
@@ -32,7 +33,10 @@ _MARKS = ("system", "deleted", "edited")
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """Where an entity lives, and how. `parent_field` holds the parent's source id, `parent_ref` its target id."""
+    """Where an entity lives, and how. `parent_field` holds the parent's source id, `parent_ref` its target id.
+
+    `tell` takes the parent's source id from `parent_field`: put there what `parent_ref` leads to.
+    """
 
     collection: str
     keep: Callable[[Data], Document]
