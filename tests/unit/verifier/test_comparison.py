@@ -96,8 +96,8 @@ def test_a_skipped_record_may_be_absent_and_must_not_be_there() -> None:
 
 
 def test_a_skipped_record_that_was_imported_before_must_still_be_there_as_it_was() -> None:
-    before = {"imported_version": 4, "imported_hash": payload_hash({"text": "b"})}
-    skipped = line(1, status="SKIPPED", version=5)._replace(**before)
+    before = payload_hash({"text": "b"})
+    skipped = line(1, status="SKIPPED", version=5)._replace(imported_version=4, imported_hash=before)
     assert compared([skipped], [item(1, text="b", version=4)])[1] == []
     assert [one.kind for one in compared([skipped], [])[1]] == [Kind.MISSING]
     assert [one.kind for one in compared([skipped], [item(1, version=4)])[1]] == [Kind.DIFFERENT]

@@ -40,6 +40,7 @@ def document(**changes: Any) -> dict[str, Any]:
         "not_readable": [],
         "mismatches": [],
         "mismatch_counts": {},
+        "kept": {},
         "phases": ["get", "set", "verify"],
         "timings": {"get": {"started_at": START, "finished_at": END}, "verify": {"started_at": END}},
         "chats": [chat()],
