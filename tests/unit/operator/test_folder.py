@@ -55,3 +55,12 @@ def test_no_secret_is_made_for_a_target_that_cannot_be_asked(tmp_path: Path) -> 
     with pytest.raises(ConfigurationError, match="--target"):
         prepare_secrets(tmp_path, "http://t:port")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    folder = Folder.of({"CHATFERRY_LOCAL": str(tmp_path / "file" / "local")})
+    with pytest.raises(ConfigurationError, match="set CHATFERRY_LOCAL"):
+        folder.take("demo")
+    with pytest.raises(ConfigurationError, match="set CHATFERRY_LOCAL"):
+        folder.secret("portal.webhooks", "x")

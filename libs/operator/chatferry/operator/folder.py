@@ -89,9 +89,7 @@ class Folder:
         return self.secrets / "plan.json"
 
     def _made(self, name: str) -> Path:
-        folder = self.root / name
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
+        return _folder_at(self.root / name)
 
     def save(self, project: Project) -> None:
         """Remember the running project; later commands find it here."""
@@ -130,8 +128,7 @@ class Folder:
 
         Raises ConfigurationError that names who does.
         """
-        self.root.mkdir(parents=True, exist_ok=True)
-        stream = (self.root / "in-use").open("a+", encoding="utf-8")
+        stream = (_folder_at(self.root) / "in-use").open("a+", encoding="utf-8")
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -175,6 +172,16 @@ def named_project(env: Mapping[str, str], otherwise: str) -> str:
         return checked_project(env.get("CHATFERRY_PROJECT", otherwise))
     except ValueError as wrong:
         raise ConfigurationError(f"CHATFERRY_PROJECT {wrong}") from None
+
+
+def _folder_at(folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as cannot:
+        raise ConfigurationError(
+            f"the folder {folder} cannot be made ({cannot.strerror}); set CHATFERRY_LOCAL to one that can be written"
+        ) from cannot
+    return folder
 
 
 def write_secret(file: Path, value: str) -> Path:

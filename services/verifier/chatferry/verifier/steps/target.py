@@ -11,7 +11,8 @@ from chatferry.verifier.domain.lines import TargetItem
 from chatferry.verifier.ports import Findings, Records, Target
 from chatferry.verifier.steps.explain import sampled
 
-_AT_ONCE = 50
+# Records of 2 MiB each, so that an answer stays below what a target sends at once.
+_AT_ONCE = 10
 
 
 @dataclass(frozen=True, slots=True)
