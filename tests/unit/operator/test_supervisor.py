@@ -39,13 +39,18 @@ def between_looks(monkeypatch: pytest.MonkeyPatch, pause: Callable[[float], None
 def test_one_that_was_asked_to_end_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     watching = supervisor(tmp_path, "import time; time.sleep(60)")
     told: list[dict[str, Any]] = []
+    seen: list[int] = []
+    (tmp_path / "link").symlink_to(tmp_path)
 
     def pause(_: float) -> None:
         told.append(read_json(watching.folder.processes))
+        # Whichever way the folder is reached by.
+        seen.append(len(leftovers(Folder(tmp_path / "link"))))
         signal.raise_signal(signal.SIGTERM)
 
     between_looks(monkeypatch, pause)
     watching.run()
+    assert seen == [1]
     assert [(one["name"], one["restarts"]) for one in told[0]["processes"]] == [("sleeper", 0)]
     assert not watching.folder.processes.exists()
     assert leftovers(watching.folder) == []

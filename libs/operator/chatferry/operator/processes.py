@@ -60,7 +60,8 @@ def leftovers(folder: Folder) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
-            if process.pid != os.getpid() and process.environ().get(MARKER) == str(folder.root):
+            mark = process.environ().get(MARKER)
+            if process.pid != os.getpid() and mark is not None and _same(mark, folder.root):
                 found.append(process)
     return found
 
