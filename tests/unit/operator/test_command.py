@@ -40,3 +40,15 @@ def test_a_number_that_no_database_takes_is_refused(
         main()
     assert ended.value.code == 2
     assert "should be less than or equal" in capsys.readouterr().err
+
+
+def test_an_address_of_kafka_that_nobody_can_ask_is_told_before_anything_is_made(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["chatferry", "bootstrap"])
+    monkeypatch.setenv("CHATFERRY_MONGODB", "mongodb://127.0.0.1:1/")
+    monkeypatch.setenv("CHATFERRY_KAFKA", "h:xx")
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith("chatferry: CHATFERRY_KAFKA must be host:port")
