@@ -78,6 +78,26 @@ def test_any_address_that_redis_has_is_taken(monkeypatch: pytest.MonkeyPatch, ur
 
 
 @pytest.mark.parametrize(
+    "address",
+    ["", " ", "nonsense", "h:xx", "h:", ":9092", "h:0", "h:65536", "h:1,", "h:1 i:2", "::1:9092", "[::1]", "u@h:1"],
+)
+def test_an_address_of_kafka_that_cannot_be_asked_is_told_with_its_form(
+    monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    sentence = refused(monkeypatch, "CHATFERRY_KAFKA", address)
+    assert sentence.startswith("CHATFERRY_KAFKA: ")
+    assert "host:port" in sentence
+
+
+@pytest.mark.parametrize(
+    "address", ["k:9092", "k-1.internal:9092,10.0.0.2:9093, k_3:1", "[::1]:9092,[fe80::1%eth0]:65535"]
+)
+def test_an_address_of_kafka_is_one_broker_or_several(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    monkeypatch.setenv("CHATFERRY_KAFKA", address)
+    assert load_settings(Unit).kafka == address
+
+
+@pytest.mark.parametrize(
     ("url", "asked"),
     [
         ("https://portal.test/rest/1/s", True),

@@ -80,3 +80,15 @@ def test_what_cannot_be_used_is_one_sentence_before_anything_is_started(
     assert sentence in said.err
     assert "abcsecretdef" not in said.err
     assert not (tmp_path / "local").exists()
+
+
+def test_an_address_of_kafka_that_nobody_can_ask_is_told_before_anything_is_made(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["chatferry", "bootstrap"])
+    monkeypatch.setenv("CHATFERRY_MONGODB", "mongodb://127.0.0.1:1/")
+    monkeypatch.setenv("CHATFERRY_KAFKA", "h:xx")
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith("chatferry: CHATFERRY_KAFKA must be host:port")

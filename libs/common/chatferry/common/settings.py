@@ -17,6 +17,7 @@ ENV_PREFIX = "CHATFERRY_"
 _SET_IT = "Set it in the environment and start again."
 _PROJECT = re.compile(r"[a-z][a-z0-9-]{0,31}")
 _REDIS = ("redis", "rediss", "unix")
+_BROKER = re.compile(r"(?:\[[0-9A-Fa-f:.]+(?:%[\w.-]+)?\]|[\w.-]+):(\d{1,5})")
 S = TypeVar("S", bound="BaseServiceSettings")
 
 
@@ -33,6 +34,14 @@ def _redis_url(url: SecretStr) -> SecretStr:
         if parts.scheme in _REDIS and parts.port != 0:
             return url
     raise ValueError("must be a URL of Redis, redis://host:6379/0")
+
+
+def kafka_address(address: str) -> str:
+    """As it is. Raises ValueError when Kafka's clients would stumble over it or ask nobody."""
+    brokers = [_BROKER.fullmatch(broker.strip()) for broker in address.split(",")]
+    if not all(broker and 1 <= int(broker[1]) <= 65535 for broker in brokers):
+        raise ValueError("must be host:port of a broker, or of several with commas: kafka:9092,[::1]:9093")
+    return address
 
 
 class BaseServiceSettings(BaseSettings):
@@ -68,7 +77,7 @@ class BaseServiceSettings(BaseSettings):
 class ServiceSettings(BaseServiceSettings):
     """A service that takes part in migrations: Kafka and Redis too."""
 
-    kafka: str = Field(description="Bootstrap address, host:port.")
+    kafka: Annotated[str, AfterValidator(kafka_address)] = Field(description="Bootstrap address, host:port.")
     redis: Annotated[SecretStr, AfterValidator(_redis_url)] = Field(description="URL, redis://….")
 
     def topic(self, name: str) -> str:

@@ -21,6 +21,7 @@ from chatferry.common.clock import SystemClock
 from chatferry.common.contracts.events import PHASES, Phase
 from chatferry.common.entities import ENTITIES
 from chatferry.common.errors import ChatferryError, ConfigurationError, FatalError
+from chatferry.common.settings import kafka_address
 from chatferry.operator.accept import Word, accept
 from chatferry.operator.containers import keep_webhooks, patiently, prepare_secrets
 from chatferry.operator.demo import bootstrap
@@ -66,6 +67,13 @@ def _check_text(words: Sequence[str]) -> None:
 
 def _folder() -> Folder:
     return Folder.of(os.environ)
+
+
+def _kafka() -> str:
+    try:
+        return kafka_address(os.environ["CHATFERRY_KAFKA"])
+    except ValueError as wrong:
+        raise ConfigurationError(f"CHATFERRY_KAFKA {wrong}") from None
 
 
 def _console() -> Console:
@@ -247,9 +255,9 @@ def bootstrap_command(
     if missing:
         raise ConfigurationError(f"{' and '.join(missing)} not set; say where the parts are")
     project = named_project(os.environ, "demo")
+    addresses = Addresses(_kafka(), os.environ["CHATFERRY_MONGODB"], "")
     if secrets is not None:
         prepare_secrets(secrets, target)
-    addresses = Addresses(os.environ["CHATFERRY_KAFKA"], os.environ["CHATFERRY_MONGODB"], "")
 
     async def everything() -> None:
         if initiate_replica_set:

@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 from rich.console import Console
 from rich.text import Text
 
+from chatferry.common.adapters.redis import check_redis_url
 from chatferry.common.clock import SystemClock
 from chatferry.common.entities import FAMILIES
 from chatferry.common.errors import ConfigurationError
@@ -67,10 +68,8 @@ def _trusted(env: Mapping[str, str], variable: str) -> ssl.SSLContext:
 
 async def _portal(project: Project, env: Mapping[str, str]) -> list[Check]:
     webhooks = parse_webhooks(secret_lines(None, Path(project.webhooks_file), "PORTAL_WEBHOOKS"))
-    try:
-        redis = Redis.from_url(project.redis, socket_timeout=5, socket_connect_timeout=5)
-    except ValueError:
-        raise ConfigurationError("CHATFERRY_REDIS is no URL of Redis, redis://host:6379/0") from None
+    check_redis_url(project.redis)
+    redis = Redis.from_url(project.redis, socket_timeout=5, socket_connect_timeout=5)
     clock = SystemClock()
     bucket = RedisRateBucket(redis, project.portal_host, Limits(), clock, random.Random())  # noqa: S311 - jitter
     try:

@@ -17,6 +17,7 @@ import httpx
 from redis.asyncio import Redis
 
 from chatferry.common.adapters.mongo import Client, Database, open_client, open_database
+from chatferry.common.adapters.redis import check_redis_url
 from chatferry.common.clock import Clock
 from chatferry.common.documents import create_indexes
 from chatferry.common.errors import ConfigurationError, OutageError
@@ -49,8 +50,10 @@ _LISTEN_AGAIN_S = 2.0
 
 
 def work(settings: ExtractorSettings) -> Work:
-    """Everything wired; the webhooks are read once, so that a wrong one ends the process at its start."""
+    """Everything wired; the webhooks are read once, so that a wrong one ends the process at its start, as the URL of
+    Redis does of which no client can be made."""
     webhooks, verify = settings.webhooks(), portal_trust(settings)
+    check_redis_url(settings.redis.get_secret_value())
 
     async def drive(context: Context) -> None:
         async with AsyncExitStack() as stack:

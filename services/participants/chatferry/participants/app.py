@@ -7,9 +7,11 @@ import random
 from contextlib import AsyncExitStack
 from uuid import uuid4
 
+from redis.asyncio import BlockingConnectionPool
 from starlette.routing import BaseRoute, Mount
 
 from chatferry.common.adapters.mongo import open_client, open_database
+from chatferry.common.adapters.redis import check_redis_url
 from chatferry.common.errors import OutageError
 from chatferry.common.service import Context, Work, run_service
 from chatferry.common.streaming.consumer import ConsumerSettings, RecordConsumer, RecordWorker, open_broker
@@ -49,6 +51,7 @@ class Participants:
 
     def prepare(self, settings: ParticipantsSettings) -> Work:
         """Everything that runs beside the calls. Raises ConfigurationError."""
+        check_redis_url(settings.redis.get_secret_value(), BlockingConnectionPool)
         self._settings = settings
         self._keys, self._token = settings.keys(), settings.token()
         self._secret = settings.webhook_secret() if settings.max_events == "webhook" else None

@@ -104,6 +104,47 @@ async def test_a_dead_webhook_blocks_with_a_sentence_and_without_its_secret(code
     assert len(portal.requests) == 1
 
 
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (500, "ERROR_CORE"),
+        (500, ""),
+        (502, "bad_gateway"),
+        (503, "SERVICE_UNAVAILABLE"),
+        (429, "TOO_MANY_REQUESTS"),
+    ],
+)
+async def test_a_portal_in_trouble_that_names_a_code_is_tried_again_and_an_outage_like_any_other(
+    status: int, code: str
+) -> None:
+    answers = [refused(code, status), refused(code, status), ok({"result": {"c0": 5}, "result_error": []})]
+    portal = Scripted(lambda *_: answers.pop(0))
+    assert (await portal.client.batch(1, COMMANDS[:1]))[0].result == 5
+    portal = Scripted(lambda *_: refused(code, status))
+    with pytest.raises(OutageError):
+        await portal.client.batch(1, COMMANDS)
+    assert [method for method, _ in portal.requests] == ["batch", "batch", "batch", "server.time"]
+
+
+@pytest.mark.parametrize("status", [400, 403, 404])
+async def test_a_batch_that_is_refused_as_a_whole_is_no_fault_of_its_commands(status: int) -> None:
+    portal = Scripted(lambda *_: refused("ACCESS_DENIED", status))
+    with pytest.raises(BlockedError) as blocked:
+        await portal.client.batch(1, COMMANDS)
+    assert "p.test refuses all requests of the webhook of user 1" in blocked.value.sentence
+    assert f"(ACCESS_DENIED, HTTP {status})" in blocked.value.sentence
+    assert SECRET not in blocked.value.sentence
+    assert len(portal.requests) == 1
+
+
+@pytest.mark.parametrize("error", ["", {"code": "X", "message": "words of the portal"}, "words of the portal"])
+async def test_words_of_a_portal_in_the_place_of_a_code_are_not_repeated(error: Any) -> None:
+    portal = Scripted(lambda *_: httpx.Response(403, json={"error": error}))
+    with pytest.raises(BlockedError) as blocked:
+        await portal.client.batch(1, COMMANDS)
+    assert "(portal.error, HTTP 403)" in blocked.value.sentence
+
+
 async def test_commands_that_a_methods_operating_time_does_not_carry_are_not_sent() -> None:
     portal = Scripted(lambda _, body: batch_answer(body, lambda label, _: label))
     portal.bucket.carries[1, "im.dialog.get"] = 2

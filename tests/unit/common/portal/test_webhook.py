@@ -41,6 +41,8 @@ def test_the_usual_port_makes_no_other_portal() -> None:
         ([f"https://p\x01/rest/1/{SECRET}"], "portal webhook 1 is not of the form"),
         ([f"https://[zz]/rest/1/{SECRET}"], "portal webhook 1 is not of the form"),
         ([f"https://p/rest/\N{SUPERSCRIPT TWO}/{SECRET}"], "portal webhook 1 has no numeric user id"),
+        ([f"https://p/rest/{'1' * 5_000}/{SECRET}"], "portal webhook 1 has a user id of 5000 digits"),
+        ([f"https://p/rest/{'1' * 19}/{SECRET}"], "portal webhook 1 has a user id of 19 digits"),
     ],
 )
 def test_a_wrong_webhook_is_one_sentence_without_its_secret(urls: list[str], sentence: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -37,12 +38,14 @@ _WEBHOOK_DEAD = {
     "PORTAL_DELETED": "belongs to a portal that is closed",
     "INVALID_REQUEST": "must be an https:// address",
 }
+# What stands in the place of a code may be words of the portal: these are not repeated.
+_CODE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _LIGHT = frozenset({"profile", "scope", "server.time", "method.get"})
 """Answered at once: they add nothing to the operating time."""
 
 
 class _NoAnswer(Exception):  # noqa: N818 - not an error of its own: it becomes an outage or a refusal
-    """The call as a whole came to nothing: reset, time-out, 5xx, a body that is no JSON."""
+    """The call as a whole came to nothing: reset, time-out, 5xx, 429 of no known code, a body that is no JSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,9 +140,7 @@ class PortalClient:
     async def _send(self, webhook: int, commands: Sequence[Command], told: dict[str, Measured]) -> dict[str, Answer]:
         body = await self._post(webhook, "batch", {"halt": 0, "cmd": {c.label: command_line(c) for c in commands}})
         if "error" in body:
-            refusal = self._refusal(webhook, "batch", str(body["error"]))
-            if refusal.transient and refusal.later_s is None:
-                raise _NoAnswer
+            refusal = self._refused_whole(webhook, str(body["error"]), body.status)
             return {command.label: Answer(refusal=refusal) for command in commands}
         result = map_of(body.get("result"))
         told.update(measured(commands, map_of(result.get("result_time")), map_of(result.get("result_error"))))
@@ -186,7 +187,7 @@ class PortalClient:
                     "give its CA in CHATFERRY_PORTAL_CA_FILE"
                 ) from None
             raise _NoAnswer from None
-        body = _json(response.content)
+        body = _json(response.content, response.status_code)
         self._metrics.portal_requests.labels("ok" if "error" not in body else "refused").inc()
         if response.status_code >= 400 and "error" not in body:
             raise _NoAnswer
@@ -205,6 +206,19 @@ class PortalClient:
             )
         return Refusal(code or "portal.error", transient=code in _TRANSIENT)
 
+    def _refused_whole(self, webhook: int, code: str, status: int) -> Refusal:
+        """For a batch of which no command was looked at: no chat may be blamed. Raises _NoAnswer, BlockedError."""
+        refusal = self._refusal(webhook, "batch", code)
+        if refusal.later_s is not None:
+            return refusal
+        if refusal.transient or status >= 500 or status == httpx.codes.TOO_MANY_REQUESTS:
+            raise _NoAnswer
+        shown = code if _CODE.fullmatch(code) else "portal.error"
+        raise BlockedError(
+            f"the portal {self.host} refuses all requests of the webhook of user {webhook} ({shown}, HTTP {status}); "
+            "see there that its plan has the REST API and that this user may use it"
+        )
+
     async def _alive(self, webhook: int) -> bool:
         try:
             return "result" in await self._post(webhook, "server.time", {})
@@ -220,14 +234,14 @@ class PortalClient:
 
 
 class _Body(dict[str, Any]):
-    """An answer's JSON object. `size`: its length in bytes."""
+    """An answer's JSON object. `size`: its length in bytes. `status`: of HTTP."""
 
-    def __init__(self, content: Mapping[str, Any], size: int) -> None:
+    def __init__(self, content: Mapping[str, Any], size: int, status: int) -> None:
         super().__init__(content)
-        self.size = size
+        self.size, self.status = size, status
 
 
-def _json(content: bytes) -> _Body:
+def _json(content: bytes, status: int) -> _Body:
     try:
         body = orjson.loads(content)
     except orjson.JSONDecodeError:
@@ -238,7 +252,7 @@ def _json(content: bytes) -> _Body:
             raise _NoAnswer from None
     if not isinstance(body, Mapping):
         raise _NoAnswer
-    return _Body(body, len(content))
+    return _Body(body, len(content), status)
 
 
 def _again(answer: Answer | None) -> bool:

@@ -8,6 +8,8 @@ from urllib.parse import urlsplit
 from chatferry.common.adapters.http import is_http_url
 from chatferry.common.errors import ConfigurationError
 
+# What MongoDB takes as a number; portals count to less.
+_ID_DIGITS = 18
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -44,6 +46,10 @@ def _parse(url: str, position: int) -> Webhook:
         raise ConfigurationError(wrong_form)
     if not (way[1].isascii() and way[1].isdigit()):
         raise ConfigurationError(f"portal webhook {position} has no numeric user id after /rest/")
+    if len(way[1]) > _ID_DIGITS:
+        raise ConfigurationError(
+            f"portal webhook {position} has a user id of {len(way[1])} digits; copy it again from the portal"
+        )
     # The host names the portal, and with it the rate bucket: one that spells out the usual port is no other one.
     usual = parts.port in (None, _PORTS[parts.scheme])
     host = str(parts.hostname) if usual else f"{parts.hostname}:{parts.port}"
