@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from chatferry.common.entities import Family
-from chatferry.common.entities.reading import Page, Refusal, View, WalkOrder
+from chatferry.common.entities.reading import Page, Refusal, WalkOrder
 from chatferry.extractor.domain.gaps import gap_reason
 from chatferry.extractor.domain.records import Candidate, Canonicalizer, mentioned_users
 from chatferry.extractor.ports import Inventory, PageEntry, Records, Row, WalkUpdate
@@ -14,30 +14,9 @@ from chatferry.extractor.steps.context import Drive, outlast
 from chatferry.extractor.steps.publisher import Publisher
 from chatferry.extractor.steps.reader import Active, Reaped
 from chatferry.extractor.steps.strangers import Strangers
+from chatferry.extractor.steps.ways import Root, is_over, root_of
 
 Found = tuple[Candidate | None, list[tuple[Page, list[Candidate]]]]
-_MOST_WALKS = 2
-
-
-@dataclass(slots=True)
-class Root:
-    """A root whose walk is under way.
-
-    `known`: records of it may be stored already. `walks`: how many came before this one. `gone`: how many stored
-    records this walk has missed so far; `rejected`: rows without an id; `began`: the number of its first read.
-    """
-
-    key: str
-    seq: int
-    views: list[View]
-    view: int
-    stored: bool
-    known: bool
-    walks: int
-    gone: int
-    rejected: int
-    began: int | None
-    tried: int = 0
 
 
 class RootIntake:
@@ -66,28 +45,16 @@ class RootIntake:
         """The walks of this run that have not ended, each where an earlier process left it."""
         async for row in self._inventory.open_rows(self._family, self._drive.run, self._drive.lease.epoch):
             active = self._begin(row)
-            yield active if not _is_over(row["walk"]) else await self._again(self._roots[active.name])
+            yield active if not is_over(row["walk"]) else await self._again(self._roots[active.name], row["walk"])
 
     def _begin(self, row: Row) -> Active:
-        views = [View(view["webhook"], view["ref"]) for view in row["views"]]
-        root = Root(
-            row["_id"],
-            row["seq"],
-            views,
-            _last_reader(views, row.get("reader"), row["seq"]),
-            row["stored"],
-            bool(row["known"]),
-            row["walks"],
-            row["found"].get("gone", 0),
-            row["found"].get("rejected", 0),
-            row["found"].get("began"),
-        )
+        root = root_of(row)
         self._roots[root.key] = root
         return self._active(root, row["walk"])
 
     def _active(self, root: Root, state: Row) -> Active:
         """A walk that comes after another one is made by the method that every portal has."""
-        view, planned = root.views[root.view % len(root.views)], self._family.reading.planned
+        view, planned = root.views[root.view], self._family.reading.planned
         method = planned[1] if planned and root.walks else self._drive.method
         order = WalkOrder(root.seq, view, method, self._drive.limits.page_size, self._drive.newest, state)
         assert self._family.reading.walk is not None
@@ -138,10 +105,10 @@ class RootIntake:
         Else it may be hidden (another webhook's history, a page that came back empty), and stays as it is: a gap.
         """
         root, state = self._roots[one.active.name], one.active.walk.state()
-        rejected = root.rejected + sum(page.rejected for page in entries)
-        if not one.harvest.ended or state["limited"] or state["claimed"] != state["listed"] + rejected:
+        seen = state["listed"] + root.rejected + sum(page.rejected for page in entries)
+        if not one.harvest.ended or state["limited"] or state["claimed"] != seen:
             return
-        if root.known and root.began is not None:
+        if root.known and root.began is not None and root.saw_most(seen):
             await self._records.bury(self._child, root.seq, root.began, one.read_seq)
 
     def _candidates(self, one: Reaped) -> Found:
@@ -215,12 +182,13 @@ class RootIntake:
             "claimed": state["claimed"],
             "watermark": state["watermark"],
         }
-        ended = one.harvest.ended and not self._walks_again(root, state, rejected)
+        ended = one.harvest.ended and root.next_view(state, rejected) is None
         if ended or not root.known:
             # Until a walk is through, the account of the walk before it holds.
             fields |= {"listed": state["listed"], "absent": gone, "rejected": rejected}
         if ended:
-            fields |= {**self._end_of(root, state, rejected), "reader": one.active.webhook}
+            best = root.views[root.best(state["listed"] + rejected)]
+            fields |= {**self._end_of(root, state, rejected), "reader": best.webhook}
         return WalkUpdate(root.key, fields, [entry for entry in entries if entry.hi > entry.lo])
 
     def _end_of(self, root: Root, state: Row, rejected: int) -> Row:
@@ -228,22 +196,21 @@ class RootIntake:
         reason = gap_reason(state["claimed"], seen, limited=state["limited"], walks=root.walks + 1)
         return {"state": "closed", "gap": state["claimed"] - seen, "reason": reason, "method": state["method"]}
 
-    def _walks_again(self, root: Root, state: Row, rejected: int) -> bool:
-        """A walk that missed the claim is walked once more: something may have been deleted meanwhile."""
-        missed = state["claimed"] != state["listed"] + rejected
-        return missed and not state["limited"] and root.walks + 1 < _MOST_WALKS
-
     async def _ended(self, one: Reaped) -> Active | None:
         root, state = self._roots[one.active.name], one.active.walk.state()
         if not one.harvest.ended:
             return None
-        if not self._walks_again(root, state, root.rejected):
+        if root.next_view(state, root.rejected) is None:
             del self._roots[root.key]
             await self._publisher.closed(root.seq)
             return None
-        return await self._again(root)
+        return await self._again(root, state)
 
-    async def _again(self, root: Root) -> Active:
+    async def _again(self, root: Root, state: Row) -> Active:
+        """After a walk that has ended as `state` says."""
+        view = root.next_view(state, root.rejected)
+        root.tried[root.webhook] = state["listed"] + root.rejected
+        root.view = root.view if view is None else view
         root.walks += 1
         return await self._anew(root)
 
@@ -251,14 +218,12 @@ class RootIntake:
         """From the beginning; what is stored already is compared."""
         root.gone, root.rejected, root.began, root.known = 0, 0, None, True
         run, epoch = self._drive.run, self._drive.lease.epoch
-        await outlast(self._drive, lambda: self._inventory.restart(run, epoch, root.key, root.seq, root.walks))
+        await outlast(self._drive, lambda: self._inventory.restart(run, epoch, root.key, root.seq, root.way()))
         return self._active(root, {})
 
     async def failed(self, active: Active, refusal: Refusal) -> Active | None:
         root = self._roots[active.name]
-        root.tried += 1
-        if root.tried < len(root.views):
-            root.view += 1
+        if root.refused():
             return await self._anew(root)
         await self._inventory.commit(
             self._drive.run, self._drive.lease.epoch, [await self._failure(root, active, refusal)]
@@ -280,13 +245,3 @@ class RootIntake:
             "absent": stored - listed - root.rejected,
         }
         return WalkUpdate(root.key, fields, [])
-
-
-def _is_over(walk: Row) -> bool:
-    """A walk that was to be made once more, when its process was killed: it has nothing left to ask for."""
-    return bool(walk.get("complete") and walk.get("closed_low") and walk.get("closed_high"))
-
-
-def _last_reader(views: Sequence[View], reader: int | None, seq: int) -> int:
-    """The webhook that read it last: another one may see another history. New roots are spread over all."""
-    return next((n for n, view in enumerate(views) if view.webhook == reader), seq % len(views))
