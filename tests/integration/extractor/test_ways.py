@@ -1,15 +1,18 @@
-"""A webhook that does not see all of a chat: another one may."""
+"""A webhook that does not see all of a chat, a method that is gone: another one may do."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from tests.integration.extractor.conftest import small_portal
 from tests.integration.extractor.extractor_world import World, a_world
 from tests.integration.extractor.test_not_believed import texts
 
-from chatferry.simulators.bitrix24 import Portal
+from chatferry.common.entities.reading import Answer, Command, Refusal
+from chatferry.simulators.bitrix24 import Portal, PortalSettings, Quirks
 from chatferry.simulators.bitrix24.model import Chat
 from chatferry.stack import Addresses
 
@@ -86,3 +89,40 @@ async def test_what_a_webhook_that_sees_less_does_not_show_is_not_buried(stack: 
         assert await texts(world) == before
         assert await gaps(world, chats) == {4}
         await world.assert_balanced()
+
+
+class Without:
+    """A portal that refuses the planning method, after so many batches."""
+
+    def __init__(self, inner: Any, code: str, after: int) -> None:
+        self._inner, self._refusal, self._left = inner, Refusal(code, transient=False), after
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    async def batch(self, webhook: int, commands: Sequence[Command]) -> list[Answer]:
+        answers: list[Answer] = await self._inner.batch(webhook, commands)
+        self._left -= 1
+        gone = [command.method == "im.chat.message.list" and self._left < 0 for command in commands]
+        return [Answer(refusal=self._refusal) if lost else answer for lost, answer in zip(gone, answers, strict=True)]
+
+
+@pytest.mark.parametrize("after", [0, 1, 2])
+@pytest.mark.parametrize(
+    ("code", "method"),
+    [("ERROR_METHOD_NOT_FOUND", "im.dialog.messages.get"), ("ACCESS_DENIED", "im.chat.message.list")],
+)
+async def test_a_planning_method_that_is_gone_in_mid_run_gives_way_to_the_real_one(
+    stack: Addresses, topics: str, code: str, method: str, after: int
+) -> None:
+    rules = PortalSettings(quirks=Quirks(planning_message_list=True))
+    async with a_world(stack, small_portal(), rules, topics_of=topics) as world:
+        world.sizes = replace(world.sizes, page_size=5, batch_commands=12)
+        run = await world.get(hook=lambda parts: replace(parts, portal=Without(parts.portal, code, after)))
+        rows = (await world.rows()).values()
+        assert {(row["state"], row["gap"]) for row in rows} == {("closed", 0)}
+        assert "im.dialog.messages.get" in {row["method"] for row in rows}
+        assert run["method"] == method
+        await world.assert_equal_to_the_portal()
+        await world.assert_balanced()
+        await world.assert_intervals(run["_id"])

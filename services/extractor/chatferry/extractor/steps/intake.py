@@ -17,10 +17,14 @@ from chatferry.extractor.steps.strangers import Strangers
 from chatferry.extractor.steps.ways import Root, is_over, root_of
 
 Found = tuple[Candidate | None, list[tuple[Page, list[Candidate]]]]
+_NOT_FOUND = "ERROR_METHOD_NOT_FOUND"
 
 
 class RootIntake:
-    """The Sink for walks through roots and their children."""
+    """The Sink for walks through roots and their children.
+
+    `method` reads the children: the real one as soon as the portal turns out to have lost the planned one.
+    """
 
     def __init__(
         self,
@@ -40,6 +44,7 @@ class RootIntake:
         assert reading.parse_child is not None, "a family with a walk has children"
         self._child_rows = Canonicalizer(self._child, reading.parse_child, drive.told, limit)
         self._roots: dict[str, Root] = {}
+        self.method = drive.method
 
     async def walks(self) -> AsyncIterator[Active]:
         """The walks of this run that have not ended, each where an earlier process left it."""
@@ -53,9 +58,9 @@ class RootIntake:
         return self._active(root, row["walk"])
 
     def _active(self, root: Root, state: Row) -> Active:
-        """A walk that comes after another one is made by the method that every portal has."""
+        """A walk that comes after another one, or after a refusal, is made by the method that every portal has."""
         view, planned = root.views[root.view], self._family.reading.planned
-        method = planned[1] if planned and root.walks else self._drive.method
+        method = planned[1] if planned and (root.walks or root.real) else self.method
         order = WalkOrder(root.seq, view, method, self._drive.limits.page_size, self._drive.newest, state)
         assert self._family.reading.walk is not None
         walk = self._family.reading.walk(order)
@@ -223,13 +228,23 @@ class RootIntake:
 
     async def failed(self, active: Active, refusal: Refusal) -> Active | None:
         root = self._roots[active.name]
-        if root.refused():
+        if self._falls_back(root, active, refusal) or root.refused():
             return await self._anew(root)
         await self._inventory.commit(
             self._drive.run, self._drive.lease.epoch, [await self._failure(root, active, refusal)]
         )
         del self._roots[root.key]
         return None
+
+    def _falls_back(self, root: Root, active: Active, refusal: Refusal) -> bool:
+        """The planned method may be refused where the real one is not: that is no refusal of the view."""
+        planned = self._family.reading.planned
+        if planned is None or active.method != planned[0] or refusal.transient:
+            return False
+        root.real = True
+        if refusal.code == _NOT_FOUND:
+            self.method = planned[1]
+        return True
 
     async def _failure(self, root: Root, active: Active, refusal: Refusal) -> WalkUpdate:
         """What was stored and not seen by this walk counts as absent, so that the account still adds up."""

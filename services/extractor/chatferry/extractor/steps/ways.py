@@ -1,4 +1,4 @@
-"""Which way a root is walked: through which webhook, and how often."""
+"""Which way a root is walked: through which webhook, by which method, and how often."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ class Root:
 
     `known`: records of it may be stored already. `walks`: how many came before this one. `gone`: how many stored
     records this walk has missed so far; `rejected`: rows without an id; `began`: the number of its first read.
-    `tried`: of each webhook, how many its last walk in this run saw; -1 when it was refused.
+    `tried`: of each webhook, how many its last walk in this run saw; -1 when it was refused. `real`: the
+    planned method was refused.
     """
 
     key: str
@@ -32,6 +33,7 @@ class Root:
     rejected: int
     began: int | None
     tried: dict[int, int]
+    real: bool = False
 
     @property
     def webhook(self) -> int:
