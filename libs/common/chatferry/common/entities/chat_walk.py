@@ -50,6 +50,8 @@ class ChatWalk:
     complete: bool = False
     shown: list[str] = field(default_factory=list)
     """Digests of the last rows without an id: one at the end of a page comes again on the next."""
+    above: bool = False
+    """Messages above the watermark were shown: newer ones, or the watermark is an old one."""
     _dialog: Mapping[str, Any] = field(default_factory=dict)
     _member_ids: set[int] = field(default_factory=set)
     _members_at: int | None = 0
@@ -72,6 +74,7 @@ class ChatWalk:
             "method",
             "complete",
             "shown",
+            "above",
         )
         return {name: getattr(self, name) for name in names}
 
@@ -192,6 +195,7 @@ class ChatWalk:
         result = map_of(answer.result)
         rows = [map_of(row) for row in rows_of(result.get("messages"))]
         by_id = {number: row for row in rows if (number := whole(row.get("id"))) is not None}
+        self.above |= max(by_id, default=0) > (self.watermark or 0)
         interval = self._advance(sorted(by_id))
         if interval is None:
             return False

@@ -9,7 +9,7 @@ from chatferry.common.entities import Family
 from chatferry.common.entities.reading import Page, Refusal, WalkOrder
 from chatferry.extractor.domain.gaps import gap_reason
 from chatferry.extractor.domain.records import Candidate, Canonicalizer, mentioned_users
-from chatferry.extractor.ports import Inventory, PageEntry, Records, Row, WalkUpdate
+from chatferry.extractor.ports import Inventory, PageEntry, Records, Row, Saved, WalkUpdate
 from chatferry.extractor.steps.context import Drive, outlast
 from chatferry.extractor.steps.publisher import Publisher
 from chatferry.extractor.steps.reader import Active, Reaped
@@ -147,8 +147,7 @@ class RootIntake:
             for page, children in pages:
                 entry = self._entry(one, root, page, children)
                 if root.known:
-                    newest = page.hi > (one.active.walk.state()["watermark"] or 0)
-                    saved = await self._records.save_interval(self._child, children, version, entry, to_the_end=newest)
+                    saved = await self._compare(one, entry, children)
                     entry = replace(entry, absent=saved.absent)
                 else:
                     fresh += children
@@ -157,6 +156,14 @@ class RootIntake:
         saved = await self._records.save(self._family.root, roots, version, fresh=False)
         self._drive.metrics.extracted.labels(self._family.root.name).inc(saved.new + saved.changed)
         return entries
+
+    async def _compare(self, one: Reaped, page: PageEntry, children: Sequence[Candidate]) -> Saved:
+        """A page above the watermark alone says nothing of its interval: it has none."""
+        state = one.active.walk.state()
+        newest = page.hi > page.lo and page.hi > (state["watermark"] or 0)
+        return await self._records.save_interval(
+            self._child, children, one.read_seq, page, to_the_end=newest, shown_above=state.get("above", False)
+        )
 
     def _entry(self, one: Reaped, root: Root, page: Page, children: Sequence[Candidate]) -> PageEntry:
         return PageEntry(
