@@ -95,7 +95,7 @@ async def test_a_zombie_changes_nothing(world: World) -> None:
     with pytest.raises(LeaseLostError):
         await parts.inventory.commit(run, zombie.epoch, [WalkUpdate(row["_id"], {"state": "failed"}, [page])])
     with pytest.raises(LeaseLostError):
-        await parts.inventory.restart(run, zombie.epoch, row["_id"], row["seq"], 1)
+        await parts.inventory.restart(run, zombie.epoch, row["_id"], row["seq"], {"walks": 1})
     with pytest.raises(LeaseLostError):
         await parts.roots.list_roots(family, run, zombie.epoch, [(row["seq"], View(1, "chat1"))])
     assert [one async for one in parts.inventory.open_rows(family, run, zombie.epoch)] == []

@@ -74,3 +74,36 @@ async def test_a_dialog_without_its_last_message_id_is_no_answer_and_buries_noth
     states = {(row["state"], row["claimed"] == 0) for row in (await world.rows()).values()}
     assert states <= {("failed", False), ("closed", True)}
     await world.assert_balanced()
+
+
+@pytest.mark.parametrize("newer", [3, 10, 25])
+async def test_messages_that_are_shown_above_a_watermark_of_old_are_not_buried(world: World, newer: int) -> None:
+    await world.get()
+    before = await texts(world)
+    met = []
+
+    def of_old(command: Command, result: Mapping[str, Any]) -> Mapping[str, Any]:
+        if command.method != "im.dialog.get" or result["message_count"] <= newer:
+            return result
+        ids = sorted(world.portal.chats[int(result["id"])].log.ids)[:-newer]
+        met.append(result["id"])
+        return {**result, "message_count": len(ids), "last_message_id": ids[-1]}
+
+    await world.get(hook=changing(of_old))
+    assert met
+    assert await texts(world) == before
+    await world.assert_balanced()
+    run = await world.get()
+    assert await texts(world) == before
+    await world.assert_balanced()
+    await world.assert_intervals(run["_id"])
+
+
+async def test_the_last_message_is_buried_when_it_is_gone(world: World) -> None:
+    await world.get()
+    chat = max(world.portal.chats.values(), key=lambda one: len(one.log)).id
+    last = max(world.truth(chat))
+    world.running.changes.erase(chat, last)
+    await world.get()
+    assert (await world.stored("chat_messages"))[last]["payload"]["deleted"]
+    await world.assert_balanced()

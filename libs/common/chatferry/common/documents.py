@@ -29,6 +29,8 @@ A record's document, in the collection named as its entity:
     low, high, closed_low, closed_high, method     the walk: where it goes on, and by which method
     listed, absent, rejected    distinct ids read; stored ids that the portal lacks now; unreadable records
     gap, reason      claimed - listed, and why
+    reader           the webhook that saw most the last time: the next run begins with it
+    walks, through, tried     walks of this run before this one, its webhook, and [webhook, seen] of each (-1: refused)
     accepted         {by, at, reason, gap, state}: who took the gap; it holds while `gap` and `state` are what was
                      accepted, and never for a walk that is still open. Written by `chatferry accept` alone
     unsent_from      a root that is new: its children above this id are due, until the broker has answered for all

@@ -186,6 +186,8 @@ class RunFlow:
             intake = RootIntake(family, drive, parts.records, parts.inventory, strangers, publisher)
             self._reader = Reader(parts.portal, drive, intake)
             await self._reader.read(intake.walks())
+            if intake.method != drive.method:
+                await self._update(method=intake.method)
             await outlast(drive, self._count_usage)
         await strangers.resolve(parts.portal, parts.webhooks[0])
 

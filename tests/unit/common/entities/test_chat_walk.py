@@ -237,3 +237,28 @@ def test_a_participant_whom_no_list_names_makes_the_set_a_partial_one(members: l
     harvest = walk.absorb([Answer(dialog), Answer(members), Answer(ids), Answer({"messages": []})])
     assert harvest.root is not None
     assert (harvest.root["participant_ids"], harvest.root["participants_partial"]) == ([1], True)
+
+
+@pytest.mark.parametrize(
+    ("members", "owner", "managers", "participants"),
+    [([2], 1, [1, 3], [1, 2, 3]), ([2], None, [], [2]), ([], 1, [], [1]), ([], 0, [3], [3])],
+)
+def test_an_empty_list_of_participants_is_a_refused_one_where_anybody_is_named(
+    members: list[int], owner: int | None, managers: list[int], participants: list[int]
+) -> None:
+    walk = a_walk()
+    walk.plan(50, "a")
+    dialog = {"id": 7, "message_count": 0, "last_message_id": None, "owner": owner, "manager_list": managers}
+    shown = Answer([{"id": number} for number in members])
+    harvest = walk.absorb([Answer(dialog), shown, Answer([]), Answer({"messages": []})])
+    assert harvest.root is not None
+    assert (harvest.root["participant_ids"], harvest.root["participants_partial"]) == (participants, True)
+
+
+def test_a_chat_that_nobody_is_named_in_has_no_participants() -> None:
+    walk = a_walk()
+    walk.plan(50, "a")
+    dialog: dict[str, Any] = {"id": 7, "message_count": 0, "last_message_id": None, "owner": 0, "manager_list": []}
+    harvest = walk.absorb([Answer(dialog), Answer([]), Answer([]), Answer({"messages": []})])
+    assert harvest.root is not None
+    assert (harvest.root["participant_ids"], harvest.root["participants_partial"]) == ([], False)

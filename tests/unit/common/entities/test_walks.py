@@ -114,11 +114,32 @@ def test_a_row_that_moves_up_between_two_pages_is_found_by_the_next_pass() -> No
     assert sorted(int(row["id"][4:]) for row in rows) == list(range(1, 11))
 
 
-def test_a_list_that_always_claims_more_and_shows_nothing_ends() -> None:
-    nothing: Callable[[Sequence[Command]], list[Answer]] = lambda commands: [  # noqa: E731
-        Answer({"items": [], "hasMore": True}) for _ in commands
-    ]
-    assert all_rows(OffsetWalk("im.recent.list", {}), nothing, 3) == []
+def test_a_list_that_always_claims_more_and_shows_nothing_is_refused() -> None:
+    walk = OffsetWalk("im.recent.list", {})
+    pages = 0
+    for _ in range(20):
+        harvest = walk.absorb([Answer({"items": [], "hasMore": True}) for _ in walk.plan(3, "a")])
+        pages += harvest.used
+        if harvest.refusal is not None:
+            break
+    assert (harvest.refusal, harvest.ended) == (Refusal("portal.empty_pages", transient=True), False)
+    assert pages == 9
+
+
+def test_an_empty_page_in_the_middle_hides_none_of_the_rows_behind_it() -> None:
+    """Rows that its owner may not see are left out of a page."""
+    listing = [*range(1, 201), *range(401, 501)]
+
+    def portal(commands: Sequence[Command]) -> list[Answer]:
+        answers = []
+        for command in commands:
+            offset, limit = command.params["OFFSET"], command.params["LIMIT"]
+            items = [{"id": f"chat{number}"} for number in listing if offset < number <= offset + limit]
+            answers.append(Answer({"items": items, "hasMore": offset + limit < 500}))
+        return answers
+
+    rows = all_rows(OffsetWalk("im.recent.list", {}), portal, 3)
+    assert sorted({int(row["id"][4:]) for row in rows}) == listing
 
 
 def test_a_refused_page_leaves_an_offset_walk_where_it_was() -> None:

@@ -50,10 +50,13 @@ class ChatWalk:
     complete: bool = False
     shown: list[str] = field(default_factory=list)
     """Digests of the last rows without an id: one at the end of a page comes again on the next."""
+    above: bool = False
+    """Messages above the watermark were shown: newer ones, or the watermark is an old one."""
     _dialog: Mapping[str, Any] = field(default_factory=dict)
     _member_ids: set[int] = field(default_factory=set)
     _members_at: int | None = 0
     _ids_refused: bool = False
+    _no_ids: bool = False
     _nameless_member: bool = False
     _sent: list[str] = field(default_factory=list)
     _held: list[Page] = field(default_factory=list)
@@ -72,6 +75,7 @@ class ChatWalk:
             "method",
             "complete",
             "shown",
+            "above",
         )
         return {name: getattr(self, name) for name in names}
 
@@ -161,6 +165,7 @@ class ChatWalk:
             self._member_ids.update(wholes(told["ids"].result))
             self._nameless_member |= any(whole(one) is None for one in rows_of(told["ids"].result))
             self._ids_refused = told["ids"].refusal is not None
+            self._no_ids = not rows_of(told["ids"].result)
         if "members" in told:
             self._take_members(told["members"], harvest)
         if not self.complete and self._members_at is None:
@@ -169,11 +174,15 @@ class ChatWalk:
         return None
 
     def _root(self) -> dict[str, Any]:
-        """The dialog with its participants: both lists, else owner and managers (reference: bitrix24.md §6)."""
-        members = set(self._member_ids)
-        if self._ids_refused and not members:
-            members.update(wholes([self._dialog.get("owner"), *rows_of(self._dialog.get("manager_list"))]))
-        partial = self._ids_refused or self._nameless_member
+        """The dialog with its participants: both lists, and owner and managers where these may lack somebody.
+
+        An empty list of ids can mean that the rights are missing: wherever somebody is named, it is a refused one
+        (reference: bitrix24.md §5.8, §6).
+        """
+        named = set(wholes([self._dialog.get("owner"), *rows_of(self._dialog.get("manager_list"))]))
+        withheld = self._no_ids and bool(self._member_ids or named)
+        partial = self._ids_refused or self._nameless_member or withheld
+        members = self._member_ids | named if partial else self._member_ids
         return {**self._dialog, "participant_ids": sorted(members), "participants_partial": partial}
 
     def _take_members(self, answer: Answer, harvest: Harvest) -> None:
@@ -192,6 +201,7 @@ class ChatWalk:
         result = map_of(answer.result)
         rows = [map_of(row) for row in rows_of(result.get("messages"))]
         by_id = {number: row for row in rows if (number := whole(row.get("id"))) is not None}
+        self.above |= max(by_id, default=0) > (self.watermark or 0)
         interval = self._advance(sorted(by_id))
         if interval is None:
             return False

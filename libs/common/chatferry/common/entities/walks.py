@@ -21,6 +21,7 @@ from chatferry.common.entities.reading import (
 
 # Pages of 200 with all their parts are heavy: the whole batch has 60 s (reference: bitrix24.md §3).
 _PAGES_AT_ONCE = 10
+_EMPTY_IN_A_ROW = 10
 _BLOCK = 512
 _MOST_DIGITS = 19
 
@@ -117,6 +118,7 @@ class Names:
 class OffsetWalk:
     """`OFFSET` and `LIMIT` until `hasMore` is false; rows repeat across pages and move while they are read.
 
+    A page may be empty in the middle; a list that shows nothing for ten pages and still claims more is refused.
     It reads the list until a whole pass brings no new id, at most `most_passes` times: one pass may miss a row that
     moved up while it was under way.
     """
@@ -130,6 +132,7 @@ class OffsetWalk:
     seen: Names = field(default_factory=Names)
     _new: int = 0
     _longest: int = 0
+    _empty: int = 0
 
     def needs(self) -> int:
         return 1
@@ -153,8 +156,12 @@ class OffsetWalk:
             if answer.refusal is not None:
                 harvest.refusal = answer.refusal
                 return harvest
+            result = map_of(answer.result)
+            if self._empty + 1 >= _EMPTY_IN_A_ROW and result.get("hasMore") and not rows_of(result.get("items")):
+                harvest.refusal = Refusal("portal.empty_pages", transient=True)
+                return harvest
             harvest.used += 1
-            if self._take(map_of(answer.result), harvest):
+            if self._take(result, harvest):
                 break
         return harvest
 
@@ -167,8 +174,10 @@ class OffsetWalk:
         harvest.pages.append(Page(lo=0, hi=0, rows=fresh, unidentified=nameless))
         self._new += len(fresh)
         self.offset += self.limit
-        if result.get("hasMore") and rows:
+        self._empty = 0 if rows else self._empty + 1
+        if result.get("hasMore"):
             return False
+        self._empty = 0
         self.passes += 1
         self._longest = max(self._longest, self.offset // self.limit)
         harvest.ended = self.passes > 1 and (self._new == 0 or self.passes >= self.most_passes)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import Any
 
 from chatferry.common.adapters.mongo import (
     Client,
@@ -95,8 +96,8 @@ class MongoInventory:
             "at": self._clock.now(),
         }
 
-    async def restart(self, run: str, epoch: int, key: str, parent: int, walks: int) -> None:
-        fields = {"walk": {}, "found": {}, "state": "walking", "known": True, "walks": walks}
+    async def restart(self, run: str, epoch: int, key: str, parent: int, way: Mapping[str, Any]) -> None:
+        fields = {"walk": {}, "found": {}, "state": "walking", "known": True, **way}
         pages = {"parent": parent, "run": run, "epoch": {"$lte": epoch}}
 
         async def anew(session: Session) -> None:

@@ -80,17 +80,26 @@ class MongoRecords:
             await self._of(entity).update_many({"_id": {"$in": nameless}}, {"$max": {"met": version}})
 
     async def save_interval(
-        self, entity: Entity, candidates: Sequence[Candidate], version: int, page: PageEntry, *, to_the_end: bool
+        self,
+        entity: Entity,
+        candidates: Sequence[Candidate],
+        version: int,
+        page: PageEntry,
+        *,
+        to_the_end: bool,
+        shown_above: bool = False,
     ) -> Saved:
-        seqs = {"$gte": max(1, page.lo)} if to_the_end else {"$gte": max(1, page.lo), "$lt": page.hi}
         by_key = {one.key: one for one in candidates}
         saved = await self.save(entity, list(by_key.values()), version, fresh=False)
-        interval = {"parent": page.parent, "seq": {**seqs, "$nin": sorted({one.seq for one in candidates})}}
+        lacked = {"$gte": max(1, page.lo), "$nin": sorted({one.seq for one in candidates})}
+        within = {**lacked, "$lt": page.hi}
+        interval = {"parent": page.parent, "seq": lacked if to_the_end else within}
         with mongo_outage():
             # The index alone answers this, and nearly always with 0.
             absent = int(await self._of(entity).count_documents(interval))
             if absent:
-                living = {**interval, **_LIVING, "version": {"$lt": version}}
+                judged = within if shown_above else interval["seq"]
+                living = {**interval, "seq": judged, **_LIVING, "version": {"$lt": version}}
                 await self._of(entity).update_many(living, {"$max": {"missed": version}})
         return replace(saved, absent=absent)
 

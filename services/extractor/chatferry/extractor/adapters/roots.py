@@ -22,6 +22,8 @@ _FRESH: Document = {
     "walks": 0,
     "walk": {},
     "found": {},
+    "through": None,
+    "tried": [],
 }
 _ROWS_AT_ONCE = 200
 

@@ -61,8 +61,8 @@ class Inventory(Protocol):
     async def commit(self, run: str, epoch: int, updates: Sequence[WalkUpdate]) -> None:
         """Rows and their pages in one transaction. Safe to repeat. LeaseLostError when a newer epoch owns a row."""
 
-    async def restart(self, run: str, epoch: int, key: str, parent: int, walks: int) -> None:
-        """Forget a walk's pages and position: it begins anew, after `walks` others. Safe to repeat."""
+    async def restart(self, run: str, epoch: int, key: str, parent: int, way: Mapping[str, Any]) -> None:
+        """Forget a walk's pages and position; `way` (walks, through, tried): how it begins anew. Safe to repeat."""
 
     def open_rows(self, family: Family, run: str, epoch: int) -> AsyncIterator[Row]:
         """Rows of this run whose walk has not ended, now owned by `epoch`, in order of their keys."""

@@ -34,11 +34,19 @@ class Records(Protocol):
         """
 
     async def save_interval(
-        self, entity: Entity, candidates: Sequence[Candidate], version: int, page: PageEntry, *, to_the_end: bool
+        self,
+        entity: Entity,
+        candidates: Sequence[Candidate],
+        version: int,
+        page: PageEntry,
+        *,
+        to_the_end: bool,
+        shown_above: bool = False,
     ) -> Saved:
         """The same for a page where records may be stored already; what is stored there and the page lacks is marked.
 
         `to_the_end`: the page holds the newest ones, so what is stored above its interval is missing as well.
+        `shown_above`: the walk was shown some of that: it is counted, and not marked.
         """
 
     async def bury(self, entity: Entity, parent: int, began: int, version: int) -> None:

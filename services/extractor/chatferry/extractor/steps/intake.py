@@ -3,45 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from chatferry.common.entities import Family
-from chatferry.common.entities.reading import Page, Refusal, View, WalkOrder
+from chatferry.common.entities.reading import Page, Refusal, WalkOrder
 from chatferry.extractor.domain.gaps import gap_reason
 from chatferry.extractor.domain.records import Candidate, Canonicalizer, mentioned_users
-from chatferry.extractor.ports import Inventory, PageEntry, Records, Row, WalkUpdate
+from chatferry.extractor.ports import Inventory, PageEntry, Records, Row, Saved, WalkUpdate
 from chatferry.extractor.steps.context import Drive, outlast
 from chatferry.extractor.steps.publisher import Publisher
 from chatferry.extractor.steps.reader import Active, Reaped
 from chatferry.extractor.steps.strangers import Strangers
+from chatferry.extractor.steps.ways import Root, is_over, root_of
 
 Found = tuple[Candidate | None, list[tuple[Page, list[Candidate]]]]
-_MOST_WALKS = 2
-
-
-@dataclass(slots=True)
-class Root:
-    """A root whose walk is under way.
-
-    `known`: records of it may be stored already. `walks`: how many came before this one. `gone`: how many stored
-    records this walk has missed so far; `rejected`: rows without an id; `began`: the number of its first read.
-    """
-
-    key: str
-    seq: int
-    views: list[View]
-    view: int
-    stored: bool
-    known: bool
-    walks: int
-    gone: int
-    rejected: int
-    began: int | None
-    tried: int = 0
+_NOT_FOUND = "ERROR_METHOD_NOT_FOUND"
 
 
 class RootIntake:
-    """The Sink for walks through roots and their children."""
+    """The Sink for walks through roots and their children.
+
+    `method` reads the children: the real one as soon as the portal turns out to have lost the planned one.
+    """
 
     def __init__(
         self,
@@ -61,34 +44,23 @@ class RootIntake:
         assert reading.parse_child is not None, "a family with a walk has children"
         self._child_rows = Canonicalizer(self._child, reading.parse_child, drive.told, limit)
         self._roots: dict[str, Root] = {}
+        self.method = drive.method
 
     async def walks(self) -> AsyncIterator[Active]:
         """The walks of this run that have not ended, each where an earlier process left it."""
         async for row in self._inventory.open_rows(self._family, self._drive.run, self._drive.lease.epoch):
             active = self._begin(row)
-            yield active if not _is_over(row["walk"]) else await self._again(self._roots[active.name])
+            yield active if not is_over(row["walk"]) else await self._again(self._roots[active.name], row["walk"])
 
     def _begin(self, row: Row) -> Active:
-        views = [View(view["webhook"], view["ref"]) for view in row["views"]]
-        root = Root(
-            row["_id"],
-            row["seq"],
-            views,
-            _last_reader(views, row.get("reader"), row["seq"]),
-            row["stored"],
-            bool(row["known"]),
-            row["walks"],
-            row["found"].get("gone", 0),
-            row["found"].get("rejected", 0),
-            row["found"].get("began"),
-        )
+        root = root_of(row)
         self._roots[root.key] = root
         return self._active(root, row["walk"])
 
     def _active(self, root: Root, state: Row) -> Active:
-        """A walk that comes after another one is made by the method that every portal has."""
-        view, planned = root.views[root.view % len(root.views)], self._family.reading.planned
-        method = planned[1] if planned and root.walks else self._drive.method
+        """A walk that comes after another one, or after a refusal, is made by the method that every portal has."""
+        view, planned = root.views[root.view], self._family.reading.planned
+        method = planned[1] if planned and (root.walks or root.real) else self.method
         order = WalkOrder(root.seq, view, method, self._drive.limits.page_size, self._drive.newest, state)
         assert self._family.reading.walk is not None
         walk = self._family.reading.walk(order)
@@ -138,10 +110,10 @@ class RootIntake:
         Else it may be hidden (another webhook's history, a page that came back empty), and stays as it is: a gap.
         """
         root, state = self._roots[one.active.name], one.active.walk.state()
-        rejected = root.rejected + sum(page.rejected for page in entries)
-        if not one.harvest.ended or state["limited"] or state["claimed"] != state["listed"] + rejected:
+        seen = state["listed"] + root.rejected + sum(page.rejected for page in entries)
+        if not one.harvest.ended or state["limited"] or state["claimed"] != seen:
             return
-        if root.known and root.began is not None:
+        if root.known and root.began is not None and root.saw_most(seen):
             await self._records.bury(self._child, root.seq, root.began, one.read_seq)
 
     def _candidates(self, one: Reaped) -> Found:
@@ -175,8 +147,7 @@ class RootIntake:
             for page, children in pages:
                 entry = self._entry(one, root, page, children)
                 if root.known:
-                    newest = page.hi > (one.active.walk.state()["watermark"] or 0)
-                    saved = await self._records.save_interval(self._child, children, version, entry, to_the_end=newest)
+                    saved = await self._compare(one, entry, children)
                     entry = replace(entry, absent=saved.absent)
                 else:
                     fresh += children
@@ -185,6 +156,14 @@ class RootIntake:
         saved = await self._records.save(self._family.root, roots, version, fresh=False)
         self._drive.metrics.extracted.labels(self._family.root.name).inc(saved.new + saved.changed)
         return entries
+
+    async def _compare(self, one: Reaped, page: PageEntry, children: Sequence[Candidate]) -> Saved:
+        """A page above the watermark alone says nothing of its interval: it has none."""
+        state = one.active.walk.state()
+        newest = page.hi > page.lo and page.hi > (state["watermark"] or 0)
+        return await self._records.save_interval(
+            self._child, children, one.read_seq, page, to_the_end=newest, shown_above=state.get("above", False)
+        )
 
     def _entry(self, one: Reaped, root: Root, page: Page, children: Sequence[Candidate]) -> PageEntry:
         return PageEntry(
@@ -215,12 +194,13 @@ class RootIntake:
             "claimed": state["claimed"],
             "watermark": state["watermark"],
         }
-        ended = one.harvest.ended and not self._walks_again(root, state, rejected)
+        ended = one.harvest.ended and root.next_view(state, rejected) is None
         if ended or not root.known:
             # Until a walk is through, the account of the walk before it holds.
             fields |= {"listed": state["listed"], "absent": gone, "rejected": rejected}
         if ended:
-            fields |= {**self._end_of(root, state, rejected), "reader": one.active.webhook}
+            best = root.views[root.best(state["listed"] + rejected)]
+            fields |= {**self._end_of(root, state, rejected), "reader": best.webhook}
         return WalkUpdate(root.key, fields, [entry for entry in entries if entry.hi > entry.lo])
 
     def _end_of(self, root: Root, state: Row, rejected: int) -> Row:
@@ -228,22 +208,21 @@ class RootIntake:
         reason = gap_reason(state["claimed"], seen, limited=state["limited"], walks=root.walks + 1)
         return {"state": "closed", "gap": state["claimed"] - seen, "reason": reason, "method": state["method"]}
 
-    def _walks_again(self, root: Root, state: Row, rejected: int) -> bool:
-        """A walk that missed the claim is walked once more: something may have been deleted meanwhile."""
-        missed = state["claimed"] != state["listed"] + rejected
-        return missed and not state["limited"] and root.walks + 1 < _MOST_WALKS
-
     async def _ended(self, one: Reaped) -> Active | None:
         root, state = self._roots[one.active.name], one.active.walk.state()
         if not one.harvest.ended:
             return None
-        if not self._walks_again(root, state, root.rejected):
+        if root.next_view(state, root.rejected) is None:
             del self._roots[root.key]
             await self._publisher.closed(root.seq)
             return None
-        return await self._again(root)
+        return await self._again(root, state)
 
-    async def _again(self, root: Root) -> Active:
+    async def _again(self, root: Root, state: Row) -> Active:
+        """After a walk that has ended as `state` says."""
+        view = root.next_view(state, root.rejected)
+        root.tried[root.webhook] = state["listed"] + root.rejected
+        root.view = root.view if view is None else view
         root.walks += 1
         return await self._anew(root)
 
@@ -251,20 +230,28 @@ class RootIntake:
         """From the beginning; what is stored already is compared."""
         root.gone, root.rejected, root.began, root.known = 0, 0, None, True
         run, epoch = self._drive.run, self._drive.lease.epoch
-        await outlast(self._drive, lambda: self._inventory.restart(run, epoch, root.key, root.seq, root.walks))
+        await outlast(self._drive, lambda: self._inventory.restart(run, epoch, root.key, root.seq, root.way()))
         return self._active(root, {})
 
     async def failed(self, active: Active, refusal: Refusal) -> Active | None:
         root = self._roots[active.name]
-        root.tried += 1
-        if root.tried < len(root.views):
-            root.view += 1
+        if self._falls_back(root, active, refusal) or root.refused():
             return await self._anew(root)
         await self._inventory.commit(
             self._drive.run, self._drive.lease.epoch, [await self._failure(root, active, refusal)]
         )
         del self._roots[root.key]
         return None
+
+    def _falls_back(self, root: Root, active: Active, refusal: Refusal) -> bool:
+        """The planned method may be refused where the real one is not: that is no refusal of the view."""
+        planned = self._family.reading.planned
+        if planned is None or active.method != planned[0] or refusal.transient:
+            return False
+        root.real = True
+        if refusal.code == _NOT_FOUND:
+            self.method = planned[1]
+        return True
 
     async def _failure(self, root: Root, active: Active, refusal: Refusal) -> WalkUpdate:
         """What was stored and not seen by this walk counts as absent, so that the account still adds up."""
@@ -280,13 +267,3 @@ class RootIntake:
             "absent": stored - listed - root.rejected,
         }
         return WalkUpdate(root.key, fields, [])
-
-
-def _is_over(walk: Row) -> bool:
-    """A walk that was to be made once more, when its process was killed: it has nothing left to ask for."""
-    return bool(walk.get("complete") and walk.get("closed_low") and walk.get("closed_high"))
-
-
-def _last_reader(views: Sequence[View], reader: int | None, seq: int) -> int:
-    """The webhook that read it last: another one may see another history. New roots are spread over all."""
-    return next((n for n, view in enumerate(views) if view.webhook == reader), seq % len(views))
