@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
+import ssl
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import orjson
 import uvicorn
@@ -94,6 +96,7 @@ def run_service(
     """
     try:
         settings = load_settings(kind)
+        _check_certificate(settings.http_cert_file, settings.http_key_file)
         wanted = work(settings)
     except ConfigurationError as wrong:
         sys.stderr.write(f"chatferry {name}: {wrong.sentence}\n")
@@ -135,20 +138,12 @@ async def _serve(
             await asyncio.wait([task], timeout=1)
 
     app = Starlette(routes=[*_own_routes(context), *(routes(context) if routes else [])], lifespan=lifespan)
-    server = _Server(
-        uvicorn.Config(
-            app,
-            log_config=None,
-            access_log=False,
-            timeout_graceful_shutdown=int(settings.drain_seconds) + 1,
-            ssl_certfile=settings.http_cert_file,
-            ssl_keyfile=settings.http_key_file,
-        )
-    )
+    server = _Server(_config(app, settings))
     scheme = "http" if settings.http_cert_file is None else "https"
     host, port = listening.getsockname()[:2]
-    if settings.address_file is not None:
-        settings.address_file.write_text(f"{scheme}://{host}:{port}\n", encoding="utf-8")
+    if settings.address_file is not None and not _told(settings.address_file, f"{scheme}://{host}:{port}", failed):
+        listening.close()
+        return
     log.info("service.started", host=host, port=port, project=settings.project)
     await server.serve(sockets=[listening])
     log.info("service.stopped")
@@ -165,6 +160,45 @@ def _listen(host: str, port: int) -> socket.socket:
         )
         sys.exit(EXIT_FATAL)
     return listening
+
+
+def _config(app: Starlette, settings: BaseServiceSettings) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=int(settings.drain_seconds) + 1,
+        ssl_certfile=settings.http_cert_file,
+        ssl_keyfile=settings.http_key_file,
+    )
+
+
+def _told(file: Path, url: str, failed: list[Failure]) -> bool:
+    """Whether the file has the service's base URL now; if not, why."""
+    try:
+        file.write_text(f"{url}\n", encoding="utf-8")
+    except OSError as refused:
+        sentence = f"CHATFERRY_ADDRESS_FILE: {file} cannot be written ({refused.strerror}); name another"
+        failed.append(Failure(sentence, EXIT_FATAL))
+        return False
+    return True
+
+
+def _check_certificate(certificate: Path | None, key: Path | None) -> None:
+    """Raises ConfigurationError for what cannot be shown to whoever connects."""
+    if certificate is None and key is None:
+        return
+    if certificate is None:
+        raise ConfigurationError("CHATFERRY_HTTP_KEY_FILE is set without CHATFERRY_HTTP_CERT_FILE; give both or none")
+    try:
+        # Without a password of ours, a key that has one would ask for it at the terminal.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
+    except OSError as unusable:
+        beside = "the key behind it" if key is None else f"the key of CHATFERRY_HTTP_KEY_FILE, {key},"
+        raise ConfigurationError(
+            f"CHATFERRY_HTTP_CERT_FILE: {certificate} and {beside} are no certificate and key in PEM, "
+            f"without a password ({unusable.strerror}); give such files"
+        ) from None
 
 
 async def _keep_working(work: Work, context: Context) -> None:
