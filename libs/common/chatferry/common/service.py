@@ -139,16 +139,7 @@ async def _serve(
             await asyncio.wait([task], timeout=1)
 
     app = Starlette(routes=[*_own_routes(context), *(routes(context) if routes else [])], lifespan=lifespan)
-    server = _Server(
-        uvicorn.Config(
-            app,
-            log_config=None,
-            access_log=False,
-            timeout_graceful_shutdown=int(settings.drain_seconds) + 1,
-            ssl_certfile=settings.http_cert_file,
-            ssl_keyfile=settings.http_key_file,
-        )
-    )
+    server = _Server(_config(app, settings))
     scheme = "http" if settings.http_cert_file is None else "https"
     host, port = listening.getsockname()[:2]
     if settings.address_file is not None and not _told(settings.address_file, f"{scheme}://{host}:{port}", failed):
@@ -172,6 +163,17 @@ def _listen(host: str, port: int) -> socket.socket:
         # Whoever has the port now may have left it at the next start.
         sys.exit(EXIT_LATER if taken.errno == errno.EADDRINUSE else EXIT_FATAL)
     return listening
+
+
+def _config(app: Starlette, settings: BaseServiceSettings) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=int(settings.drain_seconds) + 1,
+        ssl_certfile=settings.http_cert_file,
+        ssl_keyfile=settings.http_key_file,
+    )
 
 
 def _told(file: Path, url: str, failed: list[Failure]) -> bool:
