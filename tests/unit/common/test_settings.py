@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 from pydantic import Field, SecretStr
 
-from chatferry.common.adapters.http import is_http_url
 from chatferry.common.errors import ConfigurationError
-from chatferry.common.settings import ServiceSettings, load_settings
+from chatferry.common.settings import ServiceSettings, is_http_url, load_settings
 
 SECRET = "abcsecretdef"
 
@@ -62,7 +61,15 @@ def test_no_number_is_without_end(monkeypatch: pytest.MonkeyPatch, variable: str
 
 
 @pytest.mark.parametrize(
-    "url", [f"127.0.0.1:6379/{SECRET}", f"redis://:{SECRET}@h:port/0", f"redis://:{SECRET}@[::1", f"http://{SECRET}@h/"]
+    "url",
+    [
+        f"127.0.0.1:6379/{SECRET}",
+        f"redis://:{SECRET}@h:port/0",
+        f"redis://:{SECRET}@[::1",
+        f"http://{SECRET}@h/",
+        f"redis://h/{SECRET}",
+        f"redis://:{SECRET}@h/0/1",
+    ],
 )
 def test_an_address_of_redis_that_cannot_be_read_is_not_repeated(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     sentence = refused(monkeypatch, "CHATFERRY_REDIS", url)
@@ -119,3 +126,18 @@ def test_an_address_of_kafka_is_one_broker_or_several(monkeypatch: pytest.Monkey
 )
 def test_an_address_over_http_is_one_that_can_be_asked(url: str, asked: bool) -> None:
     assert is_http_url(url) is asked
+
+
+@pytest.mark.parametrize("url", [f"me:{SECRET}@h:27017/?replicaSet=rs0", f"http://me:{SECRET}@h/", "h:27017"])
+def test_what_is_no_url_of_mongodb_is_told_with_its_form(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    sentence = refused(monkeypatch, "CHATFERRY_MONGODB", url)
+    assert "CHATFERRY_MONGODB" in sentence
+    assert "mongodb://host:27017/?replicaSet=rs0" in sentence
+    assert SECRET not in sentence
+
+
+@pytest.mark.parametrize("address", ["nonsense", "localhost:4318", "http://", "ftp://h:4318"])
+def test_a_collector_that_cannot_be_asked_is_told(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    sentence = refused(monkeypatch, "CHATFERRY_OTLP_ENDPOINT", address)
+    assert "CHATFERRY_OTLP_ENDPOINT" in sentence
+    assert "http://host:4318" in sentence

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, TypeVar
 from urllib.parse import urlsplit
 
+import httpx
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
@@ -17,6 +18,8 @@ ENV_PREFIX = "CHATFERRY_"
 _SET_IT = "Set it in the environment and start again."
 _PROJECT = re.compile(r"[a-z][a-z0-9-]{0,31}")
 _REDIS = ("redis", "rediss", "unix")
+_DATABASE = re.compile(r"/?|/\d{1,5}")
+_MONGODB = ("mongodb://", "mongodb+srv://")
 _BROKER = re.compile(r"(?:\[[0-9A-Fa-f:.]+(?:%[\w.-]+)?\]|[\w.-]+):(\d{1,5})")
 S = TypeVar("S", bound="BaseServiceSettings")
 
@@ -28,12 +31,35 @@ def checked_project(name: str) -> str:
     return name
 
 
+def is_http_url(text: str) -> bool:
+    """Whether it can be asked: http or https, a host, a port that is one. What cannot would raise at the first call."""
+    try:
+        parts = urlsplit(text)
+        httpx.URL(text)
+        named = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except (ValueError, httpx.InvalidURL):
+        return False
+    return named and re.search(r"\s", text) is None
+
+
 def _redis_url(url: SecretStr) -> SecretStr:
     with suppress(ValueError):
         parts = urlsplit(url.get_secret_value())
-        if parts.scheme in _REDIS and parts.port != 0:
+        if parts.scheme in _REDIS and parts.port != 0 and (parts.scheme == "unix" or _DATABASE.fullmatch(parts.path)):
             return url
     raise ValueError("must be a URL of Redis, redis://host:6379/0")
+
+
+def _mongodb_url(url: SecretStr) -> SecretStr:
+    if not url.get_secret_value().startswith(_MONGODB):
+        raise ValueError("must be a URL of MongoDB, mongodb://host:27017/?replicaSet=rs0")
+    return url
+
+
+def _collector(url: str | None) -> str | None:
+    if url and not is_http_url(url):
+        raise ValueError("must be an address of a collector, http://host:4318")
+    return url
 
 
 def kafka_address(address: str) -> str:
@@ -54,7 +80,9 @@ class BaseServiceSettings(BaseSettings):
     project: Annotated[str, AfterValidator(checked_project)] = Field(
         default="demo", description="Prefix of topics, groups and Redis keys, and part of the database's name."
     )
-    mongodb: SecretStr = Field(description="URL of a replica set, mongodb://….")
+    mongodb: Annotated[SecretStr, AfterValidator(_mongodb_url)] = Field(
+        description="URL of a replica set, mongodb://…."
+    )
     http_host: str = Field(default="127.0.0.1", description="Where /metrics, /healthz and /readyz listen.")
     http_port: int = Field(default=0, ge=0, le=65535, description="Port of the same; 0 takes a free one.")
     http_cert_file: Path | None = Field(default=None, description="Certificate (PEM): what listens speaks HTTPS.")
@@ -63,7 +91,7 @@ class BaseServiceSettings(BaseSettings):
         default=None, description="File that gets the service's base URL once it listens."
     )
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Least severe level.")
-    otlp_endpoint: str | None = Field(
+    otlp_endpoint: Annotated[str | None, AfterValidator(_collector)] = Field(
         default=None, description="OTLP/HTTP collector, http://host:4318; none: no traces."
     )
     drain_seconds: float = Field(default=10.0, gt=0, le=300, description="How long a stop may take to finish its work.")

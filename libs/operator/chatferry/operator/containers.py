@@ -6,10 +6,10 @@ import secrets
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from chatferry.common.adapters.http import is_http_url
 from chatferry.common.clock import Clock
 from chatferry.common.errors import ConfigurationError, OutageError
 from chatferry.common.portal.webhook import parse_webhooks
+from chatferry.common.settings import is_http_url
 from chatferry.operator.folder import write_secret
 
 TARGET_SECRET, TARGET_URL, WEBHOOKS = "target.secret", "target.url", "webhooks"

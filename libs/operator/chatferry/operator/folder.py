@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
 
-from chatferry.common.adapters.http import is_http_url
 from chatferry.common.errors import ConfigurationError
 from chatferry.common.portal.webhook import parse_webhooks
-from chatferry.common.settings import checked_project, secret_lines
+from chatferry.common.settings import checked_project, is_http_url, secret_lines
 from chatferry.stack import without_secret
 
 _PARTS = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import httpx
 
-from chatferry.common.adapters.http import is_http_url
+from chatferry.common.settings import is_http_url
 
 _ANSWERS_S = 2.0
 

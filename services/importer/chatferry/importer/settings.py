@@ -8,10 +8,9 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr
 
-from chatferry.common.adapters.http import is_http_url
 from chatferry.common.entities import ENTITIES
 from chatferry.common.errors import ConfigurationError
-from chatferry.common.settings import ServiceSettings, secret_lines
+from chatferry.common.settings import ServiceSettings, is_http_url, secret_lines
 
 
 class ImporterSettings(ServiceSettings):

@@ -9,9 +9,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from chatferry.common.adapters.http import is_http_url
 from chatferry.common.errors import ConfigurationError
-from chatferry.common.settings import ServiceSettings, secret_lines
+from chatferry.common.settings import ServiceSettings, is_http_url, secret_lines
 from chatferry.participants.domain.plan import PlanRules
 
 _KIB = 1024

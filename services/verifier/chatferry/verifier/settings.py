@@ -6,10 +6,9 @@ from pathlib import Path
 
 from pydantic import Field, SecretStr
 
-from chatferry.common.adapters.http import is_http_url
 from chatferry.common.contracts.target import LIST_LIMIT
 from chatferry.common.errors import ConfigurationError
-from chatferry.common.settings import ENV_PREFIX, ServiceSettings, secret_lines
+from chatferry.common.settings import ENV_PREFIX, ServiceSettings, is_http_url, secret_lines
 
 
 class VerifierSettings(ServiceSettings):

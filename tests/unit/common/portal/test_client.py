@@ -8,8 +8,9 @@ import httpx
 import pytest
 from tests.unit.common.portal.portal_fakes import SECRET, Scripted, batch_answer, ok, refused
 
-from chatferry.common.entities.reading import Command
+from chatferry.common.entities.reading import Command, Refusal
 from chatferry.common.errors import BlockedError, OutageError
+from chatferry.common.portal.client import LARGEST_ANSWER
 from chatferry.common.portal.operating import Measured
 
 COMMANDS = [Command(f"c{n}", "im.dialog.get", {"DIALOG_ID": f"chat{n}"}) for n in range(4)]
@@ -83,6 +84,46 @@ async def test_a_batch_that_the_portal_chokes_on_is_halved_until_the_command_is_
     assert [answer.result for answer in answers] == ["c0", "c1", None, "c3"]
     assert answers[2].refusal is not None
     assert answers[2].refusal.transient
+
+
+def _chain(pages: int) -> list[Command]:
+    befores = [900, *(f"$result[w_{n - 1}][messages][49][id]" for n in range(1, pages))]
+    return [Command(f"w_{n}", "im.dialog.messages.get", {"LAST_ID": before}) for n, before in enumerate(befores)]
+
+
+async def test_what_refers_to_the_first_half_of_a_halved_batch_is_not_sent_without_it_but_asked_for_anew() -> None:
+    def script(method: str, body: dict[str, Any]) -> httpx.Response:
+        if method != "batch":
+            return ok("2026-01-01T00:00:00+03:00")
+        if len(body["cmd"]) > 2:
+            return httpx.Response(504, html="cut after 60 s")
+        return batch_answer(body, lambda label, _: label)
+
+    portal = Scripted(script)
+    answers = await portal.client.batch(1, [*_chain(4), COMMANDS[0]])
+
+    assert [answer.result for answer in answers] == ["w_0", "w_1", None, None, "c0"]
+    assert [answer.refusal for answer in answers[2:4]] == [Refusal("portal.halved", transient=True, later_s=0.0)] * 2
+    sent = [set(body["cmd"]) for method, body in portal.requests if method == "batch"]
+    assert sent[-2:] == [{"w_0", "w_1"}, {"c0"}]
+
+
+async def test_an_answer_that_is_too_large_is_not_held_but_asked_for_in_halves_at_once() -> None:
+    text = "m" * (LARGEST_ANSWER // 3)
+    portal = Scripted(lambda _, body: batch_answer(body, lambda label, _: [label, text]))
+
+    answers = await portal.client.batch(1, COMMANDS)
+
+    assert [answer.result for answer in answers] == [[f"c{n}", text] for n in range(4)]
+    assert [len(body["cmd"]) for _, body in portal.requests] == [4, 2, 2]
+    assert portal.clock.slept == []
+    assert all(answer.size > len(text) for answer in answers)
+
+
+async def test_one_page_is_read_however_large_it_is() -> None:
+    text = "m" * (LARGEST_ANSWER + 1)
+    portal = Scripted(lambda _, body: batch_answer(body, lambda *_: text))
+    assert [answer.result for answer in await portal.client.batch(1, COMMANDS[:1])] == [text]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from urllib.parse import unquote
 import pytest
 
 from chatferry.common.entities.reading import Command
-from chatferry.common.portal.encoding import command_line
+from chatferry.common.portal.encoding import command_line, referred
 
 
 @pytest.mark.parametrize(
@@ -29,3 +29,9 @@ def test_parameters_are_spread_as_php_reads_them(params: dict[str, Any], line: s
 
 def test_what_separates_parameters_is_escaped_in_values() -> None:
     assert command_line(Command("w1", "m", {"q": "a&b=c d"})) == "m?q=a%26b%3Dc%20d"
+
+
+def test_a_command_refers_to_the_labels_whose_answers_it_takes() -> None:
+    nested = {"FILTER": {">ID": "$result[w1_0][49][ID]"}, "USERS": ["$result[w2_0][owner]", 7], "start": -1}
+    assert referred(Command("w1_1", "user.get", nested)) == {"w1_0", "w2_0"}
+    assert referred(Command("w1_0", "user.get", {"start": 0})) == set()

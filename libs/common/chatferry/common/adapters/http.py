@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from urllib.parse import urlsplit
 
 import httpx
 
+_OF_THE_WIRE = frozenset({"content-encoding", "content-length", "transfer-encoding"})
 
-def is_http_url(text: str) -> bool:
-    """Whether it can be asked: http or https, a host, a port that is one. What cannot would raise at the first call."""
-    try:
-        parts = urlsplit(text)
-        httpx.URL(text)
-        named = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except (ValueError, httpx.InvalidURL):
-        return False
-    return named and re.search(r"\s", text) is None
+
+class TooLargeError(httpx.HTTPError):
+    """An answer longer than it may be; the rest of it was not read."""
 
 
 async def post(
@@ -27,13 +20,32 @@ async def post(
     headers: Mapping[str, str] | None = None,
     *,
     timeout_s: float | None = None,
+    at_most: int | None = None,
 ) -> httpx.Response:
     """The whole response, freed as soon as nobody holds it. `timeout_s` overrides the client's. Raises httpx.HTTPError.
+
+    `at_most`: bytes of the answer, unpacked. One that is longer raises TooLargeError, with no more than that in hand.
 
     A response and the stream it was read from hold each other, so that its body and its request's would wait for the
     garbage collector; here the stream is let go once it has been read.
     """
     timeout = httpx.USE_CLIENT_DEFAULT if timeout_s is None else timeout_s
-    response = await client.post(url, content=body, headers=headers, timeout=timeout)
-    response.stream = httpx.ByteStream(b"")
-    return response
+    request = client.build_request("POST", url, content=body, headers=headers, timeout=timeout)
+    response = await client.send(request, stream=True)
+    try:
+        content = await _content(response, at_most)
+    finally:
+        await response.aclose()
+        response.stream = httpx.ByteStream(b"")
+    told = [(name, value) for name, value in response.headers.multi_items() if name not in _OF_THE_WIRE]
+    return httpx.Response(response.status_code, headers=told, content=content, request=request)
+
+
+async def _content(response: httpx.Response, at_most: int | None) -> bytes:
+    chunks, length = [], 0
+    async for chunk in response.aiter_bytes():
+        chunks.append(chunk)
+        length += len(chunk)
+        if at_most is not None and length > at_most:
+            raise TooLargeError(f"an answer of more than {at_most} bytes")
+    return b"".join(chunks)

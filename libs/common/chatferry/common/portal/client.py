@@ -13,17 +13,19 @@ from typing import Any
 import httpx
 import orjson
 
-from chatferry.common.adapters.http import post
+from chatferry.common.adapters.http import TooLargeError, post
 from chatferry.common.clock import Clock
 from chatferry.common.entities.reading import Answer, Command, Refusal, map_of, rows_of
 from chatferry.common.errors import BlockedError, OutageError
 from chatferry.common.portal.bucket import Limits, RateBucket
-from chatferry.common.portal.encoding import command_line
+from chatferry.common.portal.encoding import command_line, referred
 from chatferry.common.portal.operating import BLOCK_STEP_S, Measured, measured
 from chatferry.common.portal.webhook import Webhook
 from chatferry.common.telemetry.metrics import Metrics
 
 BATCH = 50
+LARGEST_ANSWER = 32 * 1024 * 1024
+"""Bytes of a batch's answer. It is held whole, several at a time, and parsed it is some times as large."""
 ATTEMPTS_S = (0.0, 2.0, 6.0)
 _TRANSIENT = frozenset(
     {"INTERNAL_SERVER_ERROR", "ERROR_UNEXPECTED_ANSWER", "QUERY_LIMIT_EXCEEDED", "OPERATION_TIME_LIMIT"}
@@ -44,8 +46,15 @@ _LIGHT = frozenset({"profile", "scope", "server.time", "method.get"})
 """Answered at once: they add nothing to the operating time."""
 
 
+_NOT_SENT = Refusal("portal.halved", transient=True, later_s=0.0)
+
+
 class _NoAnswer(Exception):  # noqa: N818 - not an error of its own: it becomes an outage or a refusal
     """The call as a whole came to nothing: reset, time-out, 5xx, 429 of no known code, a body that is no JSON."""
+
+
+class _TooLarge(_NoAnswer):
+    """More commands were asked than an answer may carry."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,14 +124,30 @@ class PortalClient:
             await self._pause(wait)
             try:
                 return await self._ask(webhook, commands)
+            except _TooLarge:
+                return await self._halved(webhook, commands)
             except _NoAnswer:
                 continue
         if not await self._alive(webhook):
             raise self._away()
         if len(commands) == 1:
             return [Answer(refusal=Refusal("portal.no_answer", transient=True))]
+        return await self._halved(webhook, commands)
+
+    async def _halved(self, webhook: int, commands: Sequence[Command]) -> list[Answer]:
+        """In two requests. What refers to the first one's answers has to be asked anew: there they are not known."""
         half = len(commands) // 2
-        return [*await self.batch(webhook, commands[:half]), *await self.batch(webhook, commands[half:])]
+        apart, away = [], {command.label for command in commands[:half]}
+        for command in commands[half:]:
+            if away.isdisjoint(referred(command)):
+                apart.append(command)
+            else:
+                away.add(command.label)
+        answers: dict[str, Answer] = {}
+        for part in (commands[:half], apart):
+            if part:
+                answers |= zip((one.label for one in part), await self.batch(webhook, part), strict=True)
+        return [answers.get(one.label) or Answer(refusal=_NOT_SENT) for one in commands]
 
     async def _ask(self, webhook: int, commands: Sequence[Command]) -> list[Answer]:
         """One request. Raises _NoAnswer when it came to nothing, or is better asked again as a whole."""
@@ -138,7 +163,9 @@ class PortalClient:
         return [answers.get(one.label) or _later(reservation.later[one.method]) for one in commands]
 
     async def _send(self, webhook: int, commands: Sequence[Command], told: dict[str, Measured]) -> dict[str, Answer]:
-        body = await self._post(webhook, "batch", {"halt": 0, "cmd": {c.label: command_line(c) for c in commands}})
+        params = {"halt": 0, "cmd": {command.label: command_line(command) for command in commands}}
+        # The answer to one command is what it is: a page cannot be had in parts.
+        body = await self._post(webhook, "batch", params, LARGEST_ANSWER if len(commands) > 1 else None)
         if "error" in body:
             refusal = self._refused_whole(webhook, str(body["error"]), body.status)
             return {command.label: Answer(refusal=refusal) for command in commands}
@@ -162,23 +189,25 @@ class PortalClient:
                 answers[label] = Answer(refusal=Refusal("portal.no_answer", transient=True))
         return answers
 
-    async def _post(self, webhook: int, method: str, params: Mapping[str, Any]) -> _Body:
+    async def _post(self, webhook: int, method: str, params: Mapping[str, Any], at_most: int | None = None) -> _Body:
         while True:
             await self._bucket.take()
-            body = await self._request(webhook, method, params)
+            body = await self._request(webhook, method, params, at_most)
             if body.get("error") != "QUERY_LIMIT_EXCEEDED":
                 return body
             self._metrics.portal_requests.labels("limited").inc()
             await self._bucket.fill()
 
-    async def _request(self, webhook: int, method: str, params: Mapping[str, Any]) -> _Body:
+    async def _request(self, webhook: int, method: str, params: Mapping[str, Any], at_most: int | None) -> _Body:
         url = f"{self.webhooks[webhook].base}/{method}"
         try:
             with self._metrics.timed("portal", "batch" if method == "batch" else "single"):
                 headers = {"content-type": "application/json", "accept": "application/json"}
-                response = await post(
-                    self._http, url, orjson.dumps(params), headers, timeout_s=self._settings.timeout_s
-                )
+                body, timeout_s = orjson.dumps(params), self._settings.timeout_s
+                response = await post(self._http, url, body, headers, timeout_s=timeout_s, at_most=at_most)
+        except TooLargeError:
+            self._metrics.portal_requests.labels("too_large").inc()
+            raise _TooLarge from None
         except httpx.HTTPError as failure:
             self._metrics.portal_requests.labels("failed").inc()
             if "CERTIFICATE_VERIFY_FAILED" in str(failure):
@@ -187,11 +216,11 @@ class PortalClient:
                     "give its CA in CHATFERRY_PORTAL_CA_FILE"
                 ) from None
             raise _NoAnswer from None
-        body = _json(response.content, response.status_code)
-        self._metrics.portal_requests.labels("ok" if "error" not in body else "refused").inc()
-        if response.status_code >= 400 and "error" not in body:
+        answer = _json(response.content, response.status_code)
+        self._metrics.portal_requests.labels("ok" if "error" not in answer else "refused").inc()
+        if response.status_code >= 400 and "error" not in answer:
             raise _NoAnswer
-        return body
+        return answer
 
     def _refusal(self, webhook: int, method: str, code: str) -> Refusal:
         if code in _WEBHOOK_DEAD:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from chatferry.common.adapters.http import is_http_url
 from chatferry.common.errors import ConfigurationError
+from chatferry.common.settings import is_http_url
 
 # What MongoDB takes as a number; portals count to less.
 _ID_DIGITS = 18

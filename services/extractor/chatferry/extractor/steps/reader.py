@@ -213,7 +213,8 @@ class Reader:
         answers = await self.portal.batch(webhook, commands)
         duration_ms = int((perf_counter() - started) * 1000)
         self.batches, self.sent = self.batches + 1, self.sent + len(commands)
-        self._bytes = max(sum(answer.size for answer in answers) / len(answers), self._bytes * _FORGET)
+        sizes = [answer.size for answer in answers if answer.size] or [0]
+        self._bytes = max(sum(sizes) / len(sizes), self._bytes * _FORGET)
         reaped, position = [], 0
         for active, planned in plans:
             part = answers[position : position + len(planned)]
