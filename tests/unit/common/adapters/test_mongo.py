@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from pymongo.errors import AutoReconnect, CursorNotFound, OperationFailure, WriteConcernError
+from pymongo.errors import ConfigurationError as UnresolvedError
 
 from chatferry.common.adapters.mongo import BulkWriteError, mongo_outage, open_client, refused_writes
 from chatferry.common.errors import ConfigurationError, OutageError
@@ -83,3 +84,10 @@ async def test_a_url_that_cannot_be_read_is_told_by_its_variable_and_not_repeate
     with pytest.raises(ConfigurationError, match="CHATFERRY_MONGODB") as wrong:
         open_client(url)
     assert "s3cr" not in wrong.value.sentence
+
+
+def test_a_name_that_the_dns_does_not_resolve_is_an_outage_and_not_the_end() -> None:
+    with pytest.raises(OutageError) as away, mongo_outage():
+        raise UnresolvedError("The DNS query name does not exist")
+    assert away.value.part == "mongodb"
+    assert "CHATFERRY_MONGODB" in away.value.sentence

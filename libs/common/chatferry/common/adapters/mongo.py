@@ -111,6 +111,10 @@ def mongo_outage() -> Iterator[None]:
         yield
     except ConnectionFailure as away:
         raise OutageError("mongodb", "MongoDB cannot be reached; work goes on when it is back") from away
+    except UnreadableUrl as unresolved:
+        # Of a mongodb+srv:// the client asks the DNS at its first use only, and its answer may come later.
+        sentence = "CHATFERRY_MONGODB leads nowhere: the DNS does not know its name, or it is no replica set"
+        raise OutageError("mongodb", sentence) from unresolved
     except WriteConcernError as unkept:
         raise OutageError("mongodb", _UNKEPT) from unkept
     except OperationFailure as failure:
