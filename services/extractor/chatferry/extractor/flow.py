@@ -52,7 +52,7 @@ class RunFlow:
         try:
             await self._in_company()
         except BlockedError as blocked:
-            log.warning("run.blocked", run=self._drive.run, code=blocked.code)
+            log.warning("run.blocked", code=blocked.code)
             await self._end("blocked", reason=blocked.sentence)
         except StoppedError as stopped:
             await self._stop(stopped)
@@ -97,7 +97,7 @@ class RunFlow:
         if "set" in self._run["phases"]:
             for family in (self._family.name, *self._family.needs):
                 await self._note(family, set_open=False)
-        log.info("run.stopped", run=self._drive.run)
+        log.info("run.stopped")
         await self._end("stopped", reason=stopped.sentence)
 
     async def _end(self, state: str, **fields: Any) -> None:
@@ -119,10 +119,11 @@ class RunFlow:
     async def _open_set(self, wanted: bool) -> None:
         """From here on the target may change: what was verified before is not what is there."""
         changed = {"VERIFIED_FLAG": False} if wanted else {}
-        await self._note(self._family.name, set_open=wanted, run=self._drive.run, **changed)
+        opened = {"set_run": self._drive.run} if wanted else {}
+        await self._note(self._family.name, set_open=wanted, run=self._drive.run, **opened, **changed)
         if wanted:
             for need in self._family.needs:
-                await self._note(need, set_open=True)
+                await self._note(need, set_open=True, **opened)
 
     async def _note(self, family: str, **fields: Any) -> None:
         epoch = self._drive.lease.epoch
@@ -245,7 +246,7 @@ class RunFlow:
         if left.waiting <= left.parked or not await outlast(drive, lambda: parts.backlog.empty(family)):
             return
         lost = await outlast(drive, lambda: parts.backlog.lost(family))
-        log.warning("publications.lost", run=drive.run, records=lost)
+        log.warning("publications.lost", records=lost)
         await Publisher(family, drive, parts.publishing, parts.broker, parts.project).sweep()
 
     @property
@@ -271,4 +272,4 @@ class RunFlow:
         verified = self._run.get("verified")
         state = "completed" if verified is None else "verified" if verified else "incomplete"
         await self._end(state)
-        log.info("run.finished", run=self._drive.run, state=state)
+        log.info("run.finished", state=state)

@@ -68,6 +68,7 @@ class Importer:
         self._seen_below: dict[Partition, int] = {}
         self._cut_off = False
         self._depths = parents_first(topics.values())
+        self.diary = books.diary
 
     async def take_over(self, owned: Mapping[Partition, int]) -> None:
         """These partitions are ours from these offsets on: learn what waits there, and what ended beyond them."""
@@ -155,7 +156,8 @@ class Importer:
         for entity in self._depths:
             stage = [record for record in records if record.entity is entity]
             if stage:
-                await self._import_entity(entity, stage, settler)
+                with self.diary.of(entity):
+                    await self._import_entity(entity, stage, settler)
                 await settler.flush()
                 if settler.failed:
                     return

@@ -15,6 +15,7 @@ from chatferry.common.contracts.target import ItemResult
 from chatferry.common.documents import ERROR_RETRY
 from chatferry.common.entities import Entity
 from chatferry.importer.caller import Caller, PoisonedError
+from chatferry.importer.diary import say_bisected
 from chatferry.importer.domain.answers import Told, own_code, retry_delay, told
 from chatferry.importer.domain.batches import Cut, batches, halves, lanes
 from chatferry.importer.domain.records import EXHAUSTED, PERMANENT, ImportRecord, place_of
@@ -125,6 +126,8 @@ class Sender:
             if len(sendable) == 1:
                 self._take_poisoned(round_, sendable[0], poisoned)
                 return
+            if not known_bad:
+                say_bisected(len(sendable), poisoned.code)
             for half in halves(sendable):
                 if self.stopping:
                     # Nor may this lane's next batch go, should there be time again by then: it comes after this one.
