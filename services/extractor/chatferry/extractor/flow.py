@@ -181,7 +181,7 @@ class RunFlow:
         strangers = Strangers(drive, parts.records, parts.strangers)
         most = self._run["options"].get("test_limit")
         if family.reading.walk is None:
-            await self._list_records(most)
+            await self._list_records(publisher, most)
         else:
             await self._list_roots(most)
             intake = RootIntake(family, drive, parts.records, parts.inventory, strangers, publisher)
@@ -201,12 +201,13 @@ class RunFlow:
     async def _add(self, **amounts: int) -> None:
         await outlast(self._drive, lambda: self._parts.runs.add(self._drive.run, self._drive.lease.epoch, amounts))
 
-    async def _list_records(self, most: int | None) -> None:
+    async def _list_records(self, publisher: Publisher, most: int | None) -> None:
         """Once more when the list had not as many as it claimed: somebody came or went meanwhile."""
         drive, parts, family = self._drive, self._parts, self._family
         for _ in range(2):
             sink = RecordListing(family, drive, parts.records, parts.listings, most)
             await Reader(parts.portal, drive, sink).read(listing_walks(family, parts.webhooks))
+            publisher.read_in(sink.reads)
             row = await outlast(drive, lambda: parts.listings.get_listing(family.root))
             if most is not None or not row.get("gap"):
                 return

@@ -160,8 +160,11 @@ class Caller:
     async def recheck(self) -> None:
         """Ask the target for something small. Raises OutageError while it is away."""
         entity = self._suspect
-        if entity is None:
-            return
+        if entity is not None:
+            with span("target.recheck", entity=entity.name):
+                await self._recheck(entity)
+
+    async def _recheck(self, entity: Entity) -> None:
         try:
             await self._target.probe(entity)
         except CallFailedError as failed:
@@ -193,11 +196,7 @@ class Caller:
                 await self.recheck()
 
     async def _send(self, entity: Entity, batch: Sequence[ImportRecord]) -> list[ItemResult]:
-        parents = [record.envelope.traceparent for record in batch if record.envelope.traceparent]
-        with (
-            span("import.call", parents, entity=entity.name, records=len(batch)),
-            self._metrics.timed("target", "batch"),
-        ):
+        with self._metrics.timed("target", "batch"):
             return await self._target.send(entity, batch)
 
     def _taken_before(self, entity: Entity) -> ImportRecord | None:

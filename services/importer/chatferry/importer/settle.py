@@ -21,6 +21,7 @@ from chatferry.common.entities import Entity
 from chatferry.common.streaming.progress import Progress
 from chatferry.common.streaming.records import RawRecord
 from chatferry.common.telemetry.metrics import Metrics
+from chatferry.common.telemetry.traces import span
 from chatferry.importer.diary import Diary
 from chatferry.importer.domain.records import place_of, replayed_place
 from chatferry.importer.limit import DeadLimit
@@ -181,6 +182,7 @@ class Settler:
     def __init__(self, books: Books, progress: Progress | None) -> None:
         self._books, self._progress = books, progress
         self._pending: list[Ending] = []
+        self._calls = set[str]()
         self._wake, self._taken = asyncio.Event(), asyncio.Event()
         self._closed = self._busy = False
         self.failed = False
@@ -205,8 +207,13 @@ class Settler:
         if error is None and outcome is not None:
             raise outcome
 
-    def add(self, endings: Iterable[Ending]) -> None:
-        """To be settled soon; whether it was, `progress` tells, or of what is drained `ended`, by place."""
+    def add(self, endings: Iterable[Ending], call: str | None = None) -> None:
+        """To be settled soon; whether it was, `progress` tells, or of what is drained `ended`, by place.
+
+        `call`: the W3C context of the call that they came of.
+        """
+        if call is not None:
+            self._calls.add(call)
         added = list(endings)
         self._pending.extend(added)
         if self._progress is None:
@@ -231,10 +238,12 @@ class Settler:
                 await self._wake.wait()
                 self._wake.clear()
                 group, self._pending = self._pending, []
+                calls, self._calls = self._calls, set()
                 if group:
                     self._busy = True
                     self._taken.set()
-                    await self._books.settle(group, self._progress)
+                    with span("import.settle", calls, endings=len(group)):
+                        await self._books.settle(group, self._progress)
                     self._busy = False
                     self._taken.set()
                 elif self._closed:

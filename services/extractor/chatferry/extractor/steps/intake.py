@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from chatferry.common.entities import Family
 from chatferry.common.entities.reading import Page, Refusal, WalkOrder
+from chatferry.common.telemetry.traces import current_traceparent
 from chatferry.extractor.domain.gaps import gap_reason
 from chatferry.extractor.domain.records import Candidate, Canonicalizer, mentioned_users
 from chatferry.extractor.ports import Inventory, PageEntry, Records, Row, Saved, WalkUpdate
@@ -78,8 +79,11 @@ class RootIntake:
             await self._bury(one, entries[one.active.name])
         await self._inventory.commit(self._drive.run, self._drive.lease.epoch, updates)
         # What was read is in: from here on nothing may be repeated as a whole.
+        batch = current_traceparent()
         for one in reaped:
             self._note(one, entries[one.active.name])
+            if batch is not None:
+                self._roots[one.active.name].reads.append(batch)
         return [again for one in reaped if (again := await self._ended(one)) is not None]
 
     def _begun(self, reaped: Sequence[Reaped]) -> None:
@@ -214,7 +218,7 @@ class RootIntake:
             return None
         if root.next_view(state, root.rejected) is None:
             del self._roots[root.key]
-            await self._publisher.closed(root.seq)
+            await self._publisher.closed(root.seq, root.reads)
             return None
         return await self._again(root, state)
 
