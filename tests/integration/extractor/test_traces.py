@@ -13,7 +13,9 @@ pytestmark = pytest.mark.integration
 
 
 def _id(one: ReadableSpan) -> int:
-    return int(one.get_span_context().span_id)
+    context = one.get_span_context()
+    assert context is not None
+    return context.span_id
 
 
 @pytest.mark.parametrize("family", ["users", "chats"])

@@ -35,7 +35,8 @@ def _named(spans: InMemorySpanExporter, name: str) -> list[ReadableSpan]:
 
 
 def _context(one: ReadableSpan) -> SpanContext:
-    context: SpanContext = one.get_span_context()
+    context = one.get_span_context()
+    assert context is not None
     return context
 
 

@@ -23,7 +23,7 @@ async def listing_walks(family: Family, webhooks: Iterable[int]) -> AsyncIterato
     chosen = list(webhooks) if family.reading.every_webhook else list(webhooks)[:1]
     for webhook in chosen:
         for name, walk in family.reading.listings(webhook):
-            yield Active(f"{name}:{webhook}", walk, webhook, name)
+            yield Active(f"{name}:{webhook}", walk, webhook, name, family.root.name)
 
 
 def _refused(active: Active, family: Family, refusal: Refusal) -> BlockedError:
@@ -63,7 +63,8 @@ class RootListing:
             return
         keys, run, epoch = [one.key for one in rejects], self._drive.run, self._drive.lease.epoch
         await self._roots.list_nameless(self._family, run, epoch, keys, stored=False)
-        await self._records.save(self._family.root, rejects, version, fresh=False)
+        saved = await self._records.save(self._family.root, rejects, version, fresh=False)
+        self._drive.metrics.extracted.labels(self._family.root.name).inc(saved.new + saved.changed)
         await self._roots.list_nameless(self._family, run, epoch, keys, stored=True)
 
     def _wanted(self, seq: int) -> bool:
