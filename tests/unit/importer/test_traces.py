@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any, cast
@@ -161,3 +161,12 @@ async def test_spans_are_counted_by_batches_and_not_by_records(spans: InMemorySp
     await world.run(3)
     assert len(world.target.stored) == 1_001
     assert len(spans.get_finished_spans()) <= 1 + 2 * 11
+
+
+async def test_a_line_of_what_died_names_the_trace_in_which_that_was_written_down(
+    published: Machine, spans: InMemorySpanExporter, said: Callable[[], list[dict[str, Any]]]
+) -> None:
+    published.target.errors = {"source:chat:msg:201": (9, False)}
+    await published.run(3)
+    [line] = [one for one in said() if one["event"] == "records.dead"]
+    assert line["trace_id"] in {f"{_context(one).trace_id:032x}" for one in _named(spans, "import.settle")}
