@@ -1,4 +1,4 @@
-"""What all tests share: one real stack a session."""
+"""What all tests share: one real stack a session, and where spans are caught."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from chatferry.common.cancelling import mend_wait_for
 from chatferry.stack import Addresses, LocalStack, addresses_from_environment
@@ -95,3 +99,12 @@ def _containers() -> Iterator[Addresses]:
 def stack_addresses(stack: Addresses) -> Addresses:
     """The same, by the name of what it is."""
     return stack
+
+
+@pytest.fixture
+def spans(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
+    """Keeps the spans that have ended."""
+    kept, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(kept))
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", provider)
+    return kept

@@ -76,6 +76,8 @@ class World:
     limits: PortalLimits = UNLIMITED
     sizes: Limits = field(default_factory=lambda: Limits(3, 50, 10, 40, 50, 900_000, (0.0, 0.05, 0.1)))
     clock: SystemClock = field(default_factory=SystemClock)
+    metrics: Metrics = field(default_factory=Metrics)
+    """Of the last run that was driven."""
 
     @property
     def portal(self) -> Portal:
@@ -85,7 +87,7 @@ class World:
         webhooks = parse_webhooks([self.running.webhook_url(user) for user in self.webhooks])
         known = limits or self.limits
         bucket = RedisRateBucket(self.redis, webhooks[0].host, known, self.clock, random.Random(1))
-        client = PortalClient(webhooks, self.http, bucket, self.clock, Metrics())
+        client = PortalClient(webhooks, self.http, bucket, self.clock, self.metrics)
         return client.with_settings(PortalSettings(known, timeout_s=5, attempts_s=(0.0, 0.05, 0.1)))
 
     async def ask(self, family: str = "chats", phases: Sequence[str] = ("get",), **options: Any) -> str:
@@ -151,7 +153,7 @@ class World:
         """Drive the run from where it stands under a new lease; its document afterwards."""
         document = await self.database.runs.find_one({"_id": run})
         assert document is not None
-        lease = lease or await self.lease()
+        lease, self.metrics = lease or await self.lease(), Metrics()
         client = self.portal_client()
         family, options = FAMILIES[document["family"]], document["options"]
         view = await portal_checks(client, family) if document["state"] == "requested" else None
@@ -163,7 +165,7 @@ class World:
             told=Understanding(offset),
             limits=self.sizes,
             clock=self.clock,
-            metrics=Metrics(),
+            metrics=self.metrics,
             health=Health(),
             jitter=lambda: 1.0,
             newest=options.get("test_limit"),

@@ -54,3 +54,23 @@ async def test_a_run_that_finds_nothing_new_says_zero(world: World) -> None:
     run = await world.get()
     assert run["published"] == 0
     assert run["portal_usage"]["batches"] > 0
+
+
+async def test_extracted_are_the_new_and_the_changed_of_chats_and_of_messages_alike(world: World) -> None:
+    def extracted() -> dict[str, float]:
+        counted = world.metrics.registry.get_sample_value
+        return {
+            entity: counted("records_extracted_total", {"entity": entity}) or 0 for entity in ("chats", "chat_messages")
+        }
+
+    await world.get()
+    stored = {entity: await world.database[entity].count_documents({}) for entity in ("chats", "chat_messages")}
+    assert extracted() == stored
+    await world.get()
+    assert extracted() == {"chats": 0, "chat_messages": 0}
+    largest = max(world.portal.chats.values(), key=lambda chat: len(chat.log)).id
+    number = next(number for number, row in world.truth(largest).items() if not row["deleted"])
+    world.running.changes.edit(largest, number, "исправлено")
+    world.running.changes.post(largest, 1, "новое")
+    await world.get()
+    assert extracted()["chat_messages"] == 2

@@ -17,6 +17,7 @@ from chatferry.common.entities import FAMILIES
 from chatferry.common.entities.reading import Answer, Command
 from chatferry.common.errors import FatalError, OutageError
 from chatferry.extractor.steps.parts import Parts
+from chatferry.importer.adapters.mongo_records import MongoFamilies
 from chatferry.operator.folder import Project
 from chatferry.operator.runs import Options, Store
 from chatferry.operator.stopping import ask_to_stop, wait_for_end
@@ -164,7 +165,10 @@ async def test_importers_leave_what_is_published_once_the_run_is_stopped(world: 
     async def stop_when_set_is_open() -> None:
         while (await world.run_document(run)).get("phase") != "set":  # noqa: ASYNC110
             await asyncio.sleep(0.05)
-        assert (await world.database.entities.find_one({"_id": "chats"}) or {})["set_open"] is True
+        # So do the importers know whose records they deliver, those of a family that the run needs too.
+        families = await MongoFamilies(world.database).states()
+        for name in ("chats", "users"):
+            assert (families[name].set_open, families[name].run) == (True, run)
         await ask_to_stop(store, run)
 
     async with asyncio.timeout(60):

@@ -183,6 +183,9 @@ async def test_a_sampled_record_that_get_lacks_is_a_mismatch_of_the_sample(world
     assert report["verified"] is False
     value = world.context.metrics.registry.get_sample_value("verify_sample_mismatch_total", {"entity": "chats"})
     assert value == 1
+    # The length of the phase is the extractor's to tell: told by both, the sums would be twice as large.
+    spent = world.context.metrics.registry.get_sample_value("duration_ms_count", {"entity": "chats", "phase": "verify"})
+    assert spent is None
 
 
 @pytest.mark.parametrize(

@@ -119,7 +119,9 @@ async def given(walks: Sequence[Active]) -> AsyncIterator[Active]:
 
 
 def actives(count: int, pages: int = 1, *, webhook: int = 1, chained: bool = False) -> list[Active]:
-    return [Active(f"w{n}:{webhook}", Pages(f"m{n}", pages, chained), webhook, "m") for n in range(count)]
+    return [
+        Active(f"w{n}:{webhook}", Pages(f"m{n}", pages, chained), webhook, "m", "chat_messages") for n in range(count)
+    ]
 
 
 async def test_every_walk_is_read_to_its_end() -> None:
@@ -152,9 +154,12 @@ async def test_a_batch_holds_commands_of_one_webhook_only() -> None:
 
 async def test_a_page_that_is_refused_for_now_is_asked_three_times_with_pauses() -> None:
     sink, portal = Sink(), Portal(lambda method: TRANSIENT if method == "m0" else None)
-    await Reader(portal, a_drive(SystemClock(), retry_after_s=(0.0, 0.02, 0.06)), sink).read(given(actives(3)))
+    drive = a_drive(SystemClock(), retry_after_s=(0.0, 0.02, 0.06))
+    await Reader(portal, drive, sink).read(given(actives(3)))
     assert portal.asked["m0"] == 3
     assert sink.failures == [("w0:1", "INTERNAL_SERVER_ERROR")]
+    counted = drive.metrics.registry.get_sample_value("retry_attempts_total", {"entity": "chat_messages"})
+    assert counted == 2
     assert sorted(sink.taken) == ["w1:1", "w2:1"]
 
 
@@ -180,7 +185,7 @@ async def test_what_may_be_asked_later_is_no_attempt() -> None:
 
 async def test_a_walk_refused_for_good_goes_on_through_what_the_sink_offers() -> None:
     portal = Portal(lambda method: Refusal("ACCESS_ERROR", transient=False) if method == "m0" else None)
-    sink = Sink(other=Active("other", Pages("m9", 2), 7, "m"))
+    sink = Sink(other=Active("other", Pages("m9", 2), 7, "m", "chat_messages"))
     await Reader(portal, a_drive(FakeClock()), sink).read(given(actives(1)))
     assert sink.failures == [("w0:1", "ACCESS_ERROR")]
     assert sink.taken == ["other", "other"]

@@ -104,8 +104,7 @@ class Gate:
         self.enter(request)
         if not self.watch.prepared:
             return away_answer()
-        traceparent = request.headers.get("traceparent")
-        with self.metrics.timed(name), span(name, [traceparent] if traceparent else []):
+        with self.metrics.timed(name), span(name, within=request.headers.get("traceparent")):
             async with self.bodies.body(request) as body:
                 return Response(orjson.dumps(await verb(served, body)), media_type="application/json")
 

@@ -52,7 +52,7 @@ class RunFlow:
         try:
             await self._in_company()
         except BlockedError as blocked:
-            log.warning("run.blocked", run=self._drive.run, code=blocked.code)
+            log.warning("run.blocked", code=blocked.code)
             await self._end("blocked", reason=blocked.sentence)
         except StoppedError as stopped:
             await self._stop(stopped)
@@ -97,7 +97,7 @@ class RunFlow:
         if "set" in self._run["phases"]:
             for family in (self._family.name, *self._family.needs):
                 await self._note(family, set_open=False)
-        log.info("run.stopped", run=self._drive.run)
+        log.info("run.stopped")
         await self._end("stopped", reason=stopped.sentence)
 
     async def _end(self, state: str, **fields: Any) -> None:
@@ -119,10 +119,11 @@ class RunFlow:
     async def _open_set(self, wanted: bool) -> None:
         """From here on the target may change: what was verified before is not what is there."""
         changed = {"VERIFIED_FLAG": False} if wanted else {}
-        await self._note(self._family.name, set_open=wanted, run=self._drive.run, **changed)
+        opened = {"set_run": self._drive.run} if wanted else {}
+        await self._note(self._family.name, set_open=wanted, run=self._drive.run, **opened, **changed)
         if wanted:
             for need in self._family.needs:
-                await self._note(need, set_open=True)
+                await self._note(need, set_open=True, **opened)
 
     async def _note(self, family: str, **fields: Any) -> None:
         epoch = self._drive.lease.epoch
@@ -180,7 +181,7 @@ class RunFlow:
         strangers = Strangers(drive, parts.records, parts.strangers)
         most = self._run["options"].get("test_limit")
         if family.reading.walk is None:
-            await self._list_records(most)
+            await self._list_records(publisher, most)
         else:
             await self._list_roots(most)
             intake = RootIntake(family, drive, parts.records, parts.inventory, strangers, publisher)
@@ -200,12 +201,13 @@ class RunFlow:
     async def _add(self, **amounts: int) -> None:
         await outlast(self._drive, lambda: self._parts.runs.add(self._drive.run, self._drive.lease.epoch, amounts))
 
-    async def _list_records(self, most: int | None) -> None:
+    async def _list_records(self, publisher: Publisher, most: int | None) -> None:
         """Once more when the list had not as many as it claimed: somebody came or went meanwhile."""
         drive, parts, family = self._drive, self._parts, self._family
         for _ in range(2):
             sink = RecordListing(family, drive, parts.records, parts.listings, most)
             await Reader(parts.portal, drive, sink).read(listing_walks(family, parts.webhooks))
+            publisher.read_in(sink.reads)
             row = await outlast(drive, lambda: parts.listings.get_listing(family.root))
             if most is not None or not row.get("gap"):
                 return
@@ -245,7 +247,7 @@ class RunFlow:
         if left.waiting <= left.parked or not await outlast(drive, lambda: parts.backlog.empty(family)):
             return
         lost = await outlast(drive, lambda: parts.backlog.lost(family))
-        log.warning("publications.lost", run=drive.run, records=lost)
+        log.warning("publications.lost", records=lost)
         await Publisher(family, drive, parts.publishing, parts.broker, parts.project).sweep()
 
     @property
@@ -271,4 +273,4 @@ class RunFlow:
         verified = self._run.get("verified")
         state = "completed" if verified is None else "verified" if verified else "incomplete"
         await self._end(state)
-        log.info("run.finished", run=self._drive.run, state=state)
+        log.info("run.finished", state=state)

@@ -15,7 +15,7 @@ from chatferry.common.portal.bucket import RedisRateBucket
 from chatferry.common.portal.client import PortalClient
 from chatferry.common.portal.preflight import portal_checks
 from chatferry.common.service import Context
-from chatferry.common.telemetry.logs import get_logger
+from chatferry.common.telemetry.logs import about, get_logger
 from chatferry.extractor.flow import RunFlow
 from chatferry.extractor.ports import Lease, Leases, RunDocument, Runs
 from chatferry.extractor.steps.context import Drive, Limits, ReadSequence, first_of
@@ -66,6 +66,10 @@ class Driver:
 
     async def _drive(self, run: RunDocument) -> bool:
         """False when another extractor drives the portal."""
+        with about(entity=run.get("family"), run=run["_id"]):
+            return await self._drive_leased(run)
+
+    async def _drive_leased(self, run: RunDocument) -> bool:
         lease = await self._shop.leases.acquire(run["portal"])
         if lease is None:
             return False
@@ -87,7 +91,7 @@ class Driver:
             # OverflowError: the epoch's read numbers are used up; the next lease has a new epoch.
             if not isinstance(failure, LeaseLostError | OverflowError):
                 raise failure from failures
-            log.warning("lease.over", run=run["_id"], error=type(failure).__name__)
+            log.warning("lease.over", error=type(failure).__name__)
         finally:
             self._context.reached(*self._left)
             self._left.clear()

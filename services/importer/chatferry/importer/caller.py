@@ -11,6 +11,7 @@ from chatferry.common.entities import ENTITIES, Entity
 from chatferry.common.errors import OutageError, PermanentError
 from chatferry.common.telemetry.metrics import Metrics
 from chatferry.common.telemetry.traces import span
+from chatferry.importer.diary import TargetNews
 from chatferry.importer.domain.answers import Drought, Suspects, Told, Window
 from chatferry.importer.domain.records import ImportRecord
 from chatferry.importer.ports import CallFailedError, Families, Target, Trouble
@@ -50,6 +51,7 @@ class Caller:
         self._suspect: Entity | None = None
         self._behind = self._overtakes = False
         self._orphan: ImportRecord | None = None
+        self._news = TargetNews()
 
     async def call(self, entity: Entity, batch: Sequence[ImportRecord], *, known_bad: bool = False) -> list[ItemResult]:
         """Results in order. Raises OutageError, or PoisonedError (at once when the batch is `known_bad`)."""
@@ -144,6 +146,7 @@ class Caller:
     def outage_behind(self, entity: Entity) -> OutageError:
         """The outage to raise once `weigh` has said so."""
         self._suspect, self._behind = entity, True
+        self._news.wrong("target.behind", entity, "target.behind")
         return OutageError("target", _BEHIND)
 
     async def outage_of_lost_parent(self, orphan: ImportRecord) -> OutageError:
@@ -151,13 +154,17 @@ class Caller:
         self._suspect, self._orphan = orphan.entity, orphan
         sentence = _LOST.format(parents=orphan.entity.parent)
         await self._families.block(orphan.entity.family, sentence)
+        self._news.wrong("target.parent_lost", orphan.entity, PARENT_MISSING)
         return OutageError("target", sentence)
 
     async def recheck(self) -> None:
         """Ask the target for something small. Raises OutageError while it is away."""
         entity = self._suspect
-        if entity is None:
-            return
+        if entity is not None:
+            with span("target.recheck", entity=entity.name):
+                await self._recheck(entity)
+
+    async def _recheck(self, entity: Entity) -> None:
         try:
             await self._target.probe(entity)
         except CallFailedError as failed:
@@ -174,6 +181,7 @@ class Caller:
             raise OutageError("target", _BEHIND)
         self._behind = False
         await self._families.block(entity.family, None)
+        self._news.well(entity)
 
     async def unblock(self, blocked: Mapping[str, str], *, anew: bool) -> None:
         """Families that are said to be blocked (and why): free again if the target says so.
@@ -188,11 +196,7 @@ class Caller:
                 await self.recheck()
 
     async def _send(self, entity: Entity, batch: Sequence[ImportRecord]) -> list[ItemResult]:
-        parents = [record.envelope.traceparent for record in batch if record.envelope.traceparent]
-        with (
-            span("import.call", parents, entity=entity.name, records=len(batch)),
-            self._metrics.timed("target", "batch"),
-        ):
+        with self._metrics.timed("target", "batch"):
             return await self._target.send(entity, batch)
 
     def _taken_before(self, entity: Entity) -> ImportRecord | None:
@@ -240,8 +244,10 @@ class Caller:
 
     async def _outage(self, entity: Entity, failed: CallFailedError) -> OutageError:
         self._suspect = entity
-        if failed.trouble is Trouble.DENIED:
+        denied = failed.trouble is Trouble.DENIED
+        if denied:
             await self._families.block(entity.family, failed.sentence)
+        self._news.wrong("target.blocked" if denied else "target.away", entity, failed.code)
         return OutageError("target", failed.sentence, retry_after_s=failed.retry_after_s)
 
 

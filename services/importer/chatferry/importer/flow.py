@@ -18,6 +18,7 @@ from chatferry.importer.domain.records import (
     UndecodableError,
     place_of,
     read_record,
+    traceparents,
 )
 from chatferry.importer.domain.standing import Standing, Verdict, judge
 from chatferry.importer.draining import Drainage, line_of
@@ -68,6 +69,7 @@ class Importer:
         self._seen_below: dict[Partition, int] = {}
         self._cut_off = False
         self._depths = parents_first(topics.values())
+        self.diary = books.diary
 
     async def take_over(self, owned: Mapping[Partition, int]) -> None:
         """These partitions are ours from these offsets on: learn what waits there, and what ended beyond them."""
@@ -100,8 +102,10 @@ class Importer:
         """Bring to their end the dead letters that a crash or an outage cut off: copies, results, statuses."""
         while self._cut_off:
             dead = await self._views.dead_letters.uncopied(self._owned, _DEAD_AT_ONCE)
-            await self._books.settle_dead(dead)
-            if not dead:
+            if dead:
+                with span("import.recovery", records=len(dead)):
+                    await self._books.settle_dead(dead)
+            else:
                 await self._books.settle_errors(self._depths)
             self._cut_off = bool(dead)
 
@@ -109,10 +113,11 @@ class Importer:
         """Bring each record to its end. OutageError: what `progress` calls unfinished has to be delivered again."""
         await self._recover()
         try:
-            async with Settler(self._books, progress) as settler:
-                fresh = await self._without_finished(records, settler)
-                readable = self._read(fresh, settler)
-                with span("import.delivery", _traceparents(readable), records=len(records)):
+            settler = Settler(self._books, progress)
+            readable = self._read(await self._without_finished(records, settler), settler)
+            # Around the settler too: what it writes belongs to the trace.
+            with span("import.delivery", traceparents(readable), records=len(records)):
+                async with settler:
                     await self._import(readable, settler)
         except BaseException:
             # These come again, and some of them may be written down as parked or dead already.
@@ -155,7 +160,8 @@ class Importer:
         for entity in self._depths:
             stage = [record for record in records if record.entity is entity]
             if stage:
-                await self._import_entity(entity, stage, settler)
+                with self.diary.of(entity):
+                    await self._import_entity(entity, stage, settler)
                 await settler.flush()
                 if settler.failed:
                     return
@@ -217,8 +223,10 @@ class Importer:
             self._lines.leave(line)
         try:
             settler = Settler(self._books, None)
-            async with settler:
-                await self._import(self._read([row.raw for row in taken.rows], settler, parked=True), settler)
+            readable = self._read([row.raw for row in taken.rows], settler, parked=True)
+            with span("import.drain", traceparents(readable), records=len(taken.rows)):
+                async with settler:
+                    await self._import(readable, settler)
         except BaseException:
             self._cut_off = True
             # One of their rows may have ended, only to be dropped yet.
@@ -247,10 +255,6 @@ def _ended(record: ImportRecord, verdict: Verdict, standing: Standing | None) ->
     if verdict is Verdict.UNKNOWN:
         return Dead(record.raw, record.entity, record, UNKNOWN, "record.unknown", _UNKNOWN_MESSAGE, 0, record.parked)
     return Finished(record.raw, record.parked)
-
-
-def _traceparents(records: Iterable[ImportRecord]) -> set[str]:
-    return {record.envelope.traceparent for record in records if record.envelope.traceparent}
 
 
 def parents_first(entities: Iterable[Entity]) -> list[Entity]:

@@ -124,6 +124,7 @@ class ImportWorker:
 
     async def _read_states(self, *, anew: bool = False) -> None:
         states = await self._families.states()
+        self._importer.diary.states(states)
         self._halted = halted(state.halted for state in states.values())
         opened = open_families(states)
         self._open = frozenset(topic for topic, entity in self._topics.items() if entity.family in opened)

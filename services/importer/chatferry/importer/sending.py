@@ -14,10 +14,12 @@ from chatferry.common.clock import Clock
 from chatferry.common.contracts.target import ItemResult
 from chatferry.common.documents import ERROR_RETRY
 from chatferry.common.entities import Entity
+from chatferry.common.telemetry.traces import current_traceparent, span
 from chatferry.importer.caller import Caller, PoisonedError
+from chatferry.importer.diary import say_bisected
 from chatferry.importer.domain.answers import Told, own_code, retry_delay, told
 from chatferry.importer.domain.batches import Cut, batches, halves, lanes
-from chatferry.importer.domain.records import EXHAUSTED, PERMANENT, ImportRecord, place_of
+from chatferry.importer.domain.records import EXHAUSTED, PERMANENT, ImportRecord, place_of, traceparents
 from chatferry.importer.domain.standing import Standing, attempts_before
 from chatferry.importer.limit import DeadRules
 from chatferry.importer.lines import Lines
@@ -119,25 +121,35 @@ class Sender:
         if not sendable:
             return
         try:
-            tried = len(sendable) == 1 and sendable[0].key in round_.again
-            results = await self._caller.call(round_.entity, sendable, known_bad=known_bad or tried)
+            await self._call(round_, sendable, known_bad=known_bad)
         except PoisonedError as poisoned:
-            if len(sendable) == 1:
-                self._take_poisoned(round_, sendable[0], poisoned)
-                return
+            if not known_bad:
+                say_bisected(len(sendable), poisoned.code)
             for half in halves(sendable):
                 if self.stopping:
                     # Nor may this lane's next batch go, should there be time again by then: it comes after this one.
                     round_.stopped = True
                     return
                 await self._batch(round_, half, known_bad=True)
-            return
-        await self._take(round_, sendable, results)
+
+    async def _call(self, round_: Round, batch: Sequence[ImportRecord], *, known_bad: bool) -> None:
+        """What is made of the answers is settled with a link to the call. PoisonedError: these have to be halved."""
+        with span("import.call", traceparents(batch), entity=round_.entity.name, records=len(batch)):
+            try:
+                tried = len(batch) == 1 and batch[0].key in round_.again
+                results = await self._caller.call(round_.entity, batch, known_bad=known_bad or tried)
+            except PoisonedError as poisoned:
+                if len(batch) > 1:
+                    raise
+                self._take_poisoned(round_, batch[0], poisoned)
+            else:
+                await self._take(round_, batch, results)
 
     def _take_poisoned(self, round_: Round, record: ImportRecord, poisoned: PoisonedError) -> None:
         if not poisoned.permanent and not self._caller.weigh_poisoned(record, again=record.key in round_.again):
             raise self._caller.outage_behind(round_.entity)
-        round_.settler.add([self._attempt(round_, record, poisoned.code, temporary=not poisoned.permanent)])
+        ending = self._attempt(round_, record, poisoned.code, temporary=not poisoned.permanent)
+        round_.settler.add([ending], current_traceparent())
 
     def _admit(self, round_: Round, batch: Sequence[ImportRecord]) -> list[ImportRecord]:
         """Whose line has begun to wait stays behind."""
@@ -171,7 +183,7 @@ class Sender:
                 endings.append(self._attempt(round_, record, own_code(result.code), temporary=True))
             elif one is Told.BEHIND and believed:
                 endings.append(Waits(record, Behind.BEHIND))
-        round_.settler.add(endings)
+        round_.settler.add(endings, current_traceparent())
         orphan = next((record for record, _, one in answers if one is Told.ORPHAN), None)
         if orphan is not None:
             raise await self._caller.outage_of_lost_parent(orphan)

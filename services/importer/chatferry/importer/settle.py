@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -21,6 +21,8 @@ from chatferry.common.entities import Entity
 from chatferry.common.streaming.progress import Progress
 from chatferry.common.streaming.records import RawRecord
 from chatferry.common.telemetry.metrics import Metrics
+from chatferry.common.telemetry.traces import span
+from chatferry.importer.diary import Diary
 from chatferry.importer.domain.records import place_of, replayed_place
 from chatferry.importer.limit import DeadLimit
 from chatferry.importer.ports import (
@@ -55,6 +57,7 @@ class Books:
     events: Events
     metrics: Metrics
     limit: DeadLimit | None = None
+    diary: Diary = field(default_factory=Diary)
 
     async def settle(self, endings: Sequence[Ending], progress: Progress | None) -> None:
         """Write down the endings. Safe to repeat whole after any failure.
@@ -94,6 +97,7 @@ class Books:
             await self.records.mark_failed(entity, IMPORT_ERR, known)
             await self._withdraw(entity, {key: version for key, version, *_ in known})
             self.metrics.import_err.labels(entity.name).inc(len(group))
+            self.diary.died(entity, group)
         await self.dead.copied(oversized, keep_raw=True)
         await self.dead.copied({place_of(d.raw) for d in dead} - oversized)
 
@@ -124,6 +128,7 @@ class Books:
             # is cut off before that leaves the error on the document: `settle_errors` finds it.
             there = [d for d in group if d.status == "skipped"]
             await self._forgive(entity, {d.record.key: d.record.version for d in (*there, *fresh) if d.erred_before})
+            self.diary.replayed(entity, sum(1 for d in group if d.record.envelope.replay_of))
             self.metrics.import_ok.labels(entity.name).inc(len(fresh))
             self.metrics.skipped.labels(entity.name, "imported").inc(len(group) - len(fresh))
 
@@ -177,6 +182,7 @@ class Settler:
     def __init__(self, books: Books, progress: Progress | None) -> None:
         self._books, self._progress = books, progress
         self._pending: list[Ending] = []
+        self._calls = set[str]()
         self._wake, self._taken = asyncio.Event(), asyncio.Event()
         self._closed = self._busy = False
         self.failed = False
@@ -201,8 +207,13 @@ class Settler:
         if error is None and outcome is not None:
             raise outcome
 
-    def add(self, endings: Iterable[Ending]) -> None:
-        """To be settled soon; whether it was, `progress` tells, or of what is drained `ended`, by place."""
+    def add(self, endings: Iterable[Ending], call: str | None = None) -> None:
+        """To be settled soon; whether it was, `progress` tells, or of what is drained `ended`, by place.
+
+        `call`: the W3C context of the call that they came of.
+        """
+        if call is not None:
+            self._calls.add(call)
         added = list(endings)
         self._pending.extend(added)
         if self._progress is None:
@@ -227,10 +238,12 @@ class Settler:
                 await self._wake.wait()
                 self._wake.clear()
                 group, self._pending = self._pending, []
+                calls, self._calls = self._calls, set()
                 if group:
                     self._busy = True
                     self._taken.set()
-                    await self._books.settle(group, self._progress)
+                    with span("import.settle", calls, endings=len(group)):
+                        await self._books.settle(group, self._progress)
                     self._busy = False
                     self._taken.set()
                 elif self._closed:

@@ -82,7 +82,7 @@ class Verification:
         )
         roots = Roots(family, comparer, self.parts.verdicts, self.rules.lanes, self.facts)
         await self._recall(family, sample)
-        started, tick = self.parts.clock.now(), self.parts.clock.monotonic()
+        started = self.parts.clock.now()
         await self._roots_of_all(family, comparer)
         await self._walks_and_children(family, roots)
         await self._orphans(family, roots)
@@ -92,7 +92,6 @@ class Verification:
         if not await self._write(family, roots, started):
             return False
         self.parts.meter.sample_mismatches(family.name, self.facts.sample_mismatches)
-        self.parts.meter.duration(family.name, (self.parts.clock.monotonic() - tick) * 1000)
         return True
 
     async def _recall(self, family: Family, sample: Sample) -> None:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from chatferry.common.errors import LeaseLostError, OutageError
 from chatferry.common.health import Health
-from chatferry.common.telemetry.logs import get_logger
+from chatferry.common.telemetry.logs import about, get_logger
 from chatferry.common.telemetry.traces import span
 from chatferry.verifier.domain.facts import Run
 from chatferry.verifier.flow import Verification
@@ -105,15 +105,19 @@ class Watch:
         self._tasks[run.id] = _Task(run, task)
 
     async def _verify(self, run: Run, report: str) -> None:
-        log.info("verify.started", run=run.id, family=run.family, phase=run.phase)
+        with about(entity=run.family, run=run.id):
+            await self._verify_under_lease(run, report)
+
+    async def _verify_under_lease(self, run: Run, report: str) -> None:
+        log.info("verify.started", family=run.family, phase=run.phase)
         try:
             with span("verify", run=run.id, family=run.family):
                 written = await self._under_lease(run, self.desk.begin(run, report))
         except LeaseLostError:
-            log.warning("verify.lease_lost", run=run.id)
+            log.warning("verify.lease_lost")
             return
         await self.desk.leases.release(run.id)
-        log.info("verify.ended", run=run.id, family=run.family, written=written)
+        log.info("verify.ended", family=run.family, written=written)
 
     async def _under_lease(self, run: Run, verification: Verification) -> bool:
         """Renews the lease three times in its time; without it the work ends at once."""

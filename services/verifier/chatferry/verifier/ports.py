@@ -144,9 +144,6 @@ class Meter(Protocol):
     def sample_mismatches(self, family: str, count: int) -> None:
         """So many sampled records differ."""
 
-    def duration(self, family: str, milliseconds: float) -> None:
-        """How long the verify phase took."""
-
 
 class Moments(Protocol):
     """The clock, as far as the story needs it."""

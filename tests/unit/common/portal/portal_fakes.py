@@ -67,7 +67,7 @@ class Scripted:
 
     def __init__(self, script: Script) -> None:
         self.requests: list[tuple[str, dict[str, Any]]] = []
-        self.clock, self.bucket = FakeClock(), FakeBucket()
+        self.clock, self.bucket, self.metrics = FakeClock(), FakeBucket(), Metrics()
 
         def answer(request: httpx.Request) -> httpx.Response:
             method, body = request.url.path.rpartition("/")[2], json.loads(request.content)
@@ -76,7 +76,7 @@ class Scripted:
 
         http = httpx.AsyncClient(transport=httpx.MockTransport(answer))
         webhooks = parse_webhooks([f"https://p.test/rest/1/{SECRET}"])
-        client = PortalClient(webhooks, http, self.bucket, self.clock, Metrics())
+        client = PortalClient(webhooks, http, self.bucket, self.clock, self.metrics)
         self.client = client.with_settings(PortalSettings(Limits()))
 
 

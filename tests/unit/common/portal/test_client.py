@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -268,3 +269,23 @@ async def test_php_answers_in_lists_are_read_as_maps() -> None:
     (answer,) = await portal.client.batch(1, COMMANDS[:1])
     assert answer.refusal is not None
     assert answer.refusal.code == "ACCESS_ERROR"
+
+
+async def test_commands_that_are_asked_again_are_attempts_of_their_entity_and_those_of_none_are_not() -> None:
+    answers = [httpx.Response(500, json={}), httpx.Response(500, json={}), ok({"result": {}, "result_error": []})]
+    portal = Scripted(lambda *_: answers.pop(0))
+    commands = [
+        replace(one, entity=entity) for one, entity in zip(COMMANDS, ("chats", "users", "chats", None), strict=True)
+    ]
+    await portal.client.batch(1, commands)
+    counted = {
+        e: portal.metrics.registry.get_sample_value("retry_attempts_total", {"entity": e}) for e in ("chats", "users")
+    }
+    assert counted == {"chats": 4, "users": 2}
+    assert not portal.metrics.registry.get_sample_value("retry_attempts_total", {"entity": "None"})
+
+
+async def test_what_is_answered_at_once_is_no_repeated_attempt() -> None:
+    portal = Scripted(lambda _, body: batch_answer(body, lambda label, _: {"id": label}))
+    await portal.client.batch(1, [replace(COMMANDS[0], entity="chats")])
+    assert portal.metrics.registry.get_sample_value("retry_attempts_total", {"entity": "chats"}) is None

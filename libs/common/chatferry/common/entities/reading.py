@@ -12,11 +12,15 @@ _LARGEST = 2**53
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One method call. `label` names its answer inside a batch; it is never a number (reference: bitrix24.md §3)."""
+    """One method call. `label` names its answer inside a batch; it is never a number (reference: bitrix24.md §3).
+
+    `entity`: whose records are read by it, where any are; attempts are counted under it.
+    """
 
     label: str
     method: str
     params: Mapping[str, Any]
+    entity: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

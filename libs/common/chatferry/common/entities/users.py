@@ -89,7 +89,7 @@ def _traits(_: Mapping[str, Any], __: int) -> Mapping[str, Any]:
 
 
 def _ask_for(ids: Sequence[int], label: str) -> Command:
-    return Command(label, "im.user.list.get", {"ID": list(ids)})
+    return Command(label, "im.user.list.get", {"ID": list(ids)}, entity="users")
 
 
 def _answered(result: Any) -> Iterable[Mapping[str, Any]]:

@@ -120,8 +120,10 @@ class PortalClient:
         Of each method the first commands are sent, as many as its operating time carries (later ones may refer to
         earlier ones); the others are to be asked for later. Raises BlockedError, OutageError.
         """
-        for wait in self._settings.attempts_s:
+        for attempt, wait in enumerate(self._settings.attempts_s):
             await self._pause(wait)
+            if attempt:
+                self._count_again(commands)
             try:
                 return await self._ask(webhook, commands)
             except _TooLarge:
@@ -253,6 +255,10 @@ class PortalClient:
             return "result" in await self._post(webhook, "server.time", {})
         except _NoAnswer:
             return False
+
+    def _count_again(self, commands: Sequence[Command]) -> None:
+        for entity, count in Counter(one.entity for one in commands if one.entity is not None).items():
+            self._metrics.retries.labels(entity).inc(count)
 
     async def _pause(self, seconds: float) -> None:
         if seconds:

@@ -18,7 +18,11 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
-        self.extracted = self._counter("records_extracted", "Records read from the portal and stored.", "entity")
+        self.extracted = self._counter(
+            "records_extracted",
+            "Records of the portal that were stored: new and changed ones, not those read again as they were.",
+            "entity",
+        )
         self.published = self._counter("records_published", "Records answered for by Kafka.", "entity")
         self.import_ok = self._counter("records_import_ok", "Records that the target has.", "entity")
         self.import_err = self._counter("records_import_err", "Records that ended as dead letters.", "entity")
@@ -26,12 +30,16 @@ class Metrics:
         self.overtaken = self._counter(
             "target_overtakings", "Answers that took a record although an earlier one of its line is to come again."
         )
-        self.retries = self._counter("retry_attempts", "Attempts after the first one.", "entity")
+        self.retries = self._counter(
+            "retry_attempts",
+            "Attempts after the first one: commands asked of the portal again, records to be sent to the target again.",
+            "entity",
+        )
         self.sample_mismatch = self._counter("verify_sample_mismatch", "Sampled records that differ.", "entity")
         self.custom_fields = self._counter("custom_fields_created", "Custom fields created at the target.", "entity")
         self.duration = Histogram(
             "duration_ms",
-            "Length of a phase.",
+            "Length of a phase of a run, as the extractor drives it; entity is the run's family.",
             ("entity", "phase"),
             buckets=_MILLISECONDS,
             registry=self.registry,

@@ -30,13 +30,23 @@ def configure_traces(service: str, project: str, endpoint: str | None) -> None:
 
 
 @contextmanager
-def span(name: str, traceparents: Iterable[str] = (), **attributes: AttributeValue) -> Iterator[Span]:
-    """A span around a call or a batch. `traceparents`: W3C contexts of the messages in it, linked once each."""
+def span(
+    name: str, traceparents: Iterable[str] = (), *, within: str | None = None, **attributes: AttributeValue
+) -> Iterator[Span]:
+    """A span around a call or a batch. `traceparents`: W3C contexts of the messages in it, linked once each.
+
+    `within`: the W3C context of whoever asks for it over HTTP: the span is a part of that one, and of its trace.
+    """
     links = [
         Link(context) for parent in sorted(set(traceparents))[:_MOST_LINKS] if (context := _context(parent)) is not None
     ]
     with trace.get_tracer("chatferry").start_as_current_span(
-        name, links=links, attributes=attributes, record_exception=False, set_status_on_exception=False
+        name,
+        context=_PROPAGATOR.extract({"traceparent": within}) if within else None,
+        links=links,
+        attributes=attributes,
+        record_exception=False,
+        set_status_on_exception=False,
     ) as current:
         try:
             yield current

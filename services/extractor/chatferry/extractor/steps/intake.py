@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
-from chatferry.common.entities import Family
+from chatferry.common.entities import Entity, Family
 from chatferry.common.entities.reading import Page, Refusal, WalkOrder
+from chatferry.common.telemetry.traces import current_traceparent
 from chatferry.extractor.domain.gaps import gap_reason
 from chatferry.extractor.domain.records import Candidate, Canonicalizer, mentioned_users
 from chatferry.extractor.ports import Inventory, PageEntry, Records, Row, Saved, WalkUpdate
@@ -64,7 +65,7 @@ class RootIntake:
         order = WalkOrder(root.seq, view, method, self._drive.limits.page_size, self._drive.newest, state)
         assert self._family.reading.walk is not None
         walk = self._family.reading.walk(order)
-        return Active(root.key, walk, view.webhook, str(walk.state().get("method", "")))
+        return Active(root.key, walk, view.webhook, str(walk.state().get("method", "")), self._child.name)
 
     async def take(self, reaped: Sequence[Reaped]) -> list[Active]:
         candidates = [(one, self._candidates(one)) for one in reaped]
@@ -78,8 +79,11 @@ class RootIntake:
             await self._bury(one, entries[one.active.name])
         await self._inventory.commit(self._drive.run, self._drive.lease.epoch, updates)
         # What was read is in: from here on nothing may be repeated as a whole.
+        batch = current_traceparent()
         for one in reaped:
             self._note(one, entries[one.active.name])
+            if batch is not None:
+                self._roots[one.active.name].reads.append(batch)
         return [again for one in reaped if (again := await self._ended(one)) is not None]
 
     def _begun(self, reaped: Sequence[Reaped]) -> None:
@@ -102,7 +106,6 @@ class RootIntake:
         root.stored = root.stored or one.harvest.root is not None
         root.gone += sum(page.absent for page in entries)
         root.rejected += sum(page.rejected for page in entries)
-        self._drive.metrics.extracted.labels(self._child.name).inc(sum(page.count for page in entries))
 
     async def _bury(self, one: Reaped, entries: Sequence[PageEntry]) -> None:
         """What a walk missed is gone, if the portal's own count says that the walk saw all there is.
@@ -152,18 +155,23 @@ class RootIntake:
                 else:
                     fresh += children
                 entries[root.key].append(entry)
-        await self._records.save(self._child, fresh, version, fresh=True, flagged=False)
-        saved = await self._records.save(self._family.root, roots, version, fresh=False)
-        self._drive.metrics.extracted.labels(self._family.root.name).inc(saved.new + saved.changed)
+        self._count(self._child, await self._records.save(self._child, fresh, version, fresh=True, flagged=False))
+        self._count(self._family.root, await self._records.save(self._family.root, roots, version, fresh=False))
         return entries
+
+    def _count(self, entity: Entity, saved: Saved) -> None:
+        """At once: what is taken in a second time, after an outage, is stored already."""
+        self._drive.metrics.extracted.labels(entity.name).inc(saved.new + saved.changed)
 
     async def _compare(self, one: Reaped, page: PageEntry, children: Sequence[Candidate]) -> Saved:
         """A page above the watermark alone says nothing of its interval: it has none."""
         state = one.active.walk.state()
         newest = page.hi > page.lo and page.hi > (state["watermark"] or 0)
-        return await self._records.save_interval(
+        saved = await self._records.save_interval(
             self._child, children, one.read_seq, page, to_the_end=newest, shown_above=state.get("above", False)
         )
+        self._count(self._child, saved)
+        return saved
 
     def _entry(self, one: Reaped, root: Root, page: Page, children: Sequence[Candidate]) -> PageEntry:
         return PageEntry(
@@ -214,7 +222,7 @@ class RootIntake:
             return None
         if root.next_view(state, root.rejected) is None:
             del self._roots[root.key]
-            await self._publisher.closed(root.seq)
+            await self._publisher.closed(root.seq, root.reads)
             return None
         return await self._again(root, state)
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any
 
 from chatferry.common.entities import Family
 from chatferry.common.entities.reading import Refusal, View, map_of
 from chatferry.common.errors import BlockedError
+from chatferry.common.telemetry.traces import current_traceparent
 from chatferry.extractor.domain.records import Candidate, Canonicalizer
 from chatferry.extractor.ports import Listings, Records, Roots
 from chatferry.extractor.steps.context import Drive
 from chatferry.extractor.steps.reader import Active, Reaped
+
+_MOST_READS = 16
 
 
 async def listing_walks(family: Family, webhooks: Iterable[int]) -> AsyncIterator[Active]:
@@ -19,7 +23,7 @@ async def listing_walks(family: Family, webhooks: Iterable[int]) -> AsyncIterato
     chosen = list(webhooks) if family.reading.every_webhook else list(webhooks)[:1]
     for webhook in chosen:
         for name, walk in family.reading.listings(webhook):
-            yield Active(f"{name}:{webhook}", walk, webhook, name)
+            yield Active(f"{name}:{webhook}", walk, webhook, name, family.root.name)
 
 
 def _refused(active: Active, family: Family, refusal: Refusal) -> BlockedError:
@@ -59,7 +63,8 @@ class RootListing:
             return
         keys, run, epoch = [one.key for one in rejects], self._drive.run, self._drive.lease.epoch
         await self._roots.list_nameless(self._family, run, epoch, keys, stored=False)
-        await self._records.save(self._family.root, rejects, version, fresh=False)
+        saved = await self._records.save(self._family.root, rejects, version, fresh=False)
+        self._drive.metrics.extracted.labels(self._family.root.name).inc(saved.new + saved.changed)
         await self._roots.list_nameless(self._family, run, epoch, keys, stored=True)
 
     def _wanted(self, seq: int) -> bool:
@@ -82,6 +87,8 @@ class RecordListing:
         self._whole = most is None
         self._rows = Canonicalizer(family.root, family.reading.parse_root, drive.told, drive.limits.record_bytes_max)
         self._listed = self._rejected = 0
+        self.reads: deque[str] = deque(maxlen=_MOST_READS)
+        """The W3C contexts of the batches that it was read in, the last ones."""
 
     async def take(self, reaped: Sequence[Reaped]) -> list[Active]:
         """Counts only when all of it is stored: after an outage it is called again with the same."""
@@ -100,6 +107,8 @@ class RecordListing:
                 self._drive.metrics.extracted.labels(self._family.root.name).inc(saved.new + saved.changed)
             await self._put(one, listed, rejected)
         self._listed, self._rejected, self._left = listed, rejected, left
+        if (batch := current_traceparent()) is not None:
+            self.reads.append(batch)
         return []
 
     async def _put(self, one: Reaped, listed: int, rejected: int) -> None:

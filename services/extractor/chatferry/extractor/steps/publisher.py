@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,11 +40,16 @@ class Publisher:
         self._outbox, self._unsent, self._letters = store.outbox, store.unsent, store.letters
         self._runs, self._dlq = store.runs, store.dlq
         self._source = event_source(project, drive.lease.portal)
-        self._closed: asyncio.Queue[int | None] = asyncio.Queue(maxsize=10_000)
+        self._closed: asyncio.Queue[tuple[int, Sequence[str]] | None] = asyncio.Queue(maxsize=10_000)
+        self._reads = set[str]()
 
-    async def closed(self, seq: int) -> None:
-        """A root's walk is closed: it may go out."""
-        await self._closed.put(seq)
+    async def closed(self, seq: int, reads: Iterable[str] = ()) -> None:
+        """A root's walk is closed: it may go out. `reads`: the W3C contexts of batches that it was read in."""
+        await self._closed.put((seq, tuple(reads)))
+
+    def read_in(self, reads: Iterable[str]) -> None:
+        """What is swept from now on was read in these batches."""
+        self._reads.update(reads)
 
     async def end(self) -> None:
         """No more roots will close."""
@@ -54,21 +59,23 @@ class Publisher:
         """Publish roots as they close, until `end`."""
         more = True
         while more:
-            roots, more = await self._next()
-            if roots:
-                await self._publish_roots(roots)
+            closed, more = await self._next()
+            if closed:
+                self._reads = {batch for _, reads in closed for batch in reads}
+                await self._publish_roots([seq for seq, _ in closed])
+                self._reads = set()
 
-    async def _next(self) -> tuple[list[int], bool]:
+    async def _next(self) -> tuple[list[tuple[int, Sequence[str]]], bool]:
         first = await self._closed.get()
         if first is None:
             return [], False
-        roots = [first]
-        while len(roots) < _TOGETHER and not self._closed.empty():
+        closed = [first]
+        while len(closed) < _TOGETHER and not self._closed.empty():
             following = self._closed.get_nowait()
             if following is None:
-                return roots, False
-            roots.append(following)
-        return roots, True
+                return closed, False
+            closed.append(following)
+        return closed, True
 
     async def _publish_roots(self, roots: Sequence[int]) -> None:
         root = self._family.root
@@ -138,7 +145,7 @@ class Publisher:
         if not due:
             return
         topic = f"{self._project}.{entity.name}"
-        with span("kafka.publish", entity=entity.name, records=len(due)):
+        with span("kafka.publish", self._reads, entity=entity.name, records=len(due)):
             common = common_headers(self._source, self._drive.clock.now(), current_traceparent())
             await self._broker.send(
                 [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Protocol
 
@@ -17,12 +17,13 @@ from chatferry.extractor.steps.context import Drive, first_of, outlast
 
 @dataclass(slots=True)
 class Active:
-    """A walk that is being read through one webhook. `not_before`: monotonic seconds."""
+    """A walk that is being read through one webhook. `entity`: whose pages; `not_before`: monotonic seconds."""
 
     name: str
     walk: Walk
     webhook: int
     method: str
+    entity: str
     attempts: int = 0
     not_before: float = 0.0
     label: str = ""
@@ -193,7 +194,7 @@ class Reader:
         for left, active in zip(range(len(chosen), 0, -1), chosen, strict=True):
             self._labels += 1
             room = active.walk.needs() + spare // left
-            commands = active.walk.plan(room, f"w{self._labels}")
+            commands = [replace(one, entity=active.entity) for one in active.walk.plan(room, f"w{self._labels}")]
             spare -= max(0, len(commands) - active.walk.needs())
             plans.append((active, commands))
         return plans
@@ -238,6 +239,7 @@ class Reader:
             self._postpone(active, refusal.later_s)
         elif refusal.transient and active.attempts + 1 < len(self.drive.limits.retry_after_s):
             active.attempts += 1
+            self.drive.metrics.retries.labels(active.entity).inc()
             self._postpone(active, self.drive.limits.retry_after_s[active.attempts] * self.drive.jitter())
         else:
             other = await outlast(self.drive, lambda: self.sink.failed(active, refusal))

@@ -114,8 +114,8 @@ class Strangers:
             if not _is_readable(found.get(seq)) and (shown := asked[seq].raw) is not None:
                 self._take(found, shown)
         saved = [candidate for seq, candidate in found.items() if seq in asked]
-        await self._records.save(self._users, saved, version, fresh=False)
-        self._drive.metrics.extracted.labels(self._users.name).inc(len(saved))
+        stored = await self._records.save(self._users, saved, version, fresh=False)
+        self._drive.metrics.extracted.labels(self._users.name).inc(stored.new + stored.changed)
         resolved = [seq for seq in ends if seq in found]
         lost = [Lost(seq, *end) for seq, end in ends.items() if seq not in found]
         await self._store.settle(self._users, self._drive.run, resolved, lost)
@@ -132,6 +132,7 @@ class Strangers:
             return None
         attempts = chunk.attempts + 1
         if refusal.transient and attempts < len(pauses):
+            self._drive.metrics.retries.labels(self._users.name).inc()
             told.again(replace(chunk, attempts=attempts), pauses[attempts] * self._drive.jitter())
             return None
         if refusal.transient:

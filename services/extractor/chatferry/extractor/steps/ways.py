@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from chatferry.common.entities.reading import View
 from chatferry.extractor.ports import Row
 
 _MOST_WALKS = 2
 _REFUSED = -1
+_MOST_READS = 16
 
 
 @dataclass(slots=True)
@@ -19,7 +21,7 @@ class Root:
     `known`: records of it may be stored already. `walks`: how many came before this one. `gone`: how many stored
     records this walk has missed so far; `rejected`: rows without an id; `began`: the number of its first read.
     `tried`: of each webhook, how many its last walk in this run saw; -1 when it was refused. `real`: the
-    planned method was refused.
+    planned method was refused. `reads`: the W3C contexts of the batches that it was read in, the last ones.
     """
 
     key: str
@@ -34,6 +36,7 @@ class Root:
     began: int | None
     tried: dict[int, int]
     real: bool = False
+    reads: deque[str] = field(default_factory=lambda: deque(maxlen=_MOST_READS))
 
     @property
     def webhook(self) -> int:

@@ -160,9 +160,13 @@ class MongoFamilies:
 
     async def states(self) -> dict[str, FamilyState]:
         with mongo_outage():
-            rows = await self._states.find({}, {"set_open": 1, "blocked": 1, "halted": 1}).to_list(None)
+            fields = ("set_open", "blocked", "halted", "set_run")
+            rows = await self._states.find({}, dict.fromkeys(fields, 1)).to_list(None)
         return {
-            row["_id"]: FamilyState(row.get("set_open") is True, row.get("blocked"), row.get("halted")) for row in rows
+            row["_id"]: FamilyState(
+                row.get("set_open") is True, row.get("blocked"), row.get("halted"), row.get("set_run")
+            )
+            for row in rows
         }
 
     async def block(self, family: str, sentence: str | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -93,6 +94,11 @@ def read_record(raw: RawRecord, entity: Entity, project: str, *, parked: bool = 
         key=envelope.key,
         version=envelope.version,
     )
+
+
+def traceparents(records: Iterable[ImportRecord]) -> set[str]:
+    """The contexts in which these were published, where they were traced."""
+    return {record.envelope.traceparent for record in records if record.envelope.traceparent}
 
 
 def _invalid(invalid: ValidationError) -> UndecodableError:

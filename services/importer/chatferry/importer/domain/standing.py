@@ -57,11 +57,15 @@ def attempts_before(record: ImportRecord, standing: Standing, retrying: str) -> 
 
 @dataclass(frozen=True, slots=True)
 class FamilyState:
-    """What `entities` says of a family. `blocked`: the target refuses it; `halted`: too many of its records died."""
+    """What `entities` says of a family. `blocked`: the target refuses it; `halted`: too many of its records died.
+
+    `run`: the one whose Set is open.
+    """
 
     set_open: bool
     blocked: str | None
     halted: str | None = None
+    run: str | None = None
 
 
 def open_families(states: Mapping[str, FamilyState]) -> frozenset[str]:

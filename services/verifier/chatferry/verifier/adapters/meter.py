@@ -7,7 +7,7 @@ from chatferry.common.telemetry.metrics import Metrics
 
 
 class PrometheusMeter:
-    """`verify_sample_mismatch_total{entity}` and `duration_ms{entity,phase="verify"}`; `entity` is the run's family."""
+    """`verify_sample_mismatch_total{entity}`; `entity` is the run's family."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
@@ -16,6 +16,3 @@ class PrometheusMeter:
 
     def sample_mismatches(self, family: str, count: int) -> None:
         self._metrics.sample_mismatch.labels(family).inc(count)
-
-    def duration(self, family: str, milliseconds: float) -> None:
-        self._metrics.duration.labels(family, "verify").observe(milliseconds)
