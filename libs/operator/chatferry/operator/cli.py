@@ -29,6 +29,7 @@ from chatferry.operator.demo_cli import app as demo_app
 from chatferry.operator.dlq.cli import app as dlq_app
 from chatferry.operator.doctor import examine
 from chatferry.operator.folder import Folder, named_project
+from chatferry.operator.kept import SERVERS, keep, project_of_up
 from chatferry.operator.launch import Launch, given_portal, launch
 from chatferry.operator.migration import Migration
 from chatferry.operator.processes import stop
@@ -109,6 +110,7 @@ def up() -> None:
     stack = LocalStack(folder.root, announce=_plainly)
     try:
         addresses = stack.up()
+        keep(folder, project_of_up(project))
         asyncio.run(bootstrap(addresses, project))
         launch(folder, Launch(project, addresses, portal, {}, folder.root), lock, _plainly)
     except BaseException:
@@ -278,7 +280,9 @@ def webhooks(folder: Annotated[Path, typer.Argument(help="The folder of the secr
 @stack_app.command("up")
 def stack_up() -> None:
     """Start what does not run; data stay."""
-    addresses = LocalStack(_folder().root, announce=_plainly).up()
+    folder = _folder()
+    addresses = LocalStack(folder.root, announce=_plainly).up()
+    keep(folder, SERVERS)
     for name, address in (("kafka", addresses.kafka), ("mongodb", addresses.mongodb), ("redis", addresses.redis)):
         _plainly(f"{name} {without_secret(address)}")
 

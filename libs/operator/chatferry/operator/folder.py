@@ -87,17 +87,27 @@ class Folder:
         """What the supervisor is told to run."""
         return self.secrets / "plan.json"
 
+    @property
+    def project(self) -> Path:
+        """Where the parts of the project are that was started last."""
+        return self.root / "project.json"
+
+    @property
+    def kept(self) -> Path:
+        """Whose data are here, a line each; nothing where a demo may delete them."""
+        return self.root / "kept"
+
     def _made(self, name: str) -> Path:
         return _folder_at(self.root / name)
 
     def save(self, project: Project) -> None:
         """Remember the running project; later commands find it here."""
-        write_atomically(self.root / "project.json", json.dumps(asdict(project), indent=1))
+        write_atomically(self.project, json.dumps(asdict(project), indent=1))
 
     def load(self) -> Project:
         """What was started here, else what the environment describes. Raises ConfigurationError when neither is."""
         try:
-            return Project(**json.loads((self.root / "project.json").read_text(encoding="utf-8")))
+            return Project(**json.loads(self.project.read_text(encoding="utf-8")))
         except FileNotFoundError:
             if all(self._env.get(name) for name in _PARTS):
                 return described(self._env)
@@ -106,9 +116,7 @@ class Folder:
                 f" or say where one runs: {', '.join(_PARTS)}"
             ) from None
         except (OSError, ValueError, TypeError):
-            raise ConfigurationError(
-                f"{self.root / 'project.json'} cannot be read; remove it and run `chatferry up` again"
-            ) from None
+            raise ConfigurationError(f"{self.project} cannot be read; remove it and run `chatferry up` again") from None
 
     def service_url(self, name: str) -> str | None:
         """Base URL of a service: what it wrote itself, else what CHATFERRY_SERVICE_URLS (`name=url …`) says."""
