@@ -68,7 +68,7 @@ def typed(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
 
 
 def project(name: str) -> Project:
-    where = {field: "x" for field in Project.__dataclass_fields__}
+    where = dict.fromkeys(Project.__dataclass_fields__, "x")
     return Project(**{**where, "name": name})
 
 

@@ -13,9 +13,7 @@ from rich.console import Console
 from chatferry.operator import status
 from chatferry.operator.folder import Folder, Project
 from chatferry.operator.launch import shown
-from chatferry.operator.migration import Migration
 from chatferry.operator.progress import Rate, _duration
-from chatferry.operator.runs import Options
 from chatferry.operator.status import show
 
 STATE: dict[str, Any] = {
@@ -80,20 +78,6 @@ def test_what_people_and_parts_wrote_is_shown_word_for_word(written: str) -> Non
     for place in ("d at mongodb://", "away ", "key ", "chat ", "run ", "because "):
         assert f"{place}{written}" in shown
     assert shown.count(f"discarded: {written}") == 2
-
-
-@pytest.mark.parametrize("written", WRITTEN)
-def test_why_a_run_ended_is_shown_word_for_word(tmp_path: Path, written: str) -> None:
-    stream = io.StringIO()
-    migration = Migration(Folder(tmp_path / "[x]"), None, Console(file=stream, width=200))  # type: ignore[arg-type]
-    run = {"family": "chats", "state": "blocked", "reason": f"because {written}", "published": 1}
-    report = {"verified": False, "reasons": [f"reason {written}"], "gaps": [], "seconds": 1.0}
-    assert not migration._conclude(run, None, Options())
-    assert not migration._conclude({**run, "state": "done"}, report, Options())
-    shown = stream.getvalue()
-    assert f"chats: blocked: because {written}" in shown
-    assert f"  - reason {written}" in shown
-    assert "[x]/report/chats.html" in shown
 
 
 async def test_status_has_no_password_for_people_and_for_programs(
