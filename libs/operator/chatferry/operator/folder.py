@@ -6,12 +6,13 @@ import fcntl
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
 
-from chatferry.common.errors import ConfigurationError
+from chatferry.common.errors import ConfigurationError, FatalError
 from chatferry.common.portal.webhook import parse_webhooks
 from chatferry.common.settings import checked_project, is_http_url, secret_lines
 from chatferry.stack import without_secret
@@ -135,7 +136,11 @@ class Folder:
 
         Raises ConfigurationError that names who does.
         """
-        stream = (_folder_at(self.root) / "in-use").open("a+", encoding="utf-8")
+        file = _folder_at(self.root) / "in-use"
+        try:
+            stream = file.open("a+", encoding="utf-8")
+        except OSError as unwritten:
+            raise ConfigurationError(_unwritten(file, unwritten)) from None
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -145,9 +150,9 @@ class Folder:
             raise ConfigurationError(
                 f"{holder} runs in {self.root}; end it with `chatferry down`, or set CHATFERRY_LOCAL to another folder"
             ) from None
-        stream.truncate(0)
-        stream.write(who)
-        stream.flush()
+        with suppress(OSError):  # on a full disk nobody is told the name, and the lock holds all the same
+            os.ftruncate(stream.fileno(), 0)
+            os.write(stream.fileno(), who.encode())
         return stream
 
 
@@ -199,16 +204,25 @@ def write_secret(file: Path, value: str) -> Path:
             os.fchmod(stream.fileno(), 0o600)
             stream.write(value + "\n")
     except OSError as unwritten:
-        raise ConfigurationError(f"{file} cannot be written ({unwritten.strerror})") from None
+        raise ConfigurationError(_unwritten(file, unwritten)) from None
     return file
 
 
 def write_atomically(file: Path, text: str) -> None:
-    """A reader sees the old content or the new one, never a part."""
-    file.parent.mkdir(parents=True, exist_ok=True)
+    """A reader sees the old content or the new one, never a part. Raises FatalError: a disk is full, say."""
     draft = file.with_suffix(f".{os.getpid()}.tmp")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(file)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        draft.write_text(text, encoding="utf-8")
+        draft.replace(file)
+    except OSError as unwritten:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
+        raise FatalError("file.unwritten", _unwritten(file, unwritten)) from unwritten
+
+
+def _unwritten(file: Path, why: OSError) -> str:
+    return f"{file} cannot be written ({why.strerror}): make room on its disk, or mend its rights, and try again"
 
 
 def read_json(file: Path) -> dict[str, Any]:
