@@ -15,7 +15,7 @@ import pytest
 from chatferry.common.errors import FatalError
 from chatferry.operator.folder import Folder, read_json
 from chatferry.operator.processes import leftovers
-from chatferry.operator.supervisor import Plan, Service, Supervisor
+from chatferry.operator.supervisor import Plan, Service, Supervisor, environment_of
 
 
 @pytest.fixture(autouse=True)
@@ -137,3 +137,10 @@ def test_a_service_whose_log_cannot_be_opened_is_tried_again_and_the_others_go_o
     watching.run()
     assert all(seen)
     assert watching.children[0].restarts == 0
+
+
+def test_a_file_of_the_plan_takes_the_place_of_a_variable_that_was_inherited() -> None:
+    """Else a demo would read the portal, and write to the target, that a shell names for something else."""
+    service = Service("extractor", (), {"CHATFERRY_PORTAL_WEBHOOKS_FILE": "ours", "CHATFERRY_KAFKA": "k"}, "log")
+    inherited = {"CHATFERRY_PORTAL_WEBHOOKS": "https://theirs", "CHATFERRY_KAFKA": "theirs", "PATH": "/bin"}
+    assert environment_of(service, inherited) == {**service.env, "PATH": "/bin"}

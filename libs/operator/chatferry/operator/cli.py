@@ -30,7 +30,7 @@ from chatferry.operator.dlq.cli import app as dlq_app
 from chatferry.operator.doctor import examine
 from chatferry.operator.folder import Folder, named_project
 from chatferry.operator.kept import SERVERS, keep, project_of_up
-from chatferry.operator.launch import Launch, given_portal, launch
+from chatferry.operator.launch import Launch, given_portal, given_target, launch
 from chatferry.operator.migration import Migration
 from chatferry.operator.processes import stop
 from chatferry.operator.runs import UNDER_WAY, Options, Store
@@ -100,10 +100,13 @@ def _with_store(work: Callable[[Folder, Store], Awaitable[T]]) -> T:
 
 @app.command()
 def up() -> None:
-    """Start stack and services for the portal of CHATFERRY_PORTAL_WEBHOOKS; they stay up."""
+    """Start stack, target and services for the portal of CHATFERRY_PORTAL_WEBHOOKS_FILE; they stay up.
+
+    The target of CHATFERRY_TARGET_URL_FILE, where that is set, takes the place of the one that comes with chatferry.
+    """
     folder, console = _folder(), _console()
     project = named_project(os.environ, "local")
-    portal = given_portal(folder, os.environ)
+    portal, target = given_portal(folder, os.environ), given_target(folder, os.environ)
     lock = folder.take("`chatferry up`")
     if stop(folder):
         console.print("ended what a supervisor that died had left running")
@@ -112,7 +115,7 @@ def up() -> None:
         addresses = stack.up()
         keep(folder, project_of_up(project))
         asyncio.run(bootstrap(addresses, project))
-        launch(folder, Launch(project, addresses, portal, {}, folder.root), lock, _plainly)
+        launch(folder, Launch(project, addresses, portal, {}, folder.root, target), lock, _plainly)
     except BaseException:
         stop(folder)
         stack.down()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -160,11 +160,7 @@ def described(env: Mapping[str, str]) -> Project:
     """The project of an environment that has all of them. Raises ConfigurationError when a file cannot be used."""
     webhooks, target = Path(env["CHATFERRY_PORTAL_WEBHOOKS_FILE"]), Path(env["CHATFERRY_TARGET_URL_FILE"])
     portal = parse_webhooks(secret_lines(None, webhooks, "PORTAL_WEBHOOKS"))[0]
-    urls = secret_lines(None, target, "TARGET_URL")
-    if len(urls) != 1 or not is_http_url(urls[0]) or "/rest/" not in urlsplit(urls[0]).path:
-        raise ConfigurationError(
-            f"CHATFERRY_TARGET_URL_FILE: {target} must hold one URL, http(s)://host/rest/{{user}}/{{secret}}"
-        )
+    url = target_url(secret_lines(None, target, "TARGET_URL"), f"CHATFERRY_TARGET_URL_FILE: {target}")
     return Project(
         name=named_project(env, "demo"),
         kafka=env["CHATFERRY_KAFKA"],
@@ -173,9 +169,16 @@ def described(env: Mapping[str, str]) -> Project:
         portal_host=portal.host,
         portal_url=portal.base.partition("/rest/")[0],
         webhooks_file=str(webhooks),
-        target_url=without_secret(urls[0].partition("/rest/")[0]),
+        target_url=without_secret(url.partition("/rest/")[0]),
         rest_url_file=str(target),
     )
+
+
+def target_url(urls: Sequence[str], where: str) -> str:
+    """The one URL of a target. Raises ConfigurationError, which names `where` it was found and repeats nothing."""
+    if len(urls) != 1 or not is_http_url(urls[0]) or "/rest/" not in urlsplit(urls[0]).path:
+        raise ConfigurationError(f"{where} must hold one URL, http(s)://host/rest/{{user}}/{{secret}}")
+    return urls[0]
 
 
 def named_project(env: Mapping[str, str], otherwise: str) -> str:

@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -67,6 +67,12 @@ class Plan:
         return cls(services=services, **content)
 
 
+def environment_of(service: Service, inherited: Mapping[str, str]) -> dict[str, str]:
+    """What is inherited, and the plan's own. A file of the plan takes the place of the same in a variable."""
+    replaced = {name.removesuffix("_FILE") for name in service.env if name.endswith("_FILE")}
+    return {name: value for name, value in inherited.items() if name not in replaced} | service.env
+
+
 @dataclass(slots=True)
 class Child:
     """A service and its present process."""
@@ -84,7 +90,7 @@ class Child:
         self.lines = self.lines or Path(self.service.log).open("ab")  # noqa: SIM115 - open for as long as the child is
         self.process = subprocess.Popen(
             self.service.argv,
-            env={**os.environ, **self.service.env, MARKER: local},
+            env=environment_of(self.service, os.environ) | {MARKER: local},
             stdin=subprocess.DEVNULL,
             stdout=self.lines,
             stderr=subprocess.STDOUT,
