@@ -120,7 +120,7 @@ def up() -> None:
         stop(folder)
         stack.down()
         raise
-    console.print("everything is up: `chatferry migrate chats`, `chatferry status`, `chatferry down`")
+    _plainly("everything is up: `chatferry migrate chats`, `chatferry status`, `chatferry down`")
 
 
 @app.command()
