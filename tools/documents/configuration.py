@@ -35,9 +35,11 @@ COMMAND: dict[str, str] = {
     "CHATFERRY_PROJECT": "Name of the project that `up` starts (`local`) and `bootstrap` prepares (`demo`).",
     "CHATFERRY_PORTAL_WEBHOOKS": "The portal that `up` moves: webhook URLs, separated by commas.",
     "CHATFERRY_PORTAL_WEBHOOKS_FILE": "The same in a file, one URL a line.",
-    "CHATFERRY_TARGET_URL_FILE": "File with the target of a project that runs elsewhere (`docs/containers.md`).",
+    "CHATFERRY_TARGET_URL": "Target of yours that `up` moves to: http(s)://host/rest/{user}/{secret}; without it ours.",
+    "CHATFERRY_TARGET_URL_FILE": "The same in a file; also of a project that runs elsewhere (`docs/containers.md`).",
     "CHATFERRY_SERVICE_URLS": "Where `status` asks its services for their health: `name=url`, separated by spaces.",
     "CHATFERRY_PORTAL_CA_FILE": "CA of the portal's certificate, PEM, for `doctor`.",
+    "CHATFERRY_TARGET_CA_FILE": "Certificates (PEM) that the target's must lead to, for `doctor`.",
 }
 _UNITS = {"_seconds": "s", "_s": "s", "_ms": "ms", "_bytes": "bytes", "_bytes_max": "bytes"}
 _HEAD = """<!-- Made by `make generate` from the services' settings; edit those. -->

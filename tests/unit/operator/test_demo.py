@@ -8,6 +8,7 @@ from chatferry.common.errors import ConfigurationError
 from chatferry.operator.demo import limits_of, project_name
 
 NAMED = {"CHATFERRY_KAFKA": "127.0.0.1:9092", "CHATFERRY_MONGODB": "mongodb://127.0.0.1:27017/?replicaSet=rs0"}
+NAMED["CHATFERRY_REDIS"] = "redis://127.0.0.1:6379/0"
 
 
 def test_on_parts_of_its_own_a_demo_is_called_demo() -> None:

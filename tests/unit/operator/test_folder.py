@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from chatferry.common.errors import ConfigurationError
+from chatferry.common.errors import ConfigurationError, FatalError
 from chatferry.operator.containers import prepare_secrets
-from chatferry.operator.folder import Folder
+from chatferry.operator.folder import Folder, write_atomically
 from chatferry.operator.runs import Store
 
 
@@ -64,3 +67,37 @@ def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
         folder.take("demo")
     with pytest.raises(ConfigurationError, match="set CHATFERRY_LOCAL"):
         folder.secret("portal.webhooks", "x")
+
+
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """Files of this process hold 8 bytes at most meanwhile."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_file_that_does_not_fit_on_the_disk_is_one_sentence_and_what_was_there_stays(tmp_path: Path) -> None:
+    file = tmp_path / "report" / "chats.json"
+    write_atomically(file, "before")
+    with full_disk(), pytest.raises(FatalError) as wrong:
+        write_atomically(file, "a report that is longer")
+    assert wrong.value.sentence == (
+        f"{file} cannot be written (File too large): make room on its disk, or mend its rights, and try again"
+    )
+    assert [(one.name, one.read_text()) for one in file.parent.iterdir()] == [("chats.json", "before")]
+
+
+def test_a_secret_that_does_not_fit_on_the_disk_is_one_sentence(tmp_path: Path) -> None:
+    with full_disk(), pytest.raises(ConfigurationError, match="File too large") as wrong:
+        Folder(tmp_path).secret("target.url", "http://t.test/rest/1/abcsecretdef")
+    assert "abcsecretdef" not in wrong.value.sentence
+
+
+def test_a_folder_can_be_taken_on_a_full_disk(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    with full_disk(), folder.take("a demo with a long name"), pytest.raises(ConfigurationError, match="runs in"):
+        folder.take("a second")

@@ -13,9 +13,6 @@ from rich.console import Console
 from chatferry.operator import status
 from chatferry.operator.folder import Folder, Project
 from chatferry.operator.launch import shown
-from chatferry.operator.migration import Migration
-from chatferry.operator.progress import Rate, _duration
-from chatferry.operator.runs import Options
 from chatferry.operator.status import show
 
 STATE: dict[str, Any] = {
@@ -82,20 +79,6 @@ def test_what_people_and_parts_wrote_is_shown_word_for_word(written: str) -> Non
     assert shown.count(f"discarded: {written}") == 2
 
 
-@pytest.mark.parametrize("written", WRITTEN)
-def test_why_a_run_ended_is_shown_word_for_word(tmp_path: Path, written: str) -> None:
-    stream = io.StringIO()
-    migration = Migration(Folder(tmp_path / "[x]"), None, Console(file=stream, width=200))  # type: ignore[arg-type]
-    run = {"family": "chats", "state": "blocked", "reason": f"because {written}", "published": 1}
-    report = {"verified": False, "reasons": [f"reason {written}"], "gaps": [], "seconds": 1.0}
-    assert not migration._conclude(run, None, Options())
-    assert not migration._conclude({**run, "state": "done"}, report, Options())
-    shown = stream.getvalue()
-    assert f"chats: blocked: because {written}" in shown
-    assert f"  - reason {written}" in shown
-    assert "[x]/report/chats.html" in shown
-
-
 async def test_status_has_no_password_for_people_and_for_programs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,18 +113,3 @@ async def test_status_has_no_password_for_people_and_for_programs(
 )
 def test_a_url_is_shown_without_credentials_and_path(url: str, safe: str) -> None:
     assert shown(url) == safe
-
-
-def test_a_rate_is_that_of_the_last_seconds_and_none_before_two_looks() -> None:
-    rate = Rate()
-    assert rate.of(0.0, 100) == 0.0
-    assert rate.of(10.0, 600) == 50.0
-    assert rate.of(60.0, 600) == 0.0, "nothing came for longer than the window"
-    assert rate.of(61.0, 610) == 10.0
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"), [(0.4, "0 s"), (59, "59 s"), (61, "1 min 1 s"), (3_600, "1 h 0 min"), (90_061, "25 h 1 min")]
-)
-def test_time_left_is_told_in_two_units_at_most(seconds: float, words: str) -> None:
-    assert _duration(seconds) == words

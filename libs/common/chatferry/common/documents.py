@@ -46,7 +46,7 @@ then. The users' own listing is the row `listing:users`. A listed row that names
 absent, rejected, read_seq, webhook, method, at, duration_ms.
 
 `runs`: _id, project, portal, family, phases, options {test_limit, max_rate}, state (requested | running |
-blocked | completed | verified | incomplete | failed | stopped), phase, preflight [{name, ok, detail}], timings
+blocked | completed | verified | incomplete | stopped), phase, preflight [{name, ok, detail}], timings
 {get, set, verify: {started_at, finished_at}}, counts {entity: {listed, extracted, published, imported, ...}}, method
 (which one read the messages), requested_at, resumed_at, finished_at, reason, epoch, verified, published (records
 that the broker answered for; a chunk whose answer a killed process never saw counts twice), portal_usage, stop {at,

@@ -29,7 +29,8 @@ from chatferry.operator.demo_cli import app as demo_app
 from chatferry.operator.dlq.cli import app as dlq_app
 from chatferry.operator.doctor import examine
 from chatferry.operator.folder import Folder, named_project
-from chatferry.operator.launch import Launch, given_portal, launch
+from chatferry.operator.kept import SERVERS, keep, project_of_up
+from chatferry.operator.launch import Launch, given_portal, given_target, launch
 from chatferry.operator.migration import Migration
 from chatferry.operator.processes import stop
 from chatferry.operator.runs import UNDER_WAY, Options, Store
@@ -99,23 +100,27 @@ def _with_store(work: Callable[[Folder, Store], Awaitable[T]]) -> T:
 
 @app.command()
 def up() -> None:
-    """Start stack and services for the portal of CHATFERRY_PORTAL_WEBHOOKS; they stay up."""
+    """Start stack, target and services for the portal of CHATFERRY_PORTAL_WEBHOOKS_FILE; they stay up.
+
+    The target of CHATFERRY_TARGET_URL_FILE, where that is set, takes the place of the one that comes with chatferry.
+    """
     folder, console = _folder(), _console()
     project = named_project(os.environ, "local")
-    portal = given_portal(folder, os.environ)
+    portal, target = given_portal(folder, os.environ), given_target(folder, os.environ)
     lock = folder.take("`chatferry up`")
     if stop(folder):
         console.print("ended what a supervisor that died had left running")
     stack = LocalStack(folder.root, announce=_plainly)
     try:
         addresses = stack.up()
+        keep(folder, project_of_up(project))
         asyncio.run(bootstrap(addresses, project))
-        launch(folder, Launch(project, addresses, portal, {}, folder.root), lock, _plainly)
+        launch(folder, Launch(project, addresses, portal, {}, folder.root, target), lock, _plainly)
     except BaseException:
         stop(folder)
         stack.down()
         raise
-    console.print("everything is up: `chatferry migrate chats`, `chatferry status`, `chatferry down`")
+    _plainly("everything is up: `chatferry migrate chats`, `chatferry status`, `chatferry down`")
 
 
 @app.command()
@@ -278,7 +283,9 @@ def webhooks(folder: Annotated[Path, typer.Argument(help="The folder of the secr
 @stack_app.command("up")
 def stack_up() -> None:
     """Start what does not run; data stay."""
-    addresses = LocalStack(_folder().root, announce=_plainly).up()
+    folder = _folder()
+    addresses = LocalStack(folder.root, announce=_plainly).up()
+    keep(folder, SERVERS)
     for name, address in (("kafka", addresses.kafka), ("mongodb", addresses.mongodb), ("redis", addresses.redis)):
         _plainly(f"{name} {without_secret(address)}")
 

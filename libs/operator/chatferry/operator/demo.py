@@ -17,12 +17,12 @@ from chatferry.common.adapters.mongo import open_client, open_database
 from chatferry.common.bootstrap import bootstrap_project, read_topics
 from chatferry.common.errors import ConfigurationError
 from chatferry.operator.folder import Folder, Project
-from chatferry.operator.launch import Launch, SimulatedPortal, launch
+from chatferry.operator.kept import take_for_demo
+from chatferry.operator.launch import Announce, Launch, SimulatedPortal, launch
 from chatferry.operator.migration import Migration
 from chatferry.operator.processes import stop
 from chatferry.operator.runs import Options, Store
-from chatferry.stack import Addresses, LocalStack
-from chatferry.stack.addresses import addresses_from_environment
+from chatferry.stack import PART_NAMES, Addresses, GivenAddresses, LocalStack, addresses_from_environment
 
 PROJECT = "demo"
 
@@ -75,7 +75,7 @@ async def run_demo(folder: Folder, options: DemoOptions, console: Console) -> bo
     def announce(line: str) -> None:
         console.print(Text(f"{time.monotonic() - began:5.1f} s  {line}", "dim"), soft_wrap=True)
 
-    lock = folder.take("a demo")
+    lock = take_for_demo(folder)
     addresses, stack_root = fresh_stack(folder, announce)
     portal = SimulatedPortal(data, options.seed, users=60, chats=40, messages=6_000, bucket=options.bucket)
     name = project_name(os.environ)
@@ -98,10 +98,8 @@ async def run_demo(folder: Folder, options: DemoOptions, console: Console) -> bo
 
 
 def project_name(env: Mapping[str, str]) -> str:
-    """A name of its own where data of earlier demos may lie: in parts that the environment names."""
-    given = addresses_from_environment(env)
-    ours = given.kafka is None and given.mongodb is None
-    return PROJECT if ours else f"{PROJECT}-{secrets.token_hex(3)}"
+    """A name of its own where data of others and of earlier demos may lie: in parts that the environment names."""
+    return PROJECT if addresses_from_environment(env) == GivenAddresses() else f"{PROJECT}-{secrets.token_hex(3)}"
 
 
 async def _migrate(folder: Folder, project: Project, options: DemoOptions, console: Console) -> bool:
@@ -113,14 +111,15 @@ async def _migrate(folder: Folder, project: Project, options: DemoOptions, conso
         store.close()
 
 
-def fresh_stack(folder: Folder, announce: object) -> tuple[Addresses, Path | None]:
-    """A stack without data of an earlier demo; it is this folder's own, and nobody uses it (the lock is held)."""
-    assert callable(announce)
+def fresh_stack(folder: Folder, announce: Announce) -> tuple[Addresses, Path | None]:
+    """A stack without data of an earlier demo; it is this folder's own, and nobody uses it (`take_for_demo`)."""
     stop(folder)
     stack = LocalStack(folder.root, announce=announce)
     stack.down()
-    for part in ("kafka", "mongodb", "redis"):
-        shutil.rmtree(folder.root / "stack" / part, ignore_errors=True)
+    given = addresses_from_environment(os.environ)
+    for part in PART_NAMES:
+        if given.of(part) is None:
+            shutil.rmtree(folder.root / "stack" / part, ignore_errors=True)
     return stack.up(), folder.root
 
 

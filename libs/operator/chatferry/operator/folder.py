@@ -5,13 +5,14 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
 
-from chatferry.common.errors import ConfigurationError
+from chatferry.common.errors import ConfigurationError, FatalError
 from chatferry.common.portal.webhook import parse_webhooks
 from chatferry.common.settings import checked_project, is_http_url, secret_lines
 from chatferry.stack import without_secret
@@ -87,17 +88,27 @@ class Folder:
         """What the supervisor is told to run."""
         return self.secrets / "plan.json"
 
+    @property
+    def project(self) -> Path:
+        """Where the parts of the project are that was started last."""
+        return self.root / "project.json"
+
+    @property
+    def kept(self) -> Path:
+        """Whose data are here, a line each; nothing where a demo may delete them."""
+        return self.root / "kept"
+
     def _made(self, name: str) -> Path:
         return _folder_at(self.root / name)
 
     def save(self, project: Project) -> None:
         """Remember the running project; later commands find it here."""
-        write_atomically(self.root / "project.json", json.dumps(asdict(project), indent=1))
+        write_atomically(self.project, json.dumps(asdict(project), indent=1))
 
     def load(self) -> Project:
         """What was started here, else what the environment describes. Raises ConfigurationError when neither is."""
         try:
-            return Project(**json.loads((self.root / "project.json").read_text(encoding="utf-8")))
+            return Project(**json.loads(self.project.read_text(encoding="utf-8")))
         except FileNotFoundError:
             if all(self._env.get(name) for name in _PARTS):
                 return described(self._env)
@@ -106,9 +117,7 @@ class Folder:
                 f" or say where one runs: {', '.join(_PARTS)}"
             ) from None
         except (OSError, ValueError, TypeError):
-            raise ConfigurationError(
-                f"{self.root / 'project.json'} cannot be read; remove it and run `chatferry up` again"
-            ) from None
+            raise ConfigurationError(f"{self.project} cannot be read; remove it and run `chatferry up` again") from None
 
     def service_url(self, name: str) -> str | None:
         """Base URL of a service: what it wrote itself, else what CHATFERRY_SERVICE_URLS (`name=url …`) says."""
@@ -127,7 +136,11 @@ class Folder:
 
         Raises ConfigurationError that names who does.
         """
-        stream = (_folder_at(self.root) / "in-use").open("a+", encoding="utf-8")
+        file = _folder_at(self.root) / "in-use"
+        try:
+            stream = file.open("a+", encoding="utf-8")
+        except OSError as unwritten:
+            raise ConfigurationError(_unwritten(file, unwritten)) from None
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -137,9 +150,9 @@ class Folder:
             raise ConfigurationError(
                 f"{holder} runs in {self.root}; end it with `chatferry down`, or set CHATFERRY_LOCAL to another folder"
             ) from None
-        stream.truncate(0)
-        stream.write(who)
-        stream.flush()
+        with suppress(OSError):  # on a full disk nobody is told the name, and the lock holds all the same
+            os.ftruncate(stream.fileno(), 0)
+            os.write(stream.fileno(), who.encode())
         return stream
 
 
@@ -147,11 +160,7 @@ def described(env: Mapping[str, str]) -> Project:
     """The project of an environment that has all of them. Raises ConfigurationError when a file cannot be used."""
     webhooks, target = Path(env["CHATFERRY_PORTAL_WEBHOOKS_FILE"]), Path(env["CHATFERRY_TARGET_URL_FILE"])
     portal = parse_webhooks(secret_lines(None, webhooks, "PORTAL_WEBHOOKS"))[0]
-    urls = secret_lines(None, target, "TARGET_URL")
-    if len(urls) != 1 or not is_http_url(urls[0]) or "/rest/" not in urlsplit(urls[0]).path:
-        raise ConfigurationError(
-            f"CHATFERRY_TARGET_URL_FILE: {target} must hold one URL, http(s)://host/rest/{{user}}/{{secret}}"
-        )
+    url = target_url(secret_lines(None, target, "TARGET_URL"), f"CHATFERRY_TARGET_URL_FILE: {target}")
     return Project(
         name=named_project(env, "demo"),
         kafka=env["CHATFERRY_KAFKA"],
@@ -160,9 +169,16 @@ def described(env: Mapping[str, str]) -> Project:
         portal_host=portal.host,
         portal_url=portal.base.partition("/rest/")[0],
         webhooks_file=str(webhooks),
-        target_url=without_secret(urls[0].partition("/rest/")[0]),
+        target_url=without_secret(url.partition("/rest/")[0]),
         rest_url_file=str(target),
     )
+
+
+def target_url(urls: Sequence[str], where: str) -> str:
+    """The one URL of a target. Raises ConfigurationError, which names `where` it was found and repeats nothing."""
+    if len(urls) != 1 or not is_http_url(urls[0]) or "/rest/" not in urlsplit(urls[0]).path:
+        raise ConfigurationError(f"{where} must hold one URL, http(s)://host/rest/{{user}}/{{secret}}")
+    return urls[0]
 
 
 def named_project(env: Mapping[str, str], otherwise: str) -> str:
@@ -191,16 +207,25 @@ def write_secret(file: Path, value: str) -> Path:
             os.fchmod(stream.fileno(), 0o600)
             stream.write(value + "\n")
     except OSError as unwritten:
-        raise ConfigurationError(f"{file} cannot be written ({unwritten.strerror})") from None
+        raise ConfigurationError(_unwritten(file, unwritten)) from None
     return file
 
 
 def write_atomically(file: Path, text: str) -> None:
-    """A reader sees the old content or the new one, never a part."""
-    file.parent.mkdir(parents=True, exist_ok=True)
+    """A reader sees the old content or the new one, never a part. Raises FatalError: a disk is full, say."""
     draft = file.with_suffix(f".{os.getpid()}.tmp")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(file)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        draft.write_text(text, encoding="utf-8")
+        draft.replace(file)
+    except OSError as unwritten:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
+        raise FatalError("file.unwritten", _unwritten(file, unwritten)) from unwritten
+
+
+def _unwritten(file: Path, why: OSError) -> str:
+    return f"{file} cannot be written ({why.strerror}): make room on its disk, or mend its rights, and try again"
 
 
 def read_json(file: Path) -> dict[str, Any]:

@@ -18,14 +18,15 @@ import httpx
 from chatferry.common.errors import ConfigurationError, FatalError
 from chatferry.common.portal.webhook import parse_webhooks
 from chatferry.common.settings import secret_lines
-from chatferry.operator.folder import Folder, Project, read_json
+from chatferry.operator.folder import Folder, Project, described, read_json, target_url
 from chatferry.operator.processes import SUPERVISOR, stop
 from chatferry.operator.readiness import unready
 from chatferry.operator.supervisor import Plan, Service
 from chatferry.stack import Addresses
 
 Announce = Callable[[str], None]
-SERVICES = ("chat", "importer", "extractor", "verifier")
+TARGET = "chat"
+SERVICES: tuple[str, ...] = (TARGET, "importer", "extractor", "verifier")
 _READY_S = 60.0
 _LOOK_S = 0.1
 
@@ -51,13 +52,15 @@ class GivenPortal:
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """What to start. `settings`: more variables for every service, `stack_root`: where the local stack lives."""
+    """What to start. `settings`: more variables for every service, `stack_root`: where the local stack lives, `target`:
+    the file with the URL of a target that others run; without one ours is started."""
 
     project: str
     addresses: Addresses
     portal: SimulatedPortal | GivenPortal
     settings: Mapping[str, str]
     stack_root: Path | None
+    target: Path | None = None
 
 
 def launch(folder: Folder, wanted: Launch, lock: IO[str], announce: Announce) -> Project:
@@ -67,38 +70,38 @@ def launch(folder: Folder, wanted: Launch, lock: IO[str], announce: Announce) ->
         old.unlink()
     simulated = _simulated(folder, wanted.portal) if isinstance(wanted.portal, SimulatedPortal) else None
     webhooks_file = simulated.webhooks_file if simulated else wanted.portal.webhooks_file  # type: ignore[union-attr]
-    target_port, secret = free_port(), secrets.token_urlsafe(24)
-    target_url = f"http://127.0.0.1:{target_port}"
-    rest_url_file = folder.secret("target.url", f"{target_url}/rest/1/{secret}")
     environment = {
         "CHATFERRY_PROJECT": wanted.project,
         "CHATFERRY_KAFKA": wanted.addresses.kafka,
         "CHATFERRY_MONGODB": wanted.addresses.mongodb,
         "CHATFERRY_REDIS": wanted.addresses.redis,
-        "CHATFERRY_TARGET_URL_FILE": str(rest_url_file),
         "CHATFERRY_PORTAL_WEBHOOKS_FILE": str(webhooks_file),
-        "CHATFERRY_CHAT_WEBHOOK_SECRET_FILE": str(folder.secret("target.secret", secret)),
         **wanted.settings,
     }
-    services = [_service(folder, name, environment, target_port if name == "chat" else 0) for name in SERVICES]
+    if wanted.target is None:
+        target_port = free_port()
+        environment |= _our_target(folder, target_port)
+        names = SERVICES
+    else:
+        target_port = 0
+        environment["CHATFERRY_TARGET_URL_FILE"] = str(wanted.target)
+        names = tuple(name for name in SERVICES if name != TARGET)
+    services = [_service(folder, name, environment, target_port if name == TARGET else 0) for name in names]
     if simulated is not None:
         services.insert(0, simulated.service)
     supervisor = supervise(folder, wanted.stack_root, services, lock)
-    _wait_until_ready(folder, supervisor, simulated, announce)
-    portal_host = parse_webhooks(secret_lines(None, webhooks_file, "PORTAL_WEBHOOKS"))[0].host
-    project = Project(
-        name=wanted.project,
-        kafka=wanted.addresses.kafka,
-        mongodb=wanted.addresses.mongodb,
-        redis=wanted.addresses.redis,
-        portal_host=portal_host,
-        portal_url=simulated.url if simulated else f"https://{portal_host}",
-        webhooks_file=str(webhooks_file),
-        target_url=target_url,
-        rest_url_file=str(rest_url_file),
-    )
+    _wait_until_ready(folder, supervisor, simulated, names, announce)
+    project = described(environment)
     folder.save(project)
     return project
+
+
+def _our_target(folder: Folder, port: int) -> dict[str, str]:
+    secret = secrets.token_urlsafe(24)
+    return {
+        "CHATFERRY_TARGET_URL_FILE": str(folder.secret("target.url", f"http://127.0.0.1:{port}/rest/1/{secret}")),
+        "CHATFERRY_CHAT_WEBHOOK_SECRET_FILE": str(folder.secret("target.secret", secret)),
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,14 +159,18 @@ def supervise(
 
 
 def _wait_until_ready(
-    folder: Folder, supervisor: subprocess.Popen[bytes], simulated: _Simulated | None, announce: Announce
+    folder: Folder,
+    supervisor: subprocess.Popen[bytes],
+    simulated: _Simulated | None,
+    services: Sequence[str],
+    announce: Announce,
 ) -> None:
     """Ends everything when it does not come to that."""
     try:
         if simulated is not None:
             wait_until(folder, supervisor, "portal", lambda: _collect_webhooks(simulated))
             announce("portal: answers")
-        for name in SERVICES:
+        for name in services:
             wait_until(folder, supervisor, name, lambda name=name: not_ready(folder, name))  # type: ignore[misc]
             announce(f"{name}: ready")
     except BaseException:
@@ -228,6 +235,19 @@ def given_portal(folder: Folder, env: Mapping[str, str]) -> GivenPortal:
     lines = [url.strip() for url in urls.split(",") if url.strip()]
     parse_webhooks(lines)
     return GivenPortal(folder.secret("webhooks", "\n".join(lines)))
+
+
+def given_target(folder: Folder, env: Mapping[str, str]) -> Path | None:
+    """The file with the URL of the target that the environment names, None: it names none.
+
+    Raises ConfigurationError when what it names is no target's.
+    """
+    file, url = env.get("CHATFERRY_TARGET_URL_FILE"), env.get("CHATFERRY_TARGET_URL")
+    if file:
+        given = Path(file).absolute()
+        target_url(secret_lines(None, given, "TARGET_URL"), f"CHATFERRY_TARGET_URL_FILE: {given}")
+        return given
+    return folder.secret("target.url", target_url([url.strip()], "CHATFERRY_TARGET_URL")) if url else None
 
 
 def shown(url: str) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,12 @@ from rich.console import Console
 from rich.text import Text
 
 from chatferry.common.adapters.mongo import mongo_outage
+from chatferry.common.counts import Count
 from chatferry.common.documents import ENTITY_STATES
 from chatferry.common.entities import FAMILIES
 from chatferry.common.report import gap_line, report_html, report_json
 from chatferry.operator.folder import Folder, write_atomically
+from chatferry.operator.lacking import Lacking, lacking, moved
 from chatferry.operator.processes import supervision
 from chatferry.operator.progress import Follower
 from chatferry.operator.runs import Options, Store, family_named
@@ -36,17 +38,38 @@ class Migration:
             # A test limit is for what was asked for: what it needs would never count as moved otherwise.
             for need in wanted.needs:
                 if not await self._one(need, replace(options, test_limit=None)):
+                    self._say(
+                        f"{family}: not begun, because {need} did not end well; see to them first,"
+                        f" or go on without: `chatferry migrate {family} --no-{need}`"
+                    )
                     return False
         return await self._one(wanted.name, options)
 
     async def _one(self, family: str, options: Options) -> bool:
+        before = await self._store.counts(FAMILIES[family], "")
         run = await self._store.ask(family, options)
         follower = Follower(self._store, self._console, self._failure)
         document = await follower.follow(run, FAMILIES[family])
+        if document.get("state") in ("blocked", "stopped"):
+            self._say(Text.assemble((f"{family}: {document['state']}", "bold red"), f": {document.get('reason')}"))
+            return False
+        after = await self._store.counts(FAMILIES[family], "")
+        if "get" in options.phases and not document.get("published"):
+            self._tell_of_no_change(family, moved(before, after))
         report = await self._store.report(run)
         if report is not None:
             self._write(family, report)
-        return self._conclude(document, report, options)
+            return self._conclude(family, report)
+        left = await lacking(self._store.database, FAMILIES[family], after, delivered="set" in options.phases)
+        return self._conclude_unverified(family, options, after, left)
+
+    def _say(self, what: Text | str) -> None:
+        """What a person, a part or the target wrote may look like markup."""
+        self._console.print(what, highlight=False, soft_wrap=True, markup=False)
+
+    def _tell_of_no_change(self, family: str, imported: int) -> None:
+        what = "nothing was moved" if not imported else f"imported of what had waited: {imported}"
+        self._say(f"{family}: nothing has changed at the portal since the last run; {what}")
 
     def _failure(self) -> str | None:
         failed = supervision(self._folder).get("failed")
@@ -61,31 +84,32 @@ class Migration:
         """Where a family's report is written."""
         return self._folder.report / f"{family}.json", self._folder.report / f"{family}.html"
 
-    def _conclude(self, run: dict[str, Any], report: dict[str, Any] | None, options: Options) -> bool:
-        state = run.get("state")
-        # What a person, a part or the target wrote may look like markup.
-        say = partial(self._console.print, highlight=False, soft_wrap=True, markup=False)
-        if state in ("blocked", "failed", "stopped"):
-            say(Text.assemble((f"{run['family']}: {state}", "bold red"), f": {run.get('reason')}"))
-            return False
-        if "get" in options.phases and not run.get("published"):
-            say(f"{run['family']}: nothing has changed at the portal since the last run; nothing was moved")
-        if report is None:
-            waiting = sum(one.get("waiting", 0) for one in (run.get("counts") or {}).values())
-            say(f"{run['family']}: {', '.join(options.phases)} done ({waiting} records wait); nothing was verified")
-            return "verify" not in options.phases and ("set" not in options.phases or waiting == 0)
+    def _conclude(self, family: str, report: dict[str, Any]) -> bool:
         if report["verified"]:
-            say(Text.assemble((f"{run['family']}: verified", "bold green"), f" in {report['seconds']:.1f} s"))
+            self._say(Text.assemble((f"{family}: verified", "bold green"), f" in {report['seconds']:.1f} s"))
         else:
-            say(Text(f"{run['family']}: not verified", "bold red"))
+            self._say(Text(f"{family}: not verified", "bold red"))
             for reason in report["reasons"]:
-                say(f"  - {reason}")
-        for gap in report["gaps"][:_GAPS_SHOWN]:
-            say(f"  gap: {gap_line(gap)}")
-        if len(report["gaps"]) > _GAPS_SHOWN:
-            say(f"  and {len(report['gaps']) - _GAPS_SHOWN} more gaps: see the report")
-        say(f"  report: {self.report_files(run['family'])[1]}")
+                self._say(f"  - {reason}")
+        self._tell_gaps(report["gaps"], len(report["gaps"]), "see the report")
+        self._say(f"  report: {self.report_files(family)[1]}")
         return bool(report["verified"])
+
+    def _conclude_unverified(self, family: str, options: Options, counts: Sequence[Count], left: Lacking) -> bool:
+        reasons, phases = list(left.reasons(family)), ", ".join(options.phases)
+        waiting = sum(one.waiting for one in counts)
+        wait = "" if left.waiting or not waiting else f" (waiting: {waiting})"
+        self._say(f"{family}: {phases} done{', but not with everything' if reasons else wait}; nothing was verified")
+        for reason in reasons:
+            self._say(f"  - {reason}")
+        self._tell_gaps(left.gaps, left.gaps_total, f"`chatferry verify {family}` lists them in its report")
+        return not reasons and "verify" not in options.phases
+
+    def _tell_gaps(self, gaps: Sequence[dict[str, Any]], total: int, where: str) -> None:
+        for gap in gaps[:_GAPS_SHOWN]:
+            self._say(f"  gap: {gap_line(gap)}")
+        if total > _GAPS_SHOWN:
+            self._say(f"  and {total - _GAPS_SHOWN} more gaps: {where}")
 
     async def republish(self, entity: str) -> int:
         """Mark every record of an entity as due; the next Get sends them again. Returns how many."""

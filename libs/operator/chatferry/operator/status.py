@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -47,7 +48,7 @@ async def snapshot(folder: Folder, project: Project, store: Store, wanted: Wante
         "processes": state.get("processes", []),
         "stack_restarts": state.get("stack_restarts", {}),
         "failed": state.get("failed"),
-        "health": _health(folder),
+        "health": _health(folder, state),
         **await _stored(store, wanted),
     }
 
@@ -97,9 +98,11 @@ def _iso(moment: Any) -> str | None:
     return moment.isoformat().replace("+00:00", "Z") if isinstance(moment, datetime) else None
 
 
-def _health(folder: Folder) -> dict[str, dict[str, str]]:
-    """What each service says is wrong with it; empty when nothing is."""
-    urls = {name: folder.service_url(name) for name in SERVICES}
+def _health(folder: Folder, state: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """What each service says is wrong with it; empty when nothing is. A target that others run is none of ours."""
+    ours = {process["name"] for process in state.get("processes", [])}
+    names = [name for name in SERVICES if name in ours] if ours else SERVICES
+    urls = {name: folder.service_url(name) for name in names}
     return {name: {"service": "it does not run"} if url is None else unready(url) for name, url in urls.items()}
 
 

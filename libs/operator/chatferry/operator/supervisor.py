@@ -13,13 +13,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from chatferry.operator.folder import Folder, write_atomically
+from chatferry.common.errors import FatalError
+from chatferry.operator.folder import Folder, write_atomically, write_secret
 from chatferry.operator.processes import MARKER
 from chatferry.operator.stack_keeper import StackKeeper
 
@@ -55,10 +56,8 @@ class Plan:
     stack_root: str | None
 
     def write(self, file: Path) -> None:
-        """Services' environments may hold secrets: mode 600."""
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            json.dump(asdict(self), stream)
+        """Services' environments may hold secrets: mode 600. Raises ConfigurationError."""
+        write_secret(file, json.dumps(asdict(self)))
 
     @classmethod
     def read(cls, file: Path) -> Plan:
@@ -66,6 +65,12 @@ class Plan:
         content = json.loads(file.read_text(encoding="utf-8"))
         services = tuple(Service(**{**one, "argv": tuple(one["argv"])}) for one in content.pop("services"))
         return cls(services=services, **content)
+
+
+def environment_of(service: Service, inherited: Mapping[str, str]) -> dict[str, str]:
+    """What is inherited, and the plan's own. A file of the plan takes the place of the same in a variable."""
+    replaced = {name.removesuffix("_FILE") for name in service.env if name.endswith("_FILE")}
+    return {name: value for name, value in inherited.items() if name not in replaced} | service.env
 
 
 @dataclass(slots=True)
@@ -85,7 +90,7 @@ class Child:
         self.lines = self.lines or Path(self.service.log).open("ab")  # noqa: SIM115 - open for as long as the child is
         self.process = subprocess.Popen(
             self.service.argv,
-            env={**os.environ, **self.service.env, MARKER: local},
+            env=environment_of(self.service, os.environ) | {MARKER: local},
             stdin=subprocess.DEVNULL,
             stdout=self.lines,
             stderr=subprocess.STDOUT,
@@ -97,6 +102,11 @@ class Child:
         """Whether its time has come and what it needs is there."""
         after = self.service.after
         return now >= self.start_at and (after is None or Path(after).exists())
+
+    def count_death(self, now: float) -> None:
+        """It is started again a little later each time."""
+        self.deaths += 1
+        self.start_at = now + min(_FIRST_WAIT_S * 2 ** (self.deaths - 1), _LONGEST_WAIT_S)
 
     def last_line(self) -> str:
         """What it said last."""
@@ -117,6 +127,7 @@ class Supervisor:
     failed: str | None = None
     _stop: bool = False
     _told: str = ""
+    _silent: bool = False
 
     def run(self) -> None:
         """Until SIGTERM or SIGINT."""
@@ -146,16 +157,26 @@ class Supervisor:
             if child.process is not None and child.process.poll() is not None:
                 self._died(child, now)
             elif child.process is None and child.may_start(now) and self.failed is None:
-                child.restarts += child.lines is not None
-                child.start(self.plan.local)
+                self._start(child, now)
             elif now - child.started > _CALM_S:
                 child.deaths = 0
+
+    def _start(self, child: Child, now: float) -> None:
+        again = child.lines is not None
+        try:
+            child.start(self.plan.local)
+        except OSError as cannot:
+            # Its log is on a full disk, say: no reason to end the others.
+            child.count_death(now)
+            if child.deaths >= _MOST_DEATHS:
+                self.failed = f"{child.service.name} cannot be started: {cannot.strerror}: {cannot.filename}"
+        else:
+            child.restarts += again
 
     def _died(self, child: Child, now: float) -> None:
         code = child.process.returncode if child.process is not None else 0
         child.process = None
-        child.deaths += 1
-        child.start_at = now + min(_FIRST_WAIT_S * 2 ** (child.deaths - 1), _LONGEST_WAIT_S)
+        child.count_death(now)
         if code == _FATAL or child.deaths >= _MOST_DEATHS:
             self.failed = f"{child.service.name} cannot be kept running: {child.last_line()}"
 
@@ -172,10 +193,21 @@ class Supervisor:
         }
 
     def _tell(self) -> None:
+        """A state that cannot be written is written when that is possible again; what runs goes on without it."""
         text = json.dumps(self.state())
-        if text != self._told:
+        if text == self._told:
+            return
+        try:
             write_atomically(self.folder.processes, text)
-            self._told = text
+        except FatalError as unwritten:
+            if not self._told:
+                raise  # `chatferry down` would never find what runs
+            if not self._silent:
+                with suppress(OSError):  # the log may be on the same disk
+                    print(f"{unwritten}; the services go on", file=sys.stderr, flush=True)
+            self._silent = True
+        else:
+            self._told, self._silent = text, False
 
     def _end(self) -> None:
         """Services first, in the order of the data, then what they stand on."""
@@ -200,7 +232,8 @@ class Supervisor:
             return
         for child in self.children:
             child.process = None
-        self._tell()
+        with suppress(FatalError):
+            self._tell()
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -31,11 +31,14 @@ class Rest:
 
 
 def shared_folder() -> Path:
-    """The project's shared material; the test is skipped where it is not there."""
+    """Real chats (`data/<name>/*.jsonl`) and recorded answers (`fixtures/`); without them the test is skipped."""
     given = os.environ.get("CHATFERRY_SHARED")
     folder = Path(given) if given else Path(__file__).resolve().parents[5] / "shared"
     if not folder.is_dir():
-        pytest.skip("the shared folder is not there: set CHATFERRY_SHARED or put it beside the repository")
+        pytest.skip(
+            "there is no folder of real chats (data/) and recorded answers (fixtures/): name one in CHATFERRY_SHARED,"
+            " or put it beside the repository as shared/"
+        )
     return folder
 
 

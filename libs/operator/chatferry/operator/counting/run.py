@@ -28,6 +28,7 @@ from chatferry.operator.counting.readers import Record, open_api, read_on
 from chatferry.operator.counting.terminal import Screen, summary
 from chatferry.operator.demo import bootstrap, end_demo, fresh_stack, project_name
 from chatferry.operator.folder import Folder, read_json
+from chatferry.operator.kept import take_for_demo
 from chatferry.stack.addresses import addresses_from_environment
 
 _SUBSCRIBED_WITHIN_S = 60.0
@@ -56,7 +57,7 @@ def run_participants(folder: Folder, options: Options, outputs: Outputs) -> bool
         outputs.console.print(Text(f"{time.monotonic() - began:5.1f} s  {line}", "dim"), soft_wrap=True)
 
     with _ended_by_signals():
-        lock = folder.take("a demo")
+        lock = take_for_demo(folder)
         addresses, stack_root = fresh_stack(folder, announce)
         try:
             name = project_name(os.environ)
