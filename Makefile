@@ -65,4 +65,5 @@ lock: ## resolve requirements.lock anew (needs uv)
 clean: ## stop what runs here, then remove what setup and runs created
 	@if test -x $(BIN)/chatferry && test -d .local; then CHATFERRY_LOCAL=.local $(BIN)/chatferry down; fi
 	@if test -x $(BIN)/python && test -d .local/test-stack; then $(BIN)/python -m chatferry.stack down --root .local/test-stack; fi
+	@if test -e .local/kept; then echo "make clean: .local keeps the data of $$(paste -sd, .local/kept); if nobody needs them, remove .local yourself" >&2; exit 1; fi
 	rm -rf .venv .local
