@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from time import perf_counter
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
 
 _MILLISECONDS = (10, 50, 100, 500, 1_000, 5_000, 30_000, 60_000, 300_000, 1_800_000, 7_200_000, 43_200_000)
 _SECONDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 15, 60)
+
+
+class _Outages(Collector):
+    """`outage{part}`, from what health says at the moment of the question: the two cannot differ."""
+
+    def __init__(self) -> None:
+        self.parts: Callable[[], Mapping[str, bool]] = dict
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        shown = GaugeMetricFamily("outage", "1 while that part is away.", labels=("part",))
+        for part, away in self.parts().items():
+            shown.add_metric([part], float(away))
+        yield shown
 
 
 class Metrics:
@@ -48,7 +63,12 @@ class Metrics:
         self.parked = Gauge(
             "records_parked", "Records that wait for a parent or a retry.", ("entity",), registry=self.registry
         )
-        self.outage = Gauge("outage", "1 while that part is away.", ("part",), registry=self.registry)
+        self._outages = _Outages()
+        self.registry.register(self._outages)
+
+    def show_outages(self, parts: Callable[[], Mapping[str, bool]]) -> None:
+        """`outage{part}` is what this says of each part: whether it is away now."""
+        self._outages.parts = parts
 
     @contextmanager
     def timed(self, part: str, call: str) -> Iterator[None]:
