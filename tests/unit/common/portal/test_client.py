@@ -268,3 +268,10 @@ async def test_php_answers_in_lists_are_read_as_maps() -> None:
     (answer,) = await portal.client.batch(1, COMMANDS[:1])
     assert answer.refusal is not None
     assert answer.refusal.code == "ACCESS_ERROR"
+
+
+def test_answers_of_every_kind_are_shown_before_the_first_of_it() -> None:
+    scripted = Scripted(lambda _method, _body: ok({}))
+    registry = scripted.client._metrics.registry
+    for outcome in ("ok", "refused", "failed", "limited", "too_large"):
+        assert registry.get_sample_value("portal_requests_total", {"outcome": outcome}) == 0

@@ -37,6 +37,9 @@ class Metrics:
         self.published = self._counter("records_published", "Records answered for by Kafka.", "entity")
         self.import_ok = self._counter("records_import_ok", "Records that the target has.", "entity")
         self.import_err = self._counter("records_import_err", "Records that ended as dead letters.", "entity")
+        self.rejected = self._counter(
+            "records_rejected", "Records of the portal that cannot be taken: dead letters of the extractor.", "entity"
+        )
         self.skipped = self._counter("records_skipped", "Records that needed no import.", "entity", "reason")
         self.overtaken = self._counter(
             "target_overtakings", "Answers that took a record although an earlier one of its line is to come again."
@@ -65,6 +68,13 @@ class Metrics:
         )
         self._outages = _Outages()
         self.registry.register(self._outages)
+
+    @staticmethod
+    def show_nothing(labels: Iterable[str], *counters: Counter) -> None:
+        """Shown before the first: what appears at 40 has not risen, as far as Prometheus knows."""
+        for label in labels:
+            for counter in counters:
+                counter.labels(label)
 
     def show_outages(self, parts: Callable[[], Mapping[str, bool]]) -> None:
         """`outage{part}` is what this says of each part: whether it is away now."""
