@@ -13,6 +13,7 @@ from chatferry.common.errors import OutageError
 from chatferry.common.service import Context
 from chatferry.common.streaming.outages import Outages
 from chatferry.verifier.adapters.patient import PatientTarget
+from chatferry.verifier.domain.errors import ReadBackError
 from chatferry.verifier.handlers import Desk, Watch
 from chatferry.verifier.ports import Target
 
@@ -80,7 +81,7 @@ async def test_a_target_that_the_verifier_waits_for_is_shown_until_it_answers() 
     target = _Target(context)
     patient = PatientTarget(cast("Target", target), context.clock, context.health)
     assert await patient.count(ENTITIES["chats"]) == 7
-    assert target.seen == [None, None, 1, 1, 1]
+    assert target.seen == [None, None, 1, 1, 0]
     assert _shown(context, "target") == 0
 
 
@@ -115,3 +116,39 @@ async def test_what_the_verifier_finds_away_is_shown_until_it_is_back(before: st
         stopping.set()
         await watching
     assert not _shown(context, "mongodb")
+
+
+class _Unwell(_Target):
+    """Answers a count from the second on, and never gives a record."""
+
+    async def count(self, entity: Entity, parent: str | None = None) -> int:
+        self.asked += 1
+        if self.asked == 1:
+            raise OutageError("target", "the target does not answer")
+        return 7
+
+    async def get(self, entity: Entity, keys: object) -> dict[str, object]:
+        raise OutageError("target", "the target does not answer")
+
+
+async def test_a_target_that_answers_a_small_question_is_not_shown_as_away() -> None:
+    context = Context(clock=cast("Clock", _Clock()))
+    patient = PatientTarget(cast("Target", _Unwell(context)), context.clock, context.health)
+    with pytest.raises(ReadBackError):
+        await patient.get(ENTITIES["chats"], ["source:chat:1"])
+    assert _shown(context, "target") == 0
+
+
+async def test_a_target_that_nobody_waits_for_any_more_is_not_shown_as_away() -> None:
+    context = Context()
+    target = _Target(context)
+    target.asked = -1_000_000
+    waiting = asyncio.create_task(
+        PatientTarget(cast("Target", target), context.clock, context.health).count(ENTITIES["chats"])
+    )
+    async with asyncio.timeout(5):
+        while _shown(context, "target") != 1:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    assert _shown(context, "target") == 0
