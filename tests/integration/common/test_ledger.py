@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from io import StringIO
 from typing import Any
 
 import pytest
 
 from chatferry.common.adapters.mongo import Database
 from chatferry.common.entities import ENTITIES, FAMILIES
-from chatferry.common.ledger import Account, account, accounts_per_parent
+from chatferry.common.ledger import Account, account, accounts_per_parent, each_parent
+from chatferry.operator.every_chat import write_whole
 
 pytestmark = pytest.mark.integration
 CHATS, MESSAGES, USERS = ENTITIES["chats"], ENTITIES["chat_messages"], ENTITIES["users"]
@@ -104,6 +107,26 @@ async def test_chats_that_are_not_done_come_one_by_one_and_the_others_as_a_numbe
     assert accounts[CHATS.key(4)]["read"] == 2, "a record that was never stored is seen in its chat"
     assert accounts[CHATS.key(6)]["read"] == 0, "records of a chat that nobody listed are seen"
     assert len((await accounts_per_parent(database, MESSAGES, most=1)).rows) == 1
+
+
+async def test_every_chat_comes_in_order_with_its_account_done_ones_too(database: Database) -> None:
+    await database["source_inventory"].insert_many([row(11, 1), row(2, 2), row(5, 0)])
+    await fill(database, 11, "IMPORT_OK")
+    await fill(database, 2, "IMPORT_ERR", "SKIPPED")
+    found = [one async for one in each_parent(database, MESSAGES)]
+    assert [(one.key, one.settled) for one in found] == [
+        (CHATS.key(2), False),
+        (CHATS.key(5), True),
+        (CHATS.key(11), True),
+    ]
+    assert found[0].account.as_json() == {"read": 2, "done": 0, "skipped": {"discarded": 1}, "dead": 1, "waiting": 0}
+    out = StringIO()
+    await write_whole({"project": "demo", "ledger_per_parent": {}}, database, out)
+    rows = [{"key": one.key, **one.account.as_json()} for one in found]
+    assert json.loads(out.getvalue()) == {
+        "project": "demo",
+        "ledger_per_parent": {"chat_messages": {"rows": rows, "settled": 2, "unsettled": 1}},
+    }
 
 
 async def test_both_sides_are_of_one_moment_while_records_move(database: Database) -> None:

@@ -57,6 +57,9 @@ def test_status_says_which_chats_are_not_done_and_counts_the_others(stopped: Sto
         "source:chat:1": ({"discarded": 1}, 1, 0),
         f"source:chat:{REFUSED_CHAT}": ({}, 0, parked),
     }
+    every = json.loads(stopped.project.run("status", "--json", "--chats", "all"))["ledger_per_parent"]["chat_messages"]
+    assert (len(every["rows"]), every["unsettled"], every["settled"]) == (6, 2, 4)
+    assert all(row in every["rows"] for row in chats["rows"])
     one = json.loads(stopped.project.run("status", "--json", "--chat", "1"))["ledger_of_chat"]
     assert one["chat_messages"].items() <= chats["rows"][0].items()
     assert (one["key"], one["state"]) == ("source:chat:1", "closed")

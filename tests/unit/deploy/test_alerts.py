@@ -13,7 +13,7 @@ from chatferry.common.clock import SystemClock
 from chatferry.common.telemetry.metrics import Metrics
 from chatferry.participants.metrics import Watching
 
-_WORDS = frozenset({"sum", "max", "by", "and", "or", "unless", "rate", "increase", "changes", "for"})
+_WORDS = frozenset({"sum", "max", "by", "and", "or", "unless", "rate", "increase", "changes", "offset"})
 _FUNCTIONS = frozenset({"histogram_quantile", "max_over_time"})
 _SUFFIXES = {"counter": "_total", "histogram": "_bucket"}
 _OF_PROMETHEUS = frozenset({"up"})
@@ -37,6 +37,12 @@ def test_an_alert_asks_for_metrics_that_the_services_show(rule: dict[str, Any]) 
     asked = _metrics_in(rule["expr"])
     assert asked
     assert asked <= shown | _OF_PROMETHEUS
+
+
+def test_every_alert_has_a_case_in_which_it_fires_and_one_in_which_it_does_not() -> None:
+    cases = yaml.safe_load((ROOT / "deploy/alerts.test.yml").read_text(encoding="utf-8"))["tests"]
+    seen = {(one["alertname"], bool(one.get("exp_alerts"))) for case in cases for one in case["alert_rule_test"]}
+    assert seen == {(rule["alert"], fires) for rule in _rules() for fires in (True, False)}
 
 
 def test_every_alert_has_its_section_for_on_call_and_no_section_is_of_an_alert_that_is_gone() -> None:

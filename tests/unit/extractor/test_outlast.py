@@ -23,6 +23,7 @@ class _Drive:
 
     def __init__(self) -> None:
         self.health, self.metrics, self.clock = Health(), Metrics(), SystemClock()
+        self.metrics.show_outages(self.health.parts)
         self.left = set[str]()
 
     def heed(self) -> None:

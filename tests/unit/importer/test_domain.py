@@ -150,6 +150,16 @@ def test_a_code_that_could_be_text_is_not_passed_on() -> None:
     assert own_code(None) == "target.error"
 
 
+@pytest.mark.parametrize("code", ["79991234567", "_79991234567", "TEL_79991234567", "P_7_999_123_45_67", "7", "", "_A"])
+def test_a_telephone_number_is_no_error_code(code: str) -> None:
+    assert own_code(code) == "target.error"
+
+
+@pytest.mark.parametrize("code", ["HTTP_503", "E4042", "A", "A" * 48])
+def test_a_plain_token_with_a_short_number_is_one(code: str) -> None:
+    assert own_code(code) == f"target.{code}"
+
+
 def test_more_than_half_of_the_last_hundred_is_an_outage() -> None:
     window = Window()
     window.add([True] * 50)

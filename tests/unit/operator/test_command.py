@@ -55,6 +55,8 @@ def test_a_number_that_no_database_takes_is_refused(
         (("bootstrap", "--secrets", "/proc/x"), {}, "/proc/x/target.secret cannot be written (No such file"),
         (("webhooks", "/nonexistent/folder"), {}, "/nonexistent/folder/webhooks cannot be written (No such file"),
         (("demo", "--bucket", "²:2"), {}, "give CAPACITY:PER_SECOND"),
+        (("status", "--chats", "all"), {}, "give --json with it, and no --watch"),
+        (("status", "--chats", "all", "--json", "--watch"), {}, "give --json with it, and no --watch"),
     ],
 )
 def test_what_cannot_be_used_is_one_sentence_before_anything_is_started(

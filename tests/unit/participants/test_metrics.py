@@ -16,8 +16,9 @@ from chatferry.participants.metrics import Watching
 
 
 def _watching() -> tuple[Watching, Metrics, HandClock]:
-    metrics, clock = Metrics(), HandClock()
-    return Watching(metrics, clock), metrics, clock
+    metrics, clock, health = Metrics(), HandClock(), Health()
+    metrics.show_outages(health.parts)
+    return Watching(metrics, clock, health), metrics, clock
 
 
 def _shown(metrics: Metrics, name: str, **labels: str) -> float:
@@ -136,6 +137,7 @@ def test_while_max_is_away_the_outage_shows() -> None:
 
 def test_while_max_sends_no_events_the_outage_shows_and_readyz_says_why() -> None:
     metrics, health = Metrics(), Health()
+    metrics.show_outages(health.parts)
     watching = Watching(metrics, HandClock(), health)
     watching.unsubscribed("MAX does not take the subscription")
     assert _shown(metrics, "outage", part="subscription") == 1

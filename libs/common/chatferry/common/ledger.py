@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -230,8 +230,42 @@ async def accounts_per_parent(database: Database, entity: Entity, most: int = 10
     return await _at_one_moment(database, look)
 
 
+@dataclass(frozen=True, slots=True)
+class OfParent:
+    """`settled`: done to the last record."""
+
+    key: str
+    account: Account
+    settled: bool
+
+
+async def each_parent(database: Database, entity: Entity) -> AsyncIterator[OfParent]:
+    """Every parent's account, by its number, as all were at one moment; they are not held together."""
+    key, pipeline = ENTITIES[str(entity.parent)].key, [*_by_parent(entity), {"$sort": {"_id": 1}}]
+    for again in range(_SNAPSHOTS, -1, -1):
+        begun = False
+        try:
+            async with await database.client.start_session(snapshot=True) as session:
+                rows = database[entity.name].aggregate(pipeline, allowDiskUse=True, session=session)
+                async for row in rows:
+                    begun = True
+                    yield OfParent(key(row["_id"]), _account_of(row), row["settled"])
+                return
+        except OperationFailure as failure:
+            if failure.code != _SNAPSHOT_UNAVAILABLE or begun or not again:
+                raise
+        await asyncio.sleep(_SNAPSHOT_PAUSE_S)
+
+
 def _per_parent(entity: Entity, most: int) -> list[dict[str, Any]]:
-    """Both sides of the ledger added up by parent, on the server: what comes back is bounded."""
+    """What comes back is bounded."""
+    first = [{"$match": {"settled": False}}, {"$sort": {"dead": -1, "waiting": -1, "_id": 1}}, {"$limit": most}]
+    counts = [{"$group": {"_id": "$settled", "n": {"$sum": 1}}}]
+    return [*_by_parent(entity), {"$facet": {"rows": first, "counts": counts}}]
+
+
+def _by_parent(entity: Entity) -> list[dict[str, Any]]:
+    """Both sides of the ledger added up by parent, on the server."""
     status = "$_id.status"
     sides = ("read", "stored", "done", "dead", "waiting")
     skipped = {"reason": {"$ifNull": ["$_id.reason", "None"]}, "n": "$n"}
@@ -247,7 +281,6 @@ def _per_parent(entity: Entity, most: int) -> list[dict[str, Any]]:
     rows = [{"$match": {"family": entity.family, "entity": entity.parent}}, {"$project": {"_id": 0, **read}}]
     sums = {name: {"$sum": f"${name}"} for name in sides}
     settled = {"$and": [{"$eq": ["$read", "$stored"]}, {"$eq": ["$done", "$stored"]}]}
-    first = [{"$match": {"settled": False}}, {"$sort": {"dead": -1, "waiting": -1, "_id": 1}}, {"$limit": most}]
     return [
         {"$group": {"_id": {"parent": "$parent", "status": "$status", "reason": "$skip_reason"}, "n": {"$sum": 1}}},
         {"$project": {"_id": 0, **records}},
@@ -255,7 +288,6 @@ def _per_parent(entity: Entity, most: int) -> list[dict[str, Any]]:
         {"$group": {"_id": "$parent", **sums, "open": {"$max": "$open"}, "skips": {"$push": "$skips"}}},
         {"$set": {"read": {"$cond": ["$open", "$stored", "$read"]}}},
         {"$set": {"settled": settled}},
-        {"$facet": {"rows": first, "counts": [{"$group": {"_id": "$settled", "n": {"$sum": 1}}}]}},
     ]
 
 

@@ -51,18 +51,18 @@ class Context:
     metrics: Metrics = field(default_factory=Metrics)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
+    def __post_init__(self) -> None:
+        self.metrics.show_outages(self.health.parts)
+
     def missed(self, away: OutageError) -> None:
-        """The work needs this part, and it is away: log, health and metric say so until it is `reached`."""
+        """The work needs this part, and it is away: log and health (so the metric too) say so until it is `reached`."""
         log.warning("outage", part=away.part)
         self.health.outage(away.part, away.sentence)
-        self.metrics.outage.labels(away.part).set(1)
 
     def reached(self, *parts: str) -> None:
         """The work has just had an answer from these: an outage that ended it before is over."""
         for part in parts:
-            if part in self.health.outages:
-                self.health.outage(part, None)
-                self.metrics.outage.labels(part).set(0)
+            self.health.outage(part, None)
 
 
 Work = Callable[[Context], Awaitable[None]]

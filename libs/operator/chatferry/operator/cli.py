@@ -28,6 +28,7 @@ from chatferry.operator.demo import bootstrap
 from chatferry.operator.demo_cli import app as demo_app
 from chatferry.operator.dlq.cli import app as dlq_app
 from chatferry.operator.doctor import examine
+from chatferry.operator.every_chat import write_whole
 from chatferry.operator.folder import Folder, named_project
 from chatferry.operator.kept import SERVERS, keep, project_of_up
 from chatferry.operator.launch import Launch, given_portal, given_target, launch
@@ -221,9 +222,17 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
     watch: Annotated[bool, typer.Option(help="Again every two seconds, until Ctrl-C.")] = False,
     chat: Annotated[int | None, typer.Option(min=1, help="The ledger of this chat of the portal, too.")] = None,
+    chats: Annotated[
+        Literal["open", "all"], typer.Option(help="With --json: the ledger of 100 chats that are not done, or of all.")
+    ] = "open",
 ) -> None:
     """Where everything is, what runs, how far it is."""
     console = _console()
+    if chats == "all":
+        if watch or not as_json:
+            raise ConfigurationError("--chats all may be a million rows; give --json with it, and no --watch")
+        _with_store(lambda folder, store: _status_of_all(folder, store, chat))
+        return
     # Every two seconds would be too often for a look at every chat.
     wanted = Wanted(chat, parents=not watch)
     while True:
@@ -237,6 +246,11 @@ def status(
         if not watch:
             return
         time.sleep(2)
+
+
+async def _status_of_all(folder: Folder, store: Store, chat: int | None) -> None:
+    state = await snapshot(folder, store.project, store, Wanted(chat, parents=False))
+    await write_whole(state, store.database, sys.stdout)
 
 
 @app.command()

@@ -43,7 +43,7 @@ class Target:
         settings = self._settings
         self._client = open_client(settings.mongodb.get_secret_value(), timeout_ms=settings.mongodb_timeout_ms)
         self._database = open_database(self._client, settings.database)
-        context.health.ready_when("mongodb", self._watch.ready)
+        context.health.away_when("mongodb", self._watch.ready)
         metrics = ChatMetrics(context.metrics.registry)
         secrets = tuple(secret.encode() for secret in settings.webhook_secrets)
         gate = Gate(

@@ -17,5 +17,5 @@ class Watch:
         self.wrong = wrong
 
     def ready(self) -> str | None:
-        """The check of /readyz."""
+        """The check of /readyz, and of the metric `outage`."""
         return self.wrong

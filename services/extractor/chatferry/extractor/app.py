@@ -20,6 +20,7 @@ from chatferry.common.adapters.mongo import Client, Database, open_client, open_
 from chatferry.common.adapters.redis import check_redis_url
 from chatferry.common.clock import Clock
 from chatferry.common.documents import create_indexes
+from chatferry.common.entities import ENTITIES
 from chatferry.common.errors import ConfigurationError, OutageError
 from chatferry.common.portal.bucket import RedisRateBucket
 from chatferry.common.portal.client import PortalClient, PortalSettings
@@ -77,6 +78,7 @@ def work(settings: ExtractorSettings) -> Work:
                 lease_seconds=settings.lease_seconds,
             )
             driver = Driver(shop, context)
+            context.metrics.show_nothing(ENTITIES, context.metrics.rejected)
             await create_indexes(outside.database)
             async with _woken(settings, driver, context):
                 await driver.work()

@@ -126,7 +126,10 @@ def build_worker(
     sender = Sender(caller, lines, rules, around)
     importer = Importer(project, topics, Views(records, parked, dead, dead), books, (sender, gate, lines))
     worker = ImportWorker(importer, caller, families, parked, topics)
-    context.health.ready_when(PART, worker.halted)
+    context.health.away_when(PART, worker.halted)
+    context.metrics.show_nothing(
+        (entity.name for entity in topics.values()), context.metrics.import_ok, context.metrics.import_err
+    )
     return worker
 
 

@@ -56,7 +56,6 @@ async def _outlasting(context: Context, work: Kind) -> None:
             if away.part not in context.health.outages:
                 log.warning("outage", part=away.part)
             context.health.outage(away.part, away.sentence)
-            context.metrics.outage.labels(away.part).set(1)
             with suppress(TimeoutError):
                 await asyncio.wait_for(context.stopping.wait(), wait_s)
             wait_s = min(wait_s * 2, _LONGEST_WAIT_S)

@@ -86,7 +86,7 @@ class Watching:
 
     def __init__(self, metrics: Metrics, clock: Clock, health: Health | None = None) -> None:
         registry = metrics.registry
-        self._outage, self._health = metrics.outage, health
+        self._health = health
         self._hits = _Lately(_HIT_SPAN_S, clock)
         self._calls_lately = _Lately(_CALL_SPAN_S, clock)
         self._linked = 0
@@ -163,7 +163,6 @@ class Watching:
         self._away("subscription", sentence)
 
     def _away(self, part: str, sentence: str | None) -> None:
-        self._outage.labels(part).set(0 if sentence is None else 1)
         if self._health is not None:
             self._health.outage(part, sentence)
 

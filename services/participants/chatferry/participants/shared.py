@@ -101,7 +101,6 @@ def open_shared(settings: ParticipantsSettings, context: Context, *, replica: st
     def told(away: bool) -> None:
         log.warning("outage" if away else "outage.over", part="redis")
         context.health.outage("redis", _SENTENCE if away else None)
-        context.metrics.outage.labels("redis").set(int(away))
 
     quick, steady = Switch(clock, probe_of(redis)), Switch(clock, probe_of(redis, 1.0), told)
     allowance = Allowance(settings.calls_per_second, settings.calls_per_hour)

@@ -289,3 +289,10 @@ async def test_what_is_answered_at_once_is_no_repeated_attempt() -> None:
     portal = Scripted(lambda _, body: batch_answer(body, lambda label, _: {"id": label}))
     await portal.client.batch(1, [replace(COMMANDS[0], entity="chats")])
     assert portal.metrics.registry.get_sample_value("retry_attempts_total", {"entity": "chats"}) is None
+
+
+def test_answers_of_every_kind_are_shown_before_the_first_of_it() -> None:
+    scripted = Scripted(lambda _method, _body: ok({}))
+    registry = scripted.metrics.registry
+    for outcome in ("ok", "refused", "failed", "limited", "too_large"):
+        assert registry.get_sample_value("portal_requests_total", {"outcome": outcome}) == 0

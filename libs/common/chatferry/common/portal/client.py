@@ -74,6 +74,7 @@ class PortalClient:
     ) -> None:
         self.webhooks = {webhook.user_id: webhook for webhook in webhooks}
         self._http, self._bucket, self._clock, self._metrics = http, bucket, clock, metrics
+        metrics.show_nothing(("ok", "refused", "failed", "limited", "too_large"), metrics.portal_requests)
         self._settings = PortalSettings()
         self._rng = random.Random()  # noqa: S311 - jitter, not a secret
 

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from time import perf_counter
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
 
 _MILLISECONDS = (10, 50, 100, 500, 1_000, 5_000, 30_000, 60_000, 300_000, 1_800_000, 7_200_000, 43_200_000)
 _SECONDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 15, 60)
+
+
+class _Outages(Collector):
+    """`outage{part}`, from what health says at the moment of the question: the two cannot differ."""
+
+    def __init__(self) -> None:
+        self.parts: Callable[[], Mapping[str, bool]] = dict
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        shown = GaugeMetricFamily("outage", "1 while that part is away.", labels=("part",))
+        for part, away in self.parts().items():
+            shown.add_metric([part], float(away))
+        yield shown
 
 
 class Metrics:
@@ -26,6 +41,9 @@ class Metrics:
         self.published = self._counter("records_published", "Records answered for by Kafka.", "entity")
         self.import_ok = self._counter("records_import_ok", "Records that the target has.", "entity")
         self.import_err = self._counter("records_import_err", "Records that ended as dead letters.", "entity")
+        self.rejected = self._counter(
+            "records_rejected", "Records of the portal that cannot be taken: dead letters of the extractor.", "entity"
+        )
         self.skipped = self._counter("records_skipped", "Records that needed no import.", "entity", "reason")
         self.overtaken = self._counter(
             "target_overtakings", "Answers that took a record although an earlier one of its line is to come again."
@@ -56,7 +74,19 @@ class Metrics:
         self.parked = Gauge(
             "records_parked", "Records that wait for a parent or a retry.", ("entity",), registry=self.registry
         )
-        self.outage = Gauge("outage", "1 while that part is away.", ("part",), registry=self.registry)
+        self._outages = _Outages()
+        self.registry.register(self._outages)
+
+    @staticmethod
+    def show_nothing(labels: Iterable[str], *counters: Counter) -> None:
+        """Shown before the first: what appears at 40 has not risen, as far as Prometheus knows."""
+        for label in labels:
+            for counter in counters:
+                counter.labels(label)
+
+    def show_outages(self, parts: Callable[[], Mapping[str, bool]]) -> None:
+        """`outage{part}` is what this says of each part: whether it is away now."""
+        self._outages.parts = parts
 
     @contextmanager
     def timed(self, part: str, call: str) -> Iterator[None]:

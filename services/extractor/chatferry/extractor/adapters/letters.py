@@ -8,6 +8,7 @@ from typing import Any
 from chatferry.common.adapters.mongo import Database, mongo_outage
 from chatferry.common.documents import DEAD_LETTERS
 from chatferry.common.streaming.records import Outgoing
+from chatferry.extractor.ports import Letter
 
 _LETTERS_BYTES = 4 * 1024 * 1024
 
@@ -18,12 +19,12 @@ class MongoLetters:
     def __init__(self, database: Database, project: str) -> None:
         self._database, self._project = database, project
 
-    async def uncopied_dead_letters(self, limit: int) -> list[tuple[str, Outgoing]]:
-        letters: list[tuple[str, Outgoing]] = []
+    async def uncopied_dead_letters(self, limit: int) -> list[Letter]:
+        letters: list[Letter] = []
         size = 0
         with mongo_outage():
             async for doc in self._database[DEAD_LETTERS].find({"service": "extractor", "copied": False}).limit(limit):
-                letters.append((doc["_id"], self._copy(doc)))
+                letters.append(Letter(doc["_id"], doc["entity"], self._copy(doc)))
                 size += len(doc["raw"]["value"])
                 if size > _LETTERS_BYTES:
                     break

@@ -13,7 +13,17 @@ from chatferry.extractor.ports.inventory import (
     StrangerStore,
     WalkUpdate,
 )
-from chatferry.extractor.ports.publishing import Backlog, Broker, Chunk, Due, DueParents, Letters, Outbox, Unsent
+from chatferry.extractor.ports.publishing import (
+    Backlog,
+    Broker,
+    Chunk,
+    Due,
+    DueParents,
+    Letter,
+    Letters,
+    Outbox,
+    Unsent,
+)
 from chatferry.extractor.ports.reading import Portal
 from chatferry.extractor.ports.records import Records, Saved
 from chatferry.extractor.ports.runs import (
@@ -40,6 +50,7 @@ __all__ = [
     "Inventory",
     "Lease",
     "Leases",
+    "Letter",
     "Letters",
     "Listings",
     "Lost",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from chatferry.common.entities import Entity, Family
 from chatferry.common.streaming.records import Outgoing
@@ -67,11 +67,19 @@ class Outbox(Protocol):
         """The broker has them: clear what is still of the version that was sent."""
 
 
+class Letter(NamedTuple):
+    """A dead letter: the id of its row, the entity of its record, and its copy for `dlq`."""
+
+    id: str
+    entity: str
+    copy: Outgoing
+
+
 class Letters(Protocol):
     """Dead letters of the extractor."""
 
-    async def uncopied_dead_letters(self, limit: int) -> list[tuple[str, Outgoing]]:
-        """Dead letters of the extractor whose copy on `dlq` is not answered for, with their ids."""
+    async def uncopied_dead_letters(self, limit: int) -> list[Letter]:
+        """Dead letters of the extractor whose copy on `dlq` is not answered for."""
 
     async def copied(self, letters: Sequence[str], *, keep_raw: bool) -> None:
         """The broker has answered for these copies, or takes none of them (`keep_raw`: the row keeps the bytes)."""

@@ -94,7 +94,6 @@ async def outlast(drive: Drive, step: Callable[[], Awaitable[T]]) -> T:
                 missed.add(away.part)
                 log.warning("outage", part=away.part)
                 drive.health.outage(away.part, away.sentence)
-                drive.metrics.outage.labels(away.part).set(1)
                 drive.heed()
                 await drive.clock.sleep(away.retry_after_s or wait)
                 wait = min(wait * 2, _LONGEST_WAIT_FOR_PORTAL_S if away.part == "portal" else _LONGEST_WAIT_S)
@@ -106,7 +105,6 @@ async def outlast(drive: Drive, step: Callable[[], Awaitable[T]]) -> T:
         # Done or superseded, this step waits for nobody any more: who goes on finds out anew.
         for part in missed:
             drive.health.outage(part, None)
-            drive.metrics.outage.labels(part).set(0)
 
 
 def first_of(failures: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -12,7 +12,7 @@ from chatferry.common.entities import ENTITIES, Entity, Family
 from chatferry.common.errors import PermanentError
 from chatferry.common.streaming.records import Outgoing
 from chatferry.common.telemetry.traces import current_traceparent, span
-from chatferry.extractor.ports import Broker, Due, Letters, Outbox, Runs, Unsent
+from chatferry.extractor.ports import Broker, Due, Letter, Letters, Outbox, Runs, Unsent
 from chatferry.extractor.steps.context import Drive, outlast
 
 _TOGETHER = 64
@@ -166,18 +166,23 @@ class Publisher:
         letters = await self._letters.uncopied_dead_letters(_LETTERS)
         if letters:
             try:
-                await self._dlq.send([copy for _, copy in letters])
-                await self._letters.copied([letter for letter, _ in letters], keep_raw=False)
+                await self._dlq.send([letter.copy for letter in letters])
+                await self._copied(letters, keep_raw=False)
             except PermanentError:
                 await self._copy_one_by_one(letters)
         return len(letters)
 
-    async def _copy_one_by_one(self, letters: Sequence[tuple[str, Outgoing]]) -> None:
+    async def _copy_one_by_one(self, letters: Sequence[Letter]) -> None:
         """One of them is larger than the topic takes: its row keeps the bytes, the others go."""
-        for letter, copy in letters:
+        for letter in letters:
             try:
-                await self._dlq.send([copy])
+                await self._dlq.send([letter.copy])
             except PermanentError:
-                await self._letters.copied([letter], keep_raw=True)
+                await self._copied([letter], keep_raw=True)
             else:
-                await self._letters.copied([letter], keep_raw=False)
+                await self._copied([letter], keep_raw=False)
+
+    async def _copied(self, letters: Sequence[Letter], *, keep_raw: bool) -> None:
+        await self._letters.copied([letter.id for letter in letters], keep_raw=keep_raw)
+        for letter in letters:
+            self._drive.metrics.rejected.labels(letter.entity).inc()

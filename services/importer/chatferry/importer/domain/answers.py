@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict, deque
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,8 @@ from enum import Enum, auto
 from chatferry.common.contracts.target import BEHIND, PARENT_MISSING, ItemResult
 from chatferry.importer.domain.records import ImportRecord, Line
 
-_CODE_LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_")
+_PLAIN_CODE = re.compile(r"[A-Z][A-Z0-9_]{0,47}")
+_DIGITS_IN_A_CODE = 4
 
 
 class Told(Enum):
@@ -59,8 +61,8 @@ def retry_delay(attempts: int, delays_s: Sequence[float], chance: float) -> floa
 
 
 def own_code(code: str | None) -> str:
-    """The target's error code as ours: a plain token is kept, anything else could be text."""
-    if code and len(code) <= 48 and _CODE_LETTERS.issuperset(code):
+    """The target's error code as ours: a plain token is kept, anything else could be text, or a telephone number."""
+    if code and _PLAIN_CODE.fullmatch(code) and sum(sign.isdigit() for sign in code) <= _DIGITS_IN_A_CODE:
         return f"target.{code}"
     return "target.error"
 

@@ -11,8 +11,7 @@ class PrometheusMeter:
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        for family in FAMILIES:
-            metrics.sample_mismatch.labels(family)
+        metrics.show_nothing(FAMILIES, metrics.sample_mismatch)
 
     def sample_mismatches(self, family: str, count: int) -> None:
         self._metrics.sample_mismatch.labels(family).inc(count)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
@@ -36,6 +37,14 @@ class PatientTarget:
         return await self._outlast(entity, "count", lambda: self._target.count(entity, parent))
 
     async def _outlast(self, entity: Entity, method: str, call: Callable[[], Awaitable[T]]) -> T:
+        try:
+            return await self._until_answered(entity, method, call)
+        except asyncio.CancelledError:
+            # Nobody waits for it here any more; another call that does says so again.
+            self._health.outage("target", None)
+            raise
+
+    async def _until_answered(self, entity: Entity, method: str, call: Callable[[], Awaitable[T]]) -> T:
         alone, wait = 0, _FIRST_WAIT_S
         while True:
             try:
@@ -63,4 +72,5 @@ class PatientTarget:
             return False
         except ReadBackError:
             return True
+        self._health.outage("target", None)
         return away.retry_after_s is None
