@@ -147,7 +147,17 @@ def test_a_code_that_could_be_text_is_not_passed_on() -> None:
     assert own_code("PARENT_MISSING") == "target.PARENT_MISSING"
     assert own_code("Dear Anna, ...") == "target.error"
     assert own_code("A" * 49) == "target.error"
+    assert own_code("A" * 48) == f"target.{'A' * 48}"
     assert own_code(None) == "target.error"
+
+
+def test_a_targets_code_that_may_be_a_telephone_number_is_not_kept() -> None:
+    assert own_code("79051230040") == "target.error"
+    assert own_code("CALL_79051230040") == "target.error"
+    assert own_code("40001") == "target.error"
+    assert own_code("E40001") == "target.error"
+    assert own_code("HTTP_4000") == "target.HTTP_4000"
+    assert own_code("CODE_7\n") == "target.error"
 
 
 def test_more_than_half_of_the_last_hundred_is_an_outage() -> None:

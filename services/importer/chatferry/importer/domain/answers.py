@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict, deque
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,8 @@ from enum import Enum, auto
 from chatferry.common.contracts.target import BEHIND, PARENT_MISSING, ItemResult
 from chatferry.importer.domain.records import ImportRecord, Line
 
-_CODE_LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_")
+# A letter first, and no run of digits as long as a telephone number's.
+_CODE = re.compile(r"(?!.*[0-9]{5})[A-Z][A-Z0-9_]{0,47}")
 
 
 class Told(Enum):
@@ -59,8 +61,8 @@ def retry_delay(attempts: int, delays_s: Sequence[float], chance: float) -> floa
 
 
 def own_code(code: str | None) -> str:
-    """The target's error code as ours: a plain token is kept, anything else could be text."""
-    if code and len(code) <= 48 and _CODE_LETTERS.issuperset(code):
+    """The target's error code as ours: a plain token is kept, anything else could be text or a number."""
+    if code and _CODE.fullmatch(code):
         return f"target.{code}"
     return "target.error"
 
