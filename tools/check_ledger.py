@@ -8,8 +8,8 @@ records     read = done + skipped + dead + waiting, for each entity and chat. Re
 deliveries  each offset below the committed one is a (key, version) that is imported, superseded or skipped, or has a
             row in `parked` or `dead_letters`. A record that waits is due, parked or on its topic.
 target      all that the protocol lists: each key once, version and hash as the record's, the hash computed anew.
-portal      --portal-data (the folder that it was made of) or --portal-control (a simulator's control address): ids,
-            texts to the byte, authors, times, replies, files, members, deletions.
+portal      --portal-data (the folder that it was made of) or --portal-control (a simulator's control address): the
+            same ids, and each record equal in every field (`ledger_expected.py`).
 In mid-run each chat is one snapshot, offsets are read before records and these before the target, and a difference is
 looked at again: what moves counts as waiting. A walk that is not closed counts what it has stored as read.
 Cannot prove: what a portal hid from every webhook (the inventory's `gap`); offsets that compaction took (counted: a
@@ -40,8 +40,9 @@ from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from tools.ledger_expected import Row
 from tools.ledger_offsets import Offsets
-from tools.ledger_portal import PREFIX, Portal, Row
+from tools.ledger_portal import PREFIX, Portal
 
 Sides = Counter[str]
 # Parts that are away, a status of another form, an address that is none.

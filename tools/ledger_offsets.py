@@ -10,7 +10,8 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaTimeoutError
-from tools.ledger_portal import PREFIX, Row
+from tools.ledger_expected import Row
+from tools.ledger_portal import PREFIX
 
 _WAITS: Row = {"status": {"$in": ["NEW", "ERROR_RETRY"]}, "due": None}
 _COMPACTED = ("users", "chats")
@@ -18,7 +19,8 @@ _SILENT_S = 60.0
 
 
 class Offsets:
-    """`topics`: by entity, how its committed offsets ended. `still`: no run is under way, so nothing may move.
+    """`topics`: by entity, how its committed offsets ended; `committed`: which they were, by partition. `still`: no run
+    is under way, so nothing may move.
 
     Committed offsets are read first, then the records that wait, then the topics, then what became of each record:
     whatever moves meanwhile moves towards its end.
@@ -28,6 +30,7 @@ class Offsets:
         self._db, self._kafka, self._project = database, status["kafka"], status["project"]
         self._still, self._say = still, say
         self.topics: dict[str, Counter[str]] = {entity: Counter() for entity in PREFIX}
+        self.committed: dict[TopicPartition, int] = {}
 
     async def read(self) -> None:
         """Say what does not agree. KafkaError when the broker does not answer."""
@@ -47,6 +50,7 @@ class Offsets:
                 parts = [TopicPartition(topic, number) for number in numbers.get(topic, ())]
                 if parts:
                     committed = {part: group[part].offset if part in group else 0 for part in parts}
+                    self.committed |= committed
                     await self._topic(consumer, entity, committed)
                 else:
                     self._say(topic, "there is no such topic")

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-import re
 from collections import defaultdict
-from collections.abc import Callable
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
+from tools.ledger_expected import Row, differing
 
-Row = dict[str, Any]
 PREFIX = {"users": "source:user:", "chats": "source:chat:", "chat_messages": "source:chat:msg:"}
-_SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 class Portal:
@@ -27,7 +24,7 @@ class Portal:
         self.moving = False
         self._folder, self._control, self._of_chat = folder, control, defaultdict[int, list[Row]](list)
         self._eyes = [] if control is None else [hook["user_id"] for hook in self._get("/truth")[0]["webhooks"]]
-        for row in self._rows("messages") if folder else ():
+        for row in _numbered(self._rows("messages")) if folder else ():
             self._of_chat[row["chat_id"]].append(row)
         self._users = {row["id"]: row for row in self._rows("users")}
 
@@ -47,10 +44,9 @@ class Portal:
                     say(key, "on the portal, and never read")
                 nameless -= nameless > 0
             elif doc is not None and doc["status"] == "IMPORT_OK" and number in there:
-                shown, expected = _as_shown(there[number]), self._expected(row)
-                differing = [name for name, value in expected.items() if shown.get(name) != value]
-                if differing:
-                    say(key, f"not as on the portal: {', '.join(differing)}")
+                names = differing(row, there[number], self._users)
+                if names:
+                    say(key, f"not as on the portal: {', '.join(names)}")
         for number in there.keys() - rows.keys():
             if not there[number].get("deleted"):
                 say(f"{PREFIX[entity]}{number}", "at the target, and not on the portal")
@@ -72,21 +68,14 @@ class Portal:
         answer = httpx.get(f"{self._control}{path}", timeout=60).raise_for_status()
         return [json.loads(line) for line in answer.content.split(b"\n") if line]
 
-    def _expected(self, row: Row) -> Row:
-        if "text" in row:
-            return _expected_message(row)
-        if "participant_ids" not in row:
-            return {"name": row["name"], "active": row.get("active", True)}
-        # The chat of the whole company shows its active members only.
-        general = row.get("message_type") == "O" and row["title"] == "Общий чат"
-        members = {user for user in row["participant_ids"] if not general or self._users[user]["active"]}
-        private = row.get("type") == "private" or row.get("message_type") == "P"
-        return {
-            "title": None if private else row.get("title", ""),
-            "owner_id": row.get("owner_id") or None,
-            "participant_ids": sorted(members),
-            "created_at": row["created_at"],
-        }
+
+def _numbered(rows: list[Row]) -> Iterator[Row]:
+    """A folder's files have no ids: the portal counts them."""
+    number = 0
+    for row in rows:
+        files = row.get("attachments") or []
+        yield row | {"attachments": [file | {"id": number + place} for place, file in enumerate(files, 1)]}
+        number += len(files)
 
 
 def _may_be_unread(row: Row, here: Row) -> bool:
@@ -95,36 +84,3 @@ def _may_be_unread(row: Row, here: Row) -> bool:
         limited = bool(here["walk"].get("limited"))
         return here["state"] != "closed" or limited or bool(row["id"] > here["watermark"])
     return "text" not in row and "participant_ids" not in row and (row.get("bot") or row.get("listed") is False) is True
-
-
-def _expected_message(row: Row) -> Row:
-    files = row.get("attachments") or row.get("files") or []
-    system = bool(row.get("system"))
-    return {
-        "chat_id": row["chat_id"],
-        "text": _SURROGATES.sub("\ufffd", row["text"]),
-        "author_id": None if system else row["author_id"] or None,
-        "sent_at": row["date"],
-        "moment": True,
-        "system": system,
-        "deleted": row.get("deleted", False),
-        "edited": row.get("edited", False),
-        "reply_to": row.get("reply_to"),
-        "files": sorted([file["name"], file["size"]] for file in files),
-    }
-
-
-def _as_shown(data: Row) -> Row:
-    """The target's data in the portal's words; `moment`: whether its UTC is that of the original."""
-    shown = dict(data)
-    if data.get("created_at"):
-        shown["created_at"] = data["created_at"]["source_original"]
-    if "sent_at" in data:
-        time = data["sent_at"]
-        shown["sent_at"] = time["source_original"]
-        moment = datetime.fromisoformat(time["source_original"])
-        if moment.tzinfo is None:
-            moment = datetime.fromisoformat(time["source_original"] + time["original_offset"])
-        shown["moment"] = moment.astimezone(UTC) == datetime.fromisoformat(time["utc"])
-        shown["files"] = sorted([file["name"], file["size_bytes"]] for file in data["files"])
-    return shown

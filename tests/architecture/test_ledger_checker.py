@@ -9,7 +9,7 @@ import pytest
 from tests.architecture.tree import ROOT
 
 CHECKER = "check_ledger"
-FILES = (CHECKER, "ledger_offsets", "ledger_portal")
+FILES = (CHECKER, "ledger_expected", "ledger_offsets", "ledger_portal")
 
 
 def _imported(source: str) -> Iterator[str]:

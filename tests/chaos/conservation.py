@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,9 @@ from tests.chaos.fuzz import KINDS, Fuzzed, Fuzzer, Maker
 from tests.chaos.in_turn import header, read_topic
 from tests.chaos.letters import by_state, prove_at_last
 from tests.chaos.proof import assert_ledger_agrees, command
+from tools.check_ledger import Check
 from tools.ledger_offsets import Offsets
+from tools.ledger_portal import Portal
 
 from chatferry.common.adapters.raw_form import read_raw
 from chatferry.operator.runs import Options
@@ -26,6 +29,8 @@ NAME = "conservation"
 ENTITIES = ("users", "chats", "chat_messages")
 _END_S = 300.0
 _AMONG = 0.3
+_RECORDS = ("done", "skipped", "dead", "waiting")
+_DELIVERIES = ("imported", "superseded", "skipped", "parked", "dead", "compacted")
 _ADDED = ("topic", "partition", "offset", "timestamp", "attempts", "error-class", "code", "message")
 # More may die here than a healthy family ever has.
 _NO_LIMIT = {"CHATFERRY_DEAD_SHARE_MAX": "1", "CHATFERRY_DEAD_CONSECUTIVE_MAX": "1000000"}
@@ -51,12 +56,13 @@ LONG = Scale(messages=30_000, chats=300, page=50, max_rate=2.0, fuzzed=30_000, b
 
 @dataclass(slots=True)
 class Fuzzing:
-    """`sent`: by place, what was put there."""
+    """`sent`: by place, what was put there. `waiting`: records that were on their way at a checkpoint, at most."""
 
     chaos: Chaos
     scale: Scale
     sent: dict[str, Fuzzed] = field(default_factory=dict)
     checkpoints: int = 0
+    waiting: int = 0
 
     async def until_the_end(self, run: str) -> None:
         """Bursts between the real records of the run, with a checkpoint now and then."""
@@ -88,18 +94,37 @@ class Fuzzing:
         return {**lines, "chat_messages": lines["chats"]}
 
     def checkpoint(self) -> None:
-        """Below the committed offsets everything is done, parked or dead, and all that is fuzzed is dead."""
+        """Read = done + skipped + dead + waiting, of records and of deliveries alike; all that is fuzzed is dead."""
         chaos = self.chaos
-        committed = asyncio.run(_committed(chaos))
-        wrong: list[str] = []
-        where = {"kafka": chaos.project.kafka, "project": chaos.project.name}
-        offsets = Offsets(chaos.database, where, still=False, say=lambda place, what: wrong.append(f"{place}: {what}"))
-        asyncio.run(offsets.read())
-        assert wrong == []
-        below = [place for place in self.sent if _offset(place) < committed.get(place.rpartition("/")[0], 0)]
-        dead = {row["_id"] for row in chaos.database.dead_letters.find({"_id": {"$in": below}}, {"_id": 1})}
-        assert set(below) == dead, f"committed, and no dead letters: {sorted(set(below) - dead)[:5]}"
+        state = json.loads(command(chaos, "status", "--json").stdout)
+        check = Check(state, Portal(None, chaos.control.url))
+        offsets = Offsets(check.db, state, check.still, check.say)
+        with check.client, check.http:
+            asyncio.run(offsets.read())
+            check.everything()
+        assert check.found == []
+        for entity in ENTITIES:
+            _assert_balanced(f"records of {entity}", check.accounts[entity], check.accounts[entity]["read"], _RECORDS)
+            topic = f"{chaos.project.name}.{entity}"
+            finished = sum(count for part, count in offsets.committed.items() if part.topic == topic)
+            _assert_balanced(f"deliveries of {entity}", offsets.topics[entity], finished, _DELIVERIES)
+        below = {f"{part.topic}/{part.partition}": count for part, count in offsets.committed.items()}
+        self._all_fuzzed_are_dead(below)
+        self.waiting = max(self.waiting, sum(sides["waiting"] for sides in check.accounts.values()))
         self.checkpoints += 1
+
+    def _all_fuzzed_are_dead(self, committed: Mapping[str, int]) -> None:
+        """Those that an importer has finished with."""
+        below = [place for place in self.sent if _offset(place) < committed.get(place.rpartition("/")[0], 0)]
+        rows = self.chaos.database.dead_letters.find({"_id": {"$in": below}}, {"_id": 1})
+        dead = {row["_id"] for row in rows}
+        assert set(below) == dead, f"committed, and no dead letters: {sorted(set(below) - dead)[:5]}"
+
+
+def _assert_balanced(what: str, sides: Mapping[str, int], read: int, ends: Sequence[str]) -> None:
+    """Each of what was read has one of these ends; a skipped record has its reason beside the word."""
+    told = {side: count for side, count in sides.items() if side.partition(" ")[0] in ends and count}
+    assert sum(told.values()) == read, f"{what}: {read} read, but {told}"
 
 
 def disturb(root: Path, seed: int, scale: Scale) -> Passed:
@@ -130,6 +155,7 @@ def disturb(root: Path, seed: int, scale: Scale) -> Passed:
         "kept-in-their-row": kept,
         "messages": messages,
         "checkpoints": fuzzing.checkpoints,
+        "waiting-at-most": fuzzing.waiting,
         "seconds": f"{seconds:.0f}",
     }
     return Passed(NAME, seed, figures)

@@ -17,6 +17,22 @@ def generations(kafka: str, group: str) -> set[int]:
     return asyncio.run(_generations(kafka, group))
 
 
+def members(kafka: str, group: str) -> int:
+    """How many consumers the group has now, each with its share; 0 while it is shared out anew."""
+    return asyncio.run(_members(kafka, group))
+
+
+async def _members(kafka: str, group: str) -> int:
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
+    await admin.start()
+    try:
+        [answer] = await admin.describe_consumer_groups([group])
+        [told] = answer.to_object()["groups"]
+        return len(told["members"]) if told["state"] == "Stable" else 0
+    finally:
+        await admin.close()
+
+
 async def _generations(kafka: str, group: str) -> set[int]:
     consumer = AIOKafkaConsumer(bootstrap_servers=kafka, auto_offset_reset="earliest", exclude_internal_topics=False)
     await consumer.start()

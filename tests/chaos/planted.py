@@ -1,35 +1,37 @@
 """Planted secrets, phone numbers and texts, under faults of all kinds: they are in no log, metric, span, header or
-report. The target is a stranger who quotes records in its errors; every service logs at DEBUG."""
+report. The target is a stranger who quotes records in its errors, MAX fails, and every service logs at DEBUG."""
 
 from __future__ import annotations
 
 import asyncio
-import gzip
 import json
-import re
-import threading
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
 import httpx
-import orjson
+import psutil
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from starlette.responses import Response
-from tests.chaos.frame import Chaos, Json, Passed, Site, chaos_project, slowed
-from tests.chaos.proof import command
-from tests.chaos.proxy import TargetProxy
+from tests.chaos.counting import MAX_LOG, Counting, counting
+from tests.chaos.counting import NAME as COUNTING
+from tests.chaos.frame import Chaos, Passed, Site, chaos_project, slowed
+from tests.chaos.hostile import CANARY, CODES, PHONE, Collector, Quoting
+from tests.chaos.proof import assert_ledger_agrees, command
 from tests.integration.whole.running import write_folder
 
 from chatferry.operator.launch import SERVICES
 
 NAME = "secrets"
-_CANARY, _PHONE = "CANARYTEXT", "905123"
-_REFUSED_EVERY = 40
-_TOPICS = ("dlq", "results", "runs", "commands")
+_DATA = ("dlq", "max.updates")
+"""Topics whose bodies are somebody's own; of the others nothing is."""
+_TOPICS = ("dlq", "results", "runs", "commands", "participants", "max.updates")
 _FAULTS = ("html_502", "cut_body", "reset", "server_error")
+
+
+_NOT_UNDERSTOOD = (httpx.codes.BAD_REQUEST, httpx.codes.UNPROCESSABLE_ENTITY)
+Topics = dict[str, list[tuple[bytes, bytes]]]
+"""By topic: headers and body of each record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,74 +46,13 @@ SHORT = Scale(messages=300, chats=6)
 LONG = Scale(messages=5_000, chats=40)
 
 
-class Quoting(TargetProxy):
-    """Refuses some messages for good, now and then a whole call; and quotes what it was given."""
+@dataclass(frozen=True, slots=True)
+class Needle:
+    """What must not be found. `holder`: the process that was given it; None: it is in what was moved."""
 
-    def __init__(self, root: Path) -> None:
-        super().__init__(root, "quoting")
-        self._calls = 0
-
-    async def answer(self, method: str, body: bytes) -> Response:
-        if not method.endswith(".batch"):
-            return await self.pass_on(method, body)
-        self._calls += 1
-        if self._calls % 5 == 0:
-            return Response(b"cannot serve " + f"{self.url}/{method}".encode() + body[:2000], 500)
-        wanted = orjson.loads(body)
-        refused = {item["key"]: item for item in wanted["items"] if _is_refused(wanted["entity"], item["data"])}
-        passing = [item for item in wanted["items"] if item["key"] not in refused]
-        there: dict[str, Json] = {}
-        if passing:
-            answer = await self.pass_on(method, orjson.dumps({**wanted, "items": passing}))
-            if answer.status_code != httpx.codes.OK:
-                return answer
-            there = {result["key"]: result for result in orjson.loads(answer.body)["results"]}
-        for key, item in refused.items():
-            text = item["data"]["text"]
-            error = {"key": key, "status": "error", "code": f"INVALID {text}", "message": text, "retryable": False}
-            there[key] = error
-        results = [there[item["key"]] for item in wanted["items"]]
-        return Response(orjson.dumps({"results": results}), media_type="application/json")
-
-
-def _is_refused(entity: str, data: Json) -> bool:
-    return entity == "chat_messages" and data["id"] % _REFUSED_EVERY == 0
-
-
-@dataclass(slots=True)
-class Collector:
-    """Takes spans as an OTLP collector does, and keeps their bytes."""
-
-    bodies: list[bytes] = field(default_factory=list)
-    url: str = ""
-
-    def __enter__(self) -> Collector:
-        bodies = self.bodies
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["content-length"]))
-                bodies.append(gzip.decompress(body) if self.headers.get("content-encoding") == "gzip" else body)
-                self.send_response(200)
-                self.end_headers()
-
-            def log_message(self, *_: object) -> None:
-                return
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-        self._thread = threading.Thread(target=self._server.serve_forever)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
-
-    _server: ThreadingHTTPServer = field(init=False)
-    _thread: threading.Thread = field(init=False)
+    kind: str
+    text: str
+    holder: str | None = None
 
 
 def disturb(root: Path, seed: int, scale: Scale) -> Passed:
@@ -120,28 +61,34 @@ def disturb(root: Path, seed: int, scale: Scale) -> Passed:
     with Collector() as collector, Quoting(root) as target:
         own = {"CHATFERRY_LOG_LEVEL": "DEBUG", "CHATFERRY_OTLP_ENDPOINT": collector.url}
         site = Site("secrets", seed, data=data, settings={**slowed(20), **target.settings, **own})
-        with chaos_project(root, site, own_stack=True) as chaos:
+        with chaos_project(root, site, own_stack=True) as chaos, counting(chaos, own) as counter:
             said = [_command(chaos, "migrate", "users")]
             asyncio.run(_write_garbage(chaos))
             _break_the_portal(chaos, seed)
+            counter.break_platform()
+            counter.go_on()
             said.append(_command(chaos, "migrate", "chats"))
             said += [_command(chaos, *words) for words in (["status"], ["status", "--json"], ["doctor"])]
-            said.append(_command(chaos, "dlq", "list"))
             letters = chaos.database.dead_letters.count_documents({"state": "dead"})
             assert letters > 0, f"nothing became a dead letter: nothing was tried; {said[1][-1500:]}"
-            assert chaos.target.messages.count_documents({"text": re.compile(_CANARY)}) > 0, "no text was moved"
+            assert set(target.codes) == set(CODES), f"codes that were given: {sorted(target.codes)}"
+            _use_the_counts(chaos, counter)
+            assert_ledger_agrees(chaos)
             topics = asyncio.run(_topics(chaos))
-            assert any(_CANARY.encode() in value for _, value in topics["dlq"]), "dead letters have lost their bytes"
-            places = dict(_places(chaos, "\n".join(said), topics))
-            secrets = _secrets(chaos)
+            said += _deal_with_the_dead(chaos)
+            assert_ledger_agrees(chaos)
+            places = dict(_places(chaos, counter, "\n".join(said), topics))
+            needles = _needles(chaos, target, counter)
+            _assert_handed(chaos, counter, needles, topics)
         places |= {"spans": b"".join(collector.bodies)}
         places |= {file.name: file.read_bytes() for file in _logs(root)}
     for what, blob in places.items():
         assert blob, f"{what} is empty: nothing was looked at"
-        found = sorted({kind for kind, secret in secrets if secret.encode() in blob})
+        found = sorted({needle.kind for needle in needles if needle.text.encode() in blob})
         assert not found, f"{what} holds {', '.join(found)}"
     figures = {
-        "planted": len(secrets),
+        "planted": len(needles),
+        "kinds": len({needle.kind for needle in needles}),
         "places": len(places),
         "bytes": sum(map(len, places.values())),
         "spans-bytes": len(places["spans"]),
@@ -157,18 +104,70 @@ def _plant(folder: Path, seed: int, scale: Scale) -> Path:
     file = folder / "messages.jsonl"
     rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
     for row in rows:
-        row["text"] = f"{row['text']} {_CANARY}{row['id']} +7{_PHONE}{row['id']:04} пароль"
+        row["text"] = f"{row['text']} {CANARY}{row['id']} +7{PHONE}{row['id']:04} пароль"
     file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
     return folder
 
 
-def _secrets(chaos: Chaos) -> list[tuple[str, str]]:
+def _needles(chaos: Chaos, target: Quoting, counter: Counting) -> list[Needle]:
     webhooks = Path(chaos.project.webhooks_file).read_text(encoding="utf-8").split()
-    target = Path(chaos.project.rest_url_file).read_text(encoding="utf-8").strip()
-    planted = [("a webhook's secret", hook.rstrip("/").rpartition("/")[2]) for hook in webhooks]
-    planted.append(("the target's secret", target.rpartition("/")[2]))
-    planted.append(("the path of the target", "/rest/1/slow"))
-    return [*planted, ("a text", _CANARY), ("a phone number", _PHONE)]
+    taken = (chaos.folder.secrets / "target.secret").read_text(encoding="utf-8").strip()
+    return [
+        *(Needle("a webhook's secret", hook.rstrip("/").rpartition("/")[2], "extractor") for hook in webhooks),
+        *(Needle("the target's secret", target.secret, name) for name in ("importer", "verifier")),
+        Needle("the secret that the target takes", taken, "chat"),
+        Needle("the token of MAX", counter.token, COUNTING),
+        Needle("the secret of MAX's events", counter.webhook, COUNTING),
+        Needle("a reader's key", counter.key, COUNTING),
+        Needle("a text", CANARY),
+        Needle("a phone number", PHONE),
+    ]
+
+
+def _assert_handed(chaos: Chaos, counter: Counting, needles: Sequence[Needle], topics: Topics) -> None:
+    """A needle that nobody was given is found nowhere, and proves nothing."""
+    holders = {name: process for name in SERVICES if (process := chaos.processes.find(name)) is not None}
+    given = {name: _settings_of(process) for name, process in {**holders, COUNTING: counter.process}.items()}
+    moved = "\n".join(chaos.target.messages.distinct("text")).encode()
+    dead = b"\n".join(value for _, value in topics["dlq"])
+    for needle in needles:
+        assert len(needle.text) >= len(PHONE), f"{needle.kind} is too short to be looked for"
+        where = [given[needle.holder]] if needle.holder else [moved, dead]
+        assert all(needle.text.encode() in blob for blob in where), f"{needle.kind} was never there: it proves nothing"
+
+
+def _settings_of(process: psutil.Process) -> bytes:
+    """What it was started with, and what stands in the files that this names."""
+    own = {name: value for name, value in process.environ().items() if name.startswith("CHATFERRY_")}
+    files = [Path(value) for name, value in own.items() if name.endswith("_FILE")]
+    return "\n".join([*own.values(), *(file.read_text(encoding="utf-8") for file in files)]).encode()
+
+
+def _use_the_counts(chaos: Chaos, counter: Counting) -> None:
+    """The token, the key and the secret of events are used, and tried wrongly with what must not be told."""
+    text = f"{CANARY}0 +7{PHONE}0000"
+    assert counter.read(counter.key) == httpx.codes.OK
+    assert counter.read(counter.key, q=text, cursor=text, limit=text) in _NOT_UNDERSTOOD
+    assert counter.read(f"{CANARY}{PHONE}") == httpx.codes.UNAUTHORIZED
+    assert counter.tell(counter.webhook, f'{{"update_type": "{text}", "x": '.encode()) in _NOT_UNDERSTOOD
+    assert counter.tell(f"{CANARY}{PHONE}", b"{}") == httpx.codes.UNAUTHORIZED
+    chaos.until(lambda: counter.platform()["faults"], "MAX has failed")
+    chaos.until(lambda: counter.platform()["calls"]["reads"] > 0, "MAX is asked")
+
+
+def _deal_with_the_dead(chaos: Chaos) -> list[str]:
+    """Every command about dead letters, none of them with --reveal; afterwards all of them are given up."""
+    rows = chaos.database.dead_letters.find({}, {"error_class": 1, "code": 1})
+    kinds = {(row["error_class"], row["code"]): row["_id"] for row in rows}
+    shown = [_command(chaos, "dlq", "show", one) for one in kinds.values()]
+    assert all("what people wrote is hidden" in one for one in shown), "a dead letter was not shown"
+    said = [_command(chaos, "dlq", "list", *more) for more in ([], ["--each"])]
+    said.append(_command(chaos, "dlq", "replay", "--all", "--wait", "20"))
+    assert chaos.database.dead_letters.count_documents({"state": "replayed"}) > 0, said[-1][-1500:]
+    said.append(_command(chaos, "dlq", "list", "--each", "--json"))
+    said.append(_command(chaos, "dlq", "discard", "--all", "--reason", "refused", "--by", "chaos"))
+    assert chaos.database.dead_letters.count_documents({"state": "dead"}) == 0, "discarded, and dead"
+    return [*shown, *said, _command(chaos, "status", "--json")]
 
 
 def _break_the_portal(chaos: Chaos, seed: int) -> None:
@@ -185,7 +184,7 @@ async def _write_garbage(chaos: Chaos) -> None:
     producer = AIOKafkaProducer(bootstrap_servers=chaos.project.kafka)
     await producer.start()
     try:
-        topic, text = f"{chaos.project.name}.chat_messages", f"{_CANARY}0 +7{_PHONE}0000".encode()
+        topic, text = f"{chaos.project.name}.chat_messages", f"{CANARY}0 +7{PHONE}0000".encode()
         await producer.send_and_wait(topic, b"{ no json " + text, key=b"1")
         await producer.send_and_wait(topic, json.dumps({"text": text.decode()}).encode(), key=b"1")
     finally:
@@ -195,9 +194,6 @@ async def _write_garbage(chaos: Chaos) -> None:
 def _command(chaos: Chaos, *words: str) -> str:
     ended = command(chaos, *words, code=None)
     return f"{' '.join(words)}\n{ended.stdout}{ended.stderr}"
-
-
-Topics = dict[str, list[tuple[bytes, bytes]]]
 
 
 async def _topics(chaos: Chaos) -> Topics:
@@ -221,24 +217,24 @@ async def _topics(chaos: Chaos) -> Topics:
         await consumer.stop()
 
 
-def _places(chaos: Chaos, said: str, topics: Topics) -> Iterator[tuple[str, bytes]]:
+def _places(chaos: Chaos, counter: Counting, said: str, topics: Topics) -> Iterator[tuple[str, bytes]]:
     """Everything that people and machines are shown while it runs."""
     yield "commands", said.encode()
     for name, rows in topics.items():
         yield f"headers of {name}", b"".join(headers for headers, _ in rows)
-        if name != "dlq":
+        if name not in _DATA:
             yield f"topic {name}", b"".join(value for _, value in rows)
     for file in chaos.folder.report.iterdir():
         yield file.name, file.read_bytes()
-    for name in SERVICES:
+    for name in (*SERVICES, COUNTING):
         url = (chaos.folder.addresses / f"{name}.url").read_text(encoding="utf-8").strip()
         yield f"metrics of {name}", httpx.get(f"{url}/metrics/", timeout=10).content
-        process = chaos.processes.find(name)
+        process = counter.process if name == COUNTING else chaos.processes.find(name)
         assert process is not None
         yield f"command line of {name}", " ".join(process.cmdline()).encode()
 
 
 def _logs(root: Path) -> Iterator[Path]:
-    """Of everything but the portal, which is the customer's."""
+    """Of everything but the portal and MAX, which are others'."""
     files = [*(root / "logs").glob("*.log"), *(root / "stack").glob("*.log*")]
-    yield from (file for file in files if file.name != "portal.log" and file.stat().st_size > 0)
+    yield from (file for file in files if file.name not in ("portal.log", MAX_LOG) and file.stat().st_size > 0)

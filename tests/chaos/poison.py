@@ -11,6 +11,7 @@ from tests.chaos.faulty_target import Faults, FaultyTarget
 from tests.chaos.frame import Chaos, Passed, Site, chaos_stack, project_on
 from tests.chaos.in_turn import header, read_topic, write_portal
 from tests.chaos.letters import by_state, died, prove_at_last, replay_all
+from tests.chaos.proof import assert_ledger_agrees
 
 from chatferry.operator.runs import Options
 from chatferry.stack import Addresses
@@ -56,6 +57,7 @@ def disturb(root: Path, seed: int, scale: Scale) -> Passed:
                 with project_on(root, addresses, site) as chaos:
                     took[ill] = _delivered(chaos, faults)
                     refused = max(refused, _assert_refused(chaos, faults if ill else None))
+                    assert_ledger_agrees(chaos)
             ratios.append(took[True] / took[False])
         figures = _replay(root, seed, scale, addresses, target)
     shown = "/".join(f"{one:.2f}" for one in ratios)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import socket
 import threading
 import time
@@ -24,14 +25,15 @@ _STARTS_S = 20.0
 
 
 class TargetProxy(ABC):
-    """A context manager; `settings` lead a project's services here."""
+    """A context manager; `settings` lead a project's services here, under a secret of the usual shape."""
 
     def __init__(self, root: Path, name: str) -> None:
         self._folder, self._name = Folder(root), name
         self._socket = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}/rest/1/{name}"
+        self.secret = secrets.token_urlsafe(24)
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}/rest/1/{self.secret}"
         self.settings = {"CHATFERRY_TARGET_URL_FILE": str(self._folder.secret(f"{name}.url", self.url))}
-        app = Starlette(routes=[Route(f"/rest/1/{name}/{{method}}", self._take, methods=["POST"])])
+        app = Starlette(routes=[Route(f"/rest/1/{self.secret}/{{method}}", self._take, methods=["POST"])])
         self._server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off"))
         self._thread = threading.Thread(target=self._serve, name=f"{name} target")
 

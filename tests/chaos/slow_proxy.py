@@ -10,8 +10,8 @@ from pathlib import Path
 from starlette.responses import Response
 from tests.chaos.proxy import TargetProxy
 
-# What was on its way when the refusal was said cannot have known of it.
-_IN_FLIGHT_S = 0.5
+# What was on its way when the refusal was said cannot have known of it; another importer looks five times a second.
+_IN_FLIGHT_S = 1.0
 
 
 @dataclass(slots=True)

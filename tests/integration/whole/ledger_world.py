@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,6 +21,47 @@ from tests.integration.whole.running import Json, Running, until
 
 CHECKER = Path(__file__).parents[3] / "tools" / "check_ledger.py"
 REFUSED_CHAT, ODD_MESSAGE, SKIPPED_MESSAGE = 4, 50, 51
+TAMPERED: dict[str, tuple[tuple[str, Json], ...]] = {
+    "messages": (
+        ("author_id", {"author": 12}),
+        ("text", {"text": "tampered"}),
+        ("sent_at", {"sent.at": datetime(2020, 1, 1, tzinfo=UTC)}),
+        ("system", {"marks": ["system"]}),
+        ("deleted", {"marks": ["deleted"]}),
+        ("edited", {"marks": ["edited"]}),
+        ("reply_to", {"reply_to": 7}),
+        ("forwarded_from", {"forwarded": {"chat": 1, "message": 2, "user": 3}}),
+        ("files", {"attachments.0.file": 99}),
+        ("files", {"attachments.0.name": "tampered.pdf"}),
+        ("files", {"attachments.0.bytes": 1}),
+        ("files", {"attachments.0.mime": "text/plain"}),
+        ("files", {"attachments": []}),
+        ("reactions", {"reactions": [{"kind": "like", "users": [1]}]}),
+    ),
+    "chats": (
+        ("type", {"kind": "open"}),
+        ("title", {"title": "tampered"}),
+        ("description", {"about": "tampered"}),
+        ("owner_id", {"owner": 99}),
+        ("manager_ids", {"managers": [99]}),
+        ("participant_ids", {"members": [1]}),
+        ("created_at", {"created.at": datetime(2020, 1, 1, tzinfo=UTC)}),
+        ("entity_type", {"bound_to.type": "CRM"}),
+        ("entity_id", {"bound_to.id": "DEAL|1"}),
+    ),
+    "users": (
+        ("name", {"names.full": "tampered"}),
+        ("first_name", {"names.first": "tampered"}),
+        ("last_name", {"names.last": "tampered"}),
+        ("email", {"email": "tampered@example.com"}),
+        ("active", {"active": None}),
+        ("bot", {"bot": True}),
+        ("external", {"external": True}),
+        ("work_position", {"position": "tampered"}),
+        ("departments", {"departments": [9]}),
+    ),
+}
+"""By collection of the target: a field of the record, and a change of the document that makes it another."""
 _LARGEST = {"CHATFERRY_RECORD_BYTES_MAX": "4096"}
 
 

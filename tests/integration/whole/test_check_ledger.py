@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from pymongo.collection import Collection
 from tests.integration.whole.ledger_world import (
     REFUSED_CHAT,
+    TAMPERED,
     Stopped,
     check,
     save_status,
@@ -24,6 +26,11 @@ from chatferry.stack import Addresses
 pytestmark = pytest.mark.integration
 _SLOW = {"CHATFERRY_BATCH_COMMANDS": "5", "CHATFERRY_PAGE_SIZE": "5"}
 _PREFIX = "source:chat:msg:"
+_ROWS: tuple[tuple[str, str, dict[str, Any]], ...] = (
+    ("messages", _PREFIX, {"attachments": {"$exists": True}, "marks": {"$exists": False}}),
+    ("chats", "source:chat:", {"title": {"$exists": True}}),
+    ("users", "source:user:", {"active": True, "bot": False}),
+)
 
 
 @pytest.fixture(scope="module")
@@ -167,6 +174,21 @@ def test_a_text_that_was_changed_at_the_target_is_named_and_not_shown(stopped: S
     verdict.assert_names(f"{key}: the target's data do not give its hash text", f"{key}: not as on the portal: text")
     assert "tampered" not in verdict.output
     assert message["text"][:12] not in verdict.output
+
+
+def test_each_field_that_the_target_has_otherwise_than_the_portal_is_named(stopped: Stopped) -> None:
+    expected: dict[str, set[str]] = {}
+    with ExitStack() as changes:
+        for collection, prefix, usual in _ROWS:
+            rows = list(stopped.target[collection].find(usual, sort=[("_id", 1)]))
+            tampered = TAMPERED[collection]
+            for row, place in zip(rows, range(len(tampered)), strict=False):
+                mine = tampered[place :: len(rows)]
+                change = {name: value for _, told in mine for name, value in told.items()}
+                changes.enter_context(stopped.changed(stopped.target[collection], row, {"$set": change}))
+                expected[f"{prefix}{row['_id']}"] = {field for field, _ in mine}
+        said = [line.partition(": not as on the portal: ") for line in stopped.check().named]
+    assert {key: set(fields.split(", ")) for key, _, fields in said if fields} == expected
 
 
 def test_a_record_that_is_missing_at_the_target_is_named(stopped: Stopped) -> None:
