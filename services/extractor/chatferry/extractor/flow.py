@@ -26,7 +26,7 @@ from chatferry.extractor.steps.context import Drive, first_of, outlast
 from chatferry.extractor.steps.intake import RootIntake
 from chatferry.extractor.steps.listing import RecordListing, RootListing, listing_walks
 from chatferry.extractor.steps.parts import Parts
-from chatferry.extractor.steps.preflight import Preflight, missing
+from chatferry.extractor.steps.preflight import Preflight, missing, reads
 from chatferry.extractor.steps.publisher import Publisher
 from chatferry.extractor.steps.reader import Reader
 from chatferry.extractor.steps.strangers import Strangers
@@ -111,10 +111,17 @@ class RunFlow:
         asked = Preflight(self._family, self._drive, parts.runs, parts.families, parts.storage, self._cloud)
         checks = await asked.checks(self._run)
         answers = [{"name": check.name, "ok": check.ok, "detail": check.detail} for check in checks]
-        await self._update(preflight=answers, method=self._drive.method)
+        method = self._drive.method if reads(self._run) else await self._method_of_the_newest_get()
+        await self._update(preflight=answers, method=method)
         if (blocked := missing(checks)) is not None:
             raise blocked
         await self._update(state="running", started_at=self._run.get("started_at") or self._drive.clock.now())
+
+    async def _method_of_the_newest_get(self) -> str | None:
+        """By which method that was read which this run does not read itself."""
+        got = (await outlast(self._drive, lambda: self._parts.families.entity(self._family.name))).get("get") or {}
+        newest = await outlast(self._drive, lambda: self._parts.runs.get(got.get("run", "")))
+        return newest.get("method")
 
     async def _open_set(self, wanted: bool) -> None:
         """From here on the target may change: what was verified before is not what is there."""
