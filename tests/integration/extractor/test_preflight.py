@@ -54,7 +54,7 @@ async def test_all_answers_are_in_the_run_by_name(world: World) -> None:
         "auth.cloud.chats",
         "auth.target.import.chats",
         "auth.done",
-        "users.import.completed",
+        "users.get.completed",
     ]
     assert all(check["ok"] for check in run["preflight"])
 
@@ -113,11 +113,33 @@ async def test_without_an_importer_nothing_is_started(world: World) -> None:
     assert "no importer answered; start one (`chatferry up`)" in sentence
 
 
-async def test_users_that_were_not_imported_are_named(world: World) -> None:
-    run = await world.ask()
-    await world.database.entities.delete_one({"_id": "users"})
+@pytest.mark.parametrize("phases", [("get", "set"), ("set",), ("get", "set", "verify"), ("verify",)])
+async def test_users_that_were_not_imported_are_named(world: World, phases: Sequence[str]) -> None:
+    """Where the chats go to the target. That the users were read is not enough."""
+    run = await world.ask(phases=phases)
+    answer = {"ok": True, "detail": "the target lets us in"}
+    await world.database.runs.update_one({"_id": run}, {"$set": {"target_check": answer}})
+    await world.database.entities.replace_one({"_id": "users"}, {"get": {"run": "earlier", "whole": True}})
     document = await world.drive(run)
     assert document["reason"] == "users.import.completed: run `chatferry migrate users` first"
+
+
+async def test_chats_of_a_fresh_project_are_read_once_its_users_were_read(world: World) -> None:
+    """Nothing is sent to the target by a run that only gets, so nothing has to be there."""
+    assert (await world.drive(await world.ask("users")))["state"] == "completed"
+    run = await world.ask()
+    await world.database.entities.update_one({"_id": "users"}, {"$unset": {"imported_run": ""}})
+    assert (await world.drive(run))["state"] == "completed"
+    await world.assert_equal_to_the_portal()
+
+
+@pytest.mark.parametrize("get", [None, {"run": "earlier", "whole": False}])
+async def test_users_that_were_not_read_or_not_all_of_them_are_named(world: World, get: object) -> None:
+    run = await world.ask()
+    await world.database.entities.replace_one({"_id": "users"}, {"get": get})
+    document = await world.drive(run)
+    assert document["state"] == "blocked"
+    assert document["reason"] == "users.get.completed: run `chatferry migrate users` first"
 
 
 async def test_a_missing_index_is_named(world: World) -> None:

@@ -35,11 +35,17 @@ class Preflight:
         checks = [*await self.storage.checks(self.family), *cloud, await self._target_check(run)]
         auth = [check for check in checks if check.name.startswith("auth.")]
         checks.append(Check("auth.done", all(check.ok for check in auth), "whoever this run asks lets us in"))
-        for need in self.family.needs:
-            state = await self.families.entity(need)
-            detail = f"{need} were imported" if state.get("imported_run") else f"run `chatferry migrate {need}` first"
-            checks.append(Check(f"{need}.import.completed", bool(state.get("imported_run")), detail))
+        checks += [await self._need(need, run) for need in self.family.needs]
         return checks
+
+    async def _need(self, need: str, run: RunDocument) -> Check:
+        """What is sent names records that must be at the target; what is only read, records that must be known."""
+        state, first = await self.families.entity(need), f"run `chatferry migrate {need}` first"
+        imported = bool(state.get("imported_run"))
+        if {"set", "verify"} & set(run["phases"]):
+            return Check(f"{need}.import.completed", imported, f"{need} were imported" if imported else first)
+        listed = imported or bool((state.get("get") or {}).get("whole"))
+        return Check(f"{need}.get.completed", listed, f"{need} were read" if listed else first)
 
     async def _target_check(self, run: RunDocument) -> Check:
         """The importer answers this one: the extractor never talks to the target."""
