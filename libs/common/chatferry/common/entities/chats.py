@@ -191,6 +191,8 @@ def _users_of_chat(chat: Payload) -> Iterable[int]:
 def _users_of_message(message: Payload) -> Iterable[int]:
     if message["author_id"] is not None:
         yield message["author_id"]
+    if (forwarded := message["forwarded_from"]) is not None and forwarded["user_id"] is not None:
+        yield forwarded["user_id"]
     for reaction in message["reactions"]:
         yield from reaction["user_ids"]
 
