@@ -134,6 +134,7 @@ class World:
             publishing=Store(
                 MongoOutbox(self.database),
                 MongoOutbox(self.database),
+                MongoOutbox(self.database),
                 MongoLetters(self.database, self.project),
                 MongoRuns(self.database),
                 self.dlq,

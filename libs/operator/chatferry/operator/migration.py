@@ -13,7 +13,7 @@ from rich.text import Text
 
 from chatferry.common.adapters.mongo import mongo_outage
 from chatferry.common.documents import ENTITY_STATES
-from chatferry.common.entities import FAMILIES
+from chatferry.common.entities import ENTITIES, FAMILIES
 from chatferry.common.report import gap_line, report_html, report_json
 from chatferry.operator.folder import Folder, write_atomically
 from chatferry.operator.processes import supervision
@@ -68,6 +68,9 @@ class Migration:
         if state in ("blocked", "failed", "stopped"):
             say(Text.assemble((f"{run['family']}: {state}", "bold red"), f": {run.get('reason')}"))
             return False
+        if options.republish is not None:
+            say(f"{options.republish}: {run.get('published', 0)} records were sent again")
+            return True
         if "get" in options.phases and not run.get("published"):
             say(f"{run['family']}: nothing has changed at the portal since the last run; nothing was moved")
         if report is None:
@@ -87,12 +90,9 @@ class Migration:
         say(f"  report: {self.report_files(run['family'])[1]}")
         return bool(report["verified"])
 
-    async def republish(self, entity: str) -> int:
-        """Mark every record of an entity as due; the next Get sends them again. Returns how many."""
-        records = self._store.database[entity]
-        with mongo_outage():
-            result = await records.update_many({"payload": {"$ne": None}}, {"$set": {"due": True}})
-        return int(result.modified_count)
+    async def republish(self, entity: str) -> bool:
+        """Send every record of an entity again that was sent. True when all were."""
+        return await self._one(ENTITIES[entity].family, Options((), anew=True, republish=entity))
 
     async def entity_states(self) -> list[dict[str, Any]]:
         """What `entities` holds of each family."""

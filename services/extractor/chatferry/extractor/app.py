@@ -147,7 +147,7 @@ def _parts(settings: ExtractorSettings, context: Context, outside: Outside, clie
         inventory=MongoInventory(outside.mongo, database, context.clock),
         listings=MongoListings(database),
         strangers=MongoStrangers(database),
-        publishing=Store(outbox, outbox, MongoLetters(database, project), runs, outside.dlq),
+        publishing=Store(outbox, outbox, outbox, MongoLetters(database, project), runs, outside.dlq),
         broker=outside.producer,
         progress=MongoProgress(database),
         tally=MongoTally(database),

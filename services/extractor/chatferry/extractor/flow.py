@@ -4,6 +4,8 @@ preflight    every prerequisite by name; one missing blocks the run before anyth
 get          list the roots, walk each, publish what is new or changed as soon as its walk is closed
 set          the importers deliver; it is over when nothing waits
 verify       the verifier compares and reports; its verdict is the run's
+
+A run may instead send again what was sent: it has no phase, reads no portal, and leaves every state as it is.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from datetime import datetime
 from typing import Any
 
 from chatferry.common.contracts.events import Phase, PhaseCompleted
-from chatferry.common.entities import FAMILIES, Family
+from chatferry.common.entities import ENTITIES, FAMILIES, Entity, Family
 from chatferry.common.errors import BlockedError, StoppedError
 from chatferry.common.portal.preflight import Check
 from chatferry.common.telemetry.logs import get_logger
@@ -82,6 +84,10 @@ class RunFlow:
         self._drive.heed()
         if self._run["state"] == "requested":
             await self._preflight()
+        if (entity := self._run["options"].get("republish")) is not None:
+            await self._republish(ENTITIES[entity])
+            await self._finish()
+            return
         phases: Sequence[Phase] = self._run["phases"]
         await self._open_set("set" in phases)
         works: dict[Phase, Work] = {"get": self._get, "set": self._set, "verify": self._verify}
@@ -175,6 +181,16 @@ class RunFlow:
         await publisher.sweep()
         drive.heed()
         await self._note(self._family.name, get={"run": drive.run, "whole": not self._is_test})
+
+    async def _republish(self, entity: Entity) -> None:
+        """For a subscriber that came late. Neither portal nor target has changed: what was verified before is still."""
+        publisher = Publisher(
+            self._family, self._drive, self._parts.publishing, self._parts.broker, self._parts.project
+        )
+        await self._add(published=0)
+        place = self._run.get("republished")
+        await publisher.again(entity, None if place is None else (place[0], place[1]))
+        self._drive.heed()
 
     async def _read(self, publisher: Publisher) -> None:
         """A word to stop ends the reading; the publisher comes to the end of its chunk, and `_get` to its own."""

@@ -13,7 +13,19 @@ from chatferry.extractor.ports.inventory import (
     StrangerStore,
     WalkUpdate,
 )
-from chatferry.extractor.ports.publishing import Backlog, Broker, Chunk, Due, DueParents, Letters, Outbox, Unsent
+from chatferry.extractor.ports.publishing import (
+    Backlog,
+    Broker,
+    Chunk,
+    Due,
+    DueParents,
+    Letters,
+    Outbox,
+    Place,
+    Published,
+    Told,
+    Unsent,
+)
 from chatferry.extractor.ports.reading import Portal
 from chatferry.extractor.ports.records import Records, Saved
 from chatferry.extractor.ports.runs import (
@@ -45,8 +57,10 @@ __all__ = [
     "Lost",
     "Outbox",
     "PageEntry",
+    "Place",
     "Portal",
     "Progress",
+    "Published",
     "Records",
     "Roots",
     "Row",
@@ -57,6 +71,7 @@ __all__ = [
     "Stranger",
     "StrangerStore",
     "Tally",
+    "Told",
     "Unsent",
     "Waiting",
     "WalkUpdate",

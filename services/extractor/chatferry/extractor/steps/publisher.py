@@ -12,7 +12,7 @@ from chatferry.common.entities import ENTITIES, Entity, Family
 from chatferry.common.errors import PermanentError
 from chatferry.common.streaming.records import Outgoing
 from chatferry.common.telemetry.traces import current_traceparent, span
-from chatferry.extractor.ports import Broker, Due, Letters, Outbox, Runs, Unsent
+from chatferry.extractor.ports import Broker, Due, Letters, Outbox, Place, Published, Runs, Unsent
 from chatferry.extractor.steps.context import Drive, outlast
 
 _TOGETHER = 64
@@ -25,6 +25,7 @@ class Store:
 
     outbox: Outbox
     unsent: Unsent
+    published: Published
     letters: Letters
     runs: Runs
     """Counts what is sent."""
@@ -38,7 +39,7 @@ class Publisher:
     def __init__(self, family: Family, drive: Drive, store: Store, broker: Broker, project: str) -> None:
         self._family, self._drive, self._broker, self._project = family, drive, broker, project
         self._outbox, self._unsent, self._letters = store.outbox, store.unsent, store.letters
-        self._runs, self._dlq = store.runs, store.dlq
+        self._published, self._runs, self._dlq = store.published, store.runs, store.dlq
         self._source = event_source(project, drive.lease.portal)
         self._closed: asyncio.Queue[int | None] = asyncio.Queue(maxsize=10_000)
 
@@ -93,6 +94,25 @@ class Publisher:
                 await self._drain_new(entity, None)
                 await self._sweep_children(entity)
         await self._all(self._copy_dead_letters)
+
+    async def again(self, entity: Entity, place: Place | None) -> None:
+        """Send once more what was sent, in order of parent and id; what is due stays due.
+
+        `place`: how far another process has come. The run's document keeps it, so that a kill repeats one chunk.
+        """
+        begun: Place = (None if entity.parent is None else 0, 0)
+        places = [place or begun]
+
+        async def chunk() -> bool:
+            told = await self._published.published(entity, places[-1], self._drive.limits.publish_chunk)
+            if told is None:
+                return False
+            await self._send(entity, told.records)
+            await self._runs.update(self._drive.run, self._drive.lease.epoch, {"republished": list(told.last)})
+            places[:] = [told.last]
+            return True
+
+        await self._all(chunk)
 
     async def _sweep_children(self, entity: Entity) -> None:
         after = 0
