@@ -29,6 +29,7 @@ from chatferry.common.portal.bucket import Limits as PortalLimits
 from chatferry.common.portal.bucket import RedisRateBucket
 from chatferry.common.portal.client import PortalClient, PortalSettings
 from chatferry.common.portal.webhook import parse_webhooks
+from chatferry.common.storage import StorageChecks
 from chatferry.common.streaming.producer import RecordProducer
 from chatferry.common.telemetry.metrics import Metrics
 from chatferry.extractor.adapters.backlog import KafkaBacklog
@@ -41,7 +42,6 @@ from chatferry.extractor.adapters.progress import MongoProgress, MongoTally
 from chatferry.extractor.adapters.records import MongoRecords
 from chatferry.extractor.adapters.roots import MongoRoots
 from chatferry.extractor.adapters.runs import MongoLeases, MongoRuns
-from chatferry.extractor.adapters.storage import StorageChecks
 from chatferry.extractor.adapters.strangers import MongoStrangers
 from chatferry.extractor.flow import RunFlow
 from chatferry.extractor.ports import Lease

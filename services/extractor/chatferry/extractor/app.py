@@ -24,6 +24,7 @@ from chatferry.common.errors import ConfigurationError, OutageError
 from chatferry.common.portal.bucket import RedisRateBucket
 from chatferry.common.portal.client import PortalClient, PortalSettings
 from chatferry.common.service import Context, Work, run_service
+from chatferry.common.storage import StorageChecks
 from chatferry.common.streaming.producer import RecordProducer
 from chatferry.common.streaming.wakeup import wake_on
 from chatferry.extractor.adapters.backlog import KafkaBacklog
@@ -36,7 +37,6 @@ from chatferry.extractor.adapters.progress import MongoProgress, MongoTally
 from chatferry.extractor.adapters.records import MongoRecords
 from chatferry.extractor.adapters.roots import MongoRoots
 from chatferry.extractor.adapters.runs import MongoLeases, MongoRuns
-from chatferry.extractor.adapters.storage import StorageChecks
 from chatferry.extractor.adapters.strangers import MongoStrangers
 from chatferry.extractor.handlers import Driver, Workshop
 from chatferry.extractor.settings import ExtractorSettings
