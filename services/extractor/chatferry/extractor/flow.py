@@ -200,7 +200,8 @@ class RunFlow:
 
     async def _read_all(self, publisher: Publisher) -> None:
         drive, parts, family = self._drive, self._parts, self._family
-        strangers = Strangers(drive, parts.records, parts.strangers)
+        asking = family.reading.strangers
+        strangers = None if asking is None else Strangers(asking, drive, parts.records, parts.strangers)
         most = self._run["options"].get("test_limit")
         if family.reading.walk is None:
             await self._list_records(most)
@@ -212,7 +213,8 @@ class RunFlow:
             if intake.method != drive.method:
                 await self._update(method=intake.method)
             await outlast(drive, self._count_usage)
-        await strangers.resolve(parts.portal, parts.webhooks[0])
+        if strangers is not None:
+            await strangers.resolve(parts.portal, parts.webhooks[0])
 
     async def _count_usage(self) -> None:
         """What the reader has asked since it was counted last; a process that is killed takes five seconds with it."""

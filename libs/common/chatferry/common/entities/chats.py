@@ -23,6 +23,7 @@ from chatferry.common.entities.reading import (
     whole,
     wholes,
 )
+from chatferry.common.entities.users import STRANGERS
 from chatferry.common.entities.walks import OffsetWalk
 from chatferry.common.errors import RejectError
 
@@ -238,6 +239,7 @@ CHATS_FAMILY = Family(
         walk=_walk,
         parse_child=parse_message,
         bury=bury_message,
+        strangers=STRANGERS,
     ),
     needs=("users",),
 )

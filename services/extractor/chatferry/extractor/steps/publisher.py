@@ -86,8 +86,9 @@ class Publisher:
 
     async def sweep(self) -> None:
         """Everything that is due, whoever left it: parents first, and what Get put into the dead letters."""
-        users = ENTITIES["users"]
-        for entity in dict.fromkeys((users, *self._family.entities)):
+        strangers = self._family.reading.strangers
+        met = () if strangers is None else (ENTITIES[strangers.entity],)
+        for entity in dict.fromkeys((*met, *self._family.entities)):
             if entity.parent is None:
                 await self._drain(entity, None)
             else:
