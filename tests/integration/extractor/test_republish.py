@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -99,7 +99,7 @@ async def test_who_takes_over_repeats_one_chunk_at_most_and_leaves_out_none(worl
         def __init__(self, inner: Sent) -> None:
             self._inner = inner
 
-        async def send(self, records: list[Any]) -> None:
+        async def send(self, records: Sequence[Any]) -> None:
             await self._inner.send(records)
             if len(_records(made)) > 30:
                 raise Killed
