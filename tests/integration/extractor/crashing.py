@@ -9,7 +9,7 @@ from typing import Any, cast
 from chatferry.extractor.steps.parts import Parts
 
 _PORTS = ("portal", "runs", "families", "records", "roots", "inventory", "listings", "strangers", "broker")
-_STORES = ("outbox", "unsent", "letters", "dlq")
+_STORES = ("outbox", "unsent", "published", "letters", "dlq")
 
 
 class Killed(BaseException):

@@ -28,8 +28,8 @@ from chatferry.common.ledger import Account, account
 from chatferry.common.portal.bucket import Limits as PortalLimits
 from chatferry.common.portal.bucket import RedisRateBucket
 from chatferry.common.portal.client import PortalClient, PortalSettings
-from chatferry.common.portal.preflight import portal_checks
 from chatferry.common.portal.webhook import parse_webhooks
+from chatferry.common.storage import StorageChecks
 from chatferry.common.streaming.producer import RecordProducer
 from chatferry.common.telemetry.metrics import Metrics
 from chatferry.extractor.adapters.backlog import KafkaBacklog
@@ -42,12 +42,12 @@ from chatferry.extractor.adapters.progress import MongoProgress, MongoTally
 from chatferry.extractor.adapters.records import MongoRecords
 from chatferry.extractor.adapters.roots import MongoRoots
 from chatferry.extractor.adapters.runs import MongoLeases, MongoRuns
-from chatferry.extractor.adapters.storage import StorageChecks
 from chatferry.extractor.adapters.strangers import MongoStrangers
 from chatferry.extractor.flow import RunFlow
 from chatferry.extractor.ports import Lease
 from chatferry.extractor.steps.context import Drive, Limits, ReadSequence
 from chatferry.extractor.steps.parts import Parts
+from chatferry.extractor.steps.preflight import ask_portal
 from chatferry.extractor.steps.publisher import Store
 from chatferry.simulators.bitrix24 import Portal, Running, new_webhook, serve
 from chatferry.simulators.bitrix24 import PortalSettings as RulesOfPortal
@@ -136,6 +136,7 @@ class World:
             publishing=Store(
                 MongoOutbox(self.database),
                 MongoOutbox(self.database),
+                MongoOutbox(self.database),
                 MongoLetters(self.database, self.project),
                 MongoRuns(self.database),
                 self.dlq,
@@ -155,9 +156,9 @@ class World:
         assert document is not None
         lease, self.metrics = lease or await self.lease(), Metrics()
         client = self.portal_client()
-        family, options = FAMILIES[document["family"]], document["options"]
-        view = await portal_checks(client, family) if document["state"] == "requested" else None
-        offset = view.offset if view else document["portal_offset"]
+        options = document["options"]
+        view = await ask_portal(client, document)
+        offset = view.offset if view else document.get("portal_offset", "+00:00")
         drive = Drive(
             run=run,
             lease=lease,

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 
+import httpx
 import pytest
+import trustme
 from tests.integration.extractor.extractor_world import World
 
 from chatferry.common.clock import SystemClock
 from chatferry.common.entities.reading import Answer, Command, Refusal
 from chatferry.common.portal.client import PortalClient
+from chatferry.extractor.app import portal_trust
+from chatferry.extractor.settings import ExtractorSettings
 from chatferry.simulators.bitrix24 import new_webhook
 
 pytestmark = pytest.mark.integration
@@ -54,7 +60,7 @@ async def test_all_answers_are_in_the_run_by_name(world: World) -> None:
         "auth.cloud.chats",
         "auth.target.import.chats",
         "auth.done",
-        "users.import.completed",
+        "users.get.completed",
     ]
     assert all(check["ok"] for check in run["preflight"])
 
@@ -87,15 +93,43 @@ async def test_a_portal_that_cannot_be_reached_is_named(world: World) -> None:
     assert "secret-of-nobody" not in sentence
 
 
-async def test_a_foreign_certificate_is_named(world: World) -> None:
+def over_https(world: World) -> None:
+    """From here on the portal is asked at its other address."""
     client: PortalClient = world.portal_client()
     client.webhooks = {
         user: type(one)(one.user_id, one.host, world.running.webhook_url(user, tls=True))
         for user, one in client.webhooks.items()
     }
     world.portal_client = lambda limits=None: client  # type: ignore[method-assign]
+
+
+async def test_a_foreign_certificate_is_named(world: World) -> None:
+    over_https(world)
     sentence = await blocked(world, "auth.cloud.chats")
     assert "certificate that is not trusted; give its CA in CHATFERRY_PORTAL_CA_FILE" in sentence
+
+
+@asynccontextmanager
+async def trusting(world: World, file: Path) -> AsyncIterator[None]:
+    """The service's own way from the setting to its connections."""
+    given = {"kafka": "k:1", "redis": "redis://r", "mongodb": "mongodb://m", "portal_ca_file": file}
+    async with httpx.AsyncClient(verify=portal_trust(ExtractorSettings.model_validate(given))) as world.http:
+        over_https(world)
+        yield
+
+
+async def test_a_portal_is_read_over_https_once_the_ca_of_its_certificate_is_given(world: World) -> None:
+    async with trusting(world, world.running.ca_file):
+        run = await world.get()
+    assert run["state"] == "completed", run.get("reason")
+    await world.assert_equal_to_the_portal()
+
+
+async def test_the_ca_of_somebody_else_does_not_help(world: World, tmp_path: Path) -> None:
+    file = tmp_path / "ca.pem"
+    trustme.CA().cert_pem.write_to_path(str(file))
+    async with trusting(world, file):
+        assert "certificate that is not trusted" in await blocked(world, "auth.cloud.chats")
 
 
 async def test_a_target_that_refuses_is_named_in_the_importers_words(world: World) -> None:
@@ -113,11 +147,33 @@ async def test_without_an_importer_nothing_is_started(world: World) -> None:
     assert "no importer answered; start one (`chatferry up`)" in sentence
 
 
-async def test_users_that_were_not_imported_are_named(world: World) -> None:
-    run = await world.ask()
-    await world.database.entities.delete_one({"_id": "users"})
+@pytest.mark.parametrize("phases", [("get", "set"), ("set",), ("get", "set", "verify"), ("verify",)])
+async def test_users_that_were_not_imported_are_named(world: World, phases: Sequence[str]) -> None:
+    """Where the chats go to the target. That the users were read is not enough."""
+    run = await world.ask(phases=phases)
+    answer = {"ok": True, "detail": "the target lets us in"}
+    await world.database.runs.update_one({"_id": run}, {"$set": {"target_check": answer}})
+    await world.database.entities.replace_one({"_id": "users"}, {"get": {"run": "earlier", "whole": True}})
     document = await world.drive(run)
     assert document["reason"] == "users.import.completed: run `chatferry migrate users` first"
+
+
+async def test_chats_of_a_fresh_project_are_read_once_its_users_were_read(world: World) -> None:
+    """Nothing is sent to the target by a run that only gets, so nothing has to be there."""
+    assert (await world.drive(await world.ask("users")))["state"] == "completed"
+    run = await world.ask()
+    await world.database.entities.update_one({"_id": "users"}, {"$unset": {"imported_run": ""}})
+    assert (await world.drive(run))["state"] == "completed"
+    await world.assert_equal_to_the_portal()
+
+
+@pytest.mark.parametrize("get", [None, {"run": "earlier", "whole": False}])
+async def test_users_that_were_not_read_or_not_all_of_them_are_named(world: World, get: object) -> None:
+    run = await world.ask()
+    await world.database.entities.replace_one({"_id": "users"}, {"get": get})
+    document = await world.drive(run)
+    assert document["state"] == "blocked"
+    assert document["reason"] == "users.get.completed: run `chatferry migrate users` first"
 
 
 async def test_a_missing_index_is_named(world: World) -> None:

@@ -170,3 +170,32 @@ async def test_a_list_that_is_read_again_keeps_its_account_until_it_is_through(w
     assert seen
     assert all(seen)
     assert (await world.account("users")).balanced
+
+
+async def test_whom_a_message_was_forwarded_from_is_looked_up_as_its_author_is(world: World) -> None:
+    """Who is known to the portal gets a record; who is not is named, and the message goes out all the same."""
+    known = next(user for user in (*range(5001, 5100),) if user not in world.portal.users)
+    bot = world.portal.users[a_bot(world)]
+    world.portal.put_user(replace(bot, id=known))
+    origins = [known, 987_654]
+    forwarded: dict[int, int] = {}
+
+    def forward(answer: Answer) -> Answer:
+        for row in (answer.result or {}).get("messages", ()) if answer.refusal is None else ():
+            if row["id"] in forwarded or len(forwarded) < len(origins):
+                user = forwarded.setdefault(row["id"], origins[len(forwarded) % len(origins)])
+                params = row["params"] if isinstance(row.get("params"), dict) else {}
+                row["params"] = {**params, "FORWARD_ID": "1", "FORWARD_USER_ID": str(user)}
+        return answer
+
+    hook, _ = answering("im.dialog.messages.get", forward)
+    await world.get(hook=hook)
+    assert sorted(forwarded.values()) == sorted(origins)
+    assert known in await world.stored("users")
+    row = await world.database.source_inventory.find_one({"kind": "stranger", "seq": 987_654})
+    assert row is not None
+    assert row["state"] == "unresolvable"
+    messages = await world.stored("chat_messages")
+    for number, user in forwarded.items():
+        assert messages[number]["payload"]["forwarded_from"]["user_id"] == user
+        assert "due" not in messages[number]

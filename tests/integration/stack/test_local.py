@@ -175,7 +175,10 @@ def test_an_up_that_was_killed_in_the_middle_is_finished_by_the_next_one(stack: 
 def test_the_command_line_tells_the_state_by_its_exit_code(stack: LocalStack, root: Path, tmp_path: Path) -> None:
     with command("status", root) as running, command("status", tmp_path) as never:
         assert "Kafka answers." in running.communicate(timeout=60)[0]
-        assert "Kafka was never started here." in never.communicate(timeout=60)[0]
+        assert (
+            "Kafka was never started here: start it (`chatferry stack up`), or with Docker"
+            in never.communicate(timeout=60)[0]
+        )
     assert (running.returncode, never.returncode) == (0, 1)
 
 

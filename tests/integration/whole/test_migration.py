@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 from tests.integration.whole.running import Running, a_project, until
 
 from chatferry.stack import Addresses
@@ -74,6 +75,47 @@ def test_a_second_migration_moves_nothing_and_says_so(project: Running) -> None:
     assert output.count("nothing was moved") == 2
     assert "verified" in output
     assert project.listed("chat_messages") == before
+
+
+def _ends(project: Running, topic: str) -> tuple[int, int]:
+    """How many records lie on a topic, and how many of them the importers have read."""
+
+    async def ask() -> tuple[int, int]:
+        name, group = f"{project.status()['project']}.{topic}", f"{project.status()['project']}.importer"
+        admin = AIOKafkaAdminClient(bootstrap_servers=project.stack.kafka)
+        consumer = AIOKafkaConsumer(bootstrap_servers=project.stack.kafka, enable_auto_commit=False)
+        await admin.start()
+        await consumer.start()
+        try:
+            [told] = await admin.describe_topics([name])
+            parts = [TopicPartition(name, part["partition"]) for part in told["partitions"]]
+            read = await admin.list_consumer_group_offsets(group)
+            ends = await consumer.end_offsets(parts)
+            return sum(ends.values()), sum(read[part].offset for part in parts if part in read)
+        finally:
+            await consumer.stop()
+            await admin.close()
+
+    return asyncio.run(ask())
+
+
+def test_republish_sends_stored_records_again_and_all_stays_as_verified_as_it_was(project: Running) -> None:
+    before, ledger = project.listed("chat_messages"), project.status()["ledger"]
+    flags = {row["_id"]: row for row in project.database().entities.find({"_id": {"$in": ["users", "chats"]}})}
+    assert flags["chats"]["VERIFIED_FLAG"] is True
+    there, _ = _ends(project, "chat_messages")
+    pages = project.database().page_log.count_documents({})
+    output = project.run("republish", "chat_messages")
+    assert "chat_messages: 240 records were sent again" in output
+    until(lambda: _ends(project, "chat_messages") == (there + 240, there + 240), "the importer has skipped them")
+    assert project.listed("chat_messages") == before
+    assert project.status()["ledger"] == ledger
+    after = {row["_id"]: row for row in project.database().entities.find({"_id": {"$in": ["users", "chats"]}})}
+    assert after == flags
+    assert project.database().page_log.count_documents({}) == pages
+    assert project.status()["runs"][0]["state"] == "completed"
+    assert "verified" in project.run("verify")
+    assert "there is no entity 'cats'" in project.run("republish", "cats", code=2)
 
 
 def test_after_changes_at_the_portal_only_they_are_moved(project: Running) -> None:

@@ -14,6 +14,7 @@ import pytest
 from rich.console import Console
 from tests.unit.common.portal.portal_fakes import FakeBucket
 
+from chatferry.common.portal.preflight import Check
 from chatferry.operator.doctor import examine
 from chatferry.operator.folder import Folder, Project
 from chatferry.simulators.bitrix24 import GeneratorSettings, Running, generate, new_webhook, serve
@@ -121,6 +122,11 @@ async def test_where_nothing_was_started_each_part_and_the_project_are_missing_b
     assert set(told.checks) == {*parts, "project"}
     assert not any(ok for ok, _ in told.checks.values())
     assert all(detail for _, detail in told.checks.values())
+    for part in ("kafka", "mongodb", "redis"):
+        detail = told.checks[f"infra.storage.ready {part}"][1]
+        assert "chatferry stack up" in detail
+        assert "docker compose up" in detail
+        assert f"CHATFERRY_{part.upper()}=" in detail
     assert "chatferry up" in told.checks["project"][1]
 
 
@@ -140,7 +146,11 @@ async def test_what_lets_us_in_is_ok_and_only_what_is_missing_is_marked(
 async def test_all_is_well_only_where_every_check_is(
     tmp_path: Path, portal: Running, unlimited: FakeBucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    async def stored(_: Project) -> list[Check]:
+        return []
+
     monkeypatch.setattr("chatferry.operator.doctor._stack_checks", lambda *_: [])
+    monkeypatch.setattr("chatferry.operator.doctor._stored", stored)
     async with a_target(200) as (target, _):
         a_project(tmp_path, [portal.webhook_url(owner(portal))], target)
         assert (await doctor(tmp_path)).healthy

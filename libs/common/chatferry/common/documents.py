@@ -45,12 +45,13 @@ then. The users' own listing is the row `listing:users`. A listed row that names
 `page_log`, one entry per page read (`_id` = run/parent/hi): run, entity, parent, lo (included), hi (excluded), count,
 absent, rejected, read_seq, webhook, method, at, duration_ms.
 
-`runs`: _id, project, portal, family, phases, options {test_limit, max_rate}, state (requested | running |
-blocked | completed | verified | incomplete | stopped), phase, preflight [{name, ok, detail}], timings
-{get, set, verify: {started_at, finished_at}}, counts {entity: {listed, extracted, published, imported, ...}}, method
-(which one read the messages), requested_at, resumed_at, finished_at, reason, epoch, verified, published (records
-that the broker answered for; a chunk whose answer a killed process never saw counts twice), portal_usage, stop {at,
-reason} (an operator asks for the end), progress_at.
+`runs`: _id, project, portal, family, phases, options {test_limit, max_rate, republish (an entity whose records are sent
+again; such a run has no phase)}, state (requested | running | blocked | completed | verified | incomplete |
+stopped), phase, preflight [{name, ok, detail}], timings {get, set, verify: {started_at, finished_at}}, counts {entity:
+{listed, extracted, published, imported, ...}}, method (which one read the messages), requested_at, resumed_at,
+finished_at, reason, epoch, verified, published (records that the broker answered for; a chunk whose answer a killed
+process never saw counts twice), portal_usage, stop {at, reason} (an operator asks for the end), progress_at,
+republished [parent, seq] (the place up to which records were sent again).
 
 `entities`: _id = family; set_open (the importer may deliver), run, verified_run, imported_run (completed, not a test),
 get {run, whole} (the newest Get; whole: it has ended, and had no test limit), blocked (a sentence, from the importer),

@@ -208,10 +208,7 @@ def republish(entity: Annotated[str, typer.Argument(help="users, chats or chat_m
         raise ConfigurationError(f"there is no entity {entity!r}; there are: {', '.join(ENTITIES)}")
 
     async def work(folder: Folder, store: Store) -> bool:
-        migration = Migration(folder, store, _console())
-        count = await migration.republish(entity)
-        _console().print(f"{count} records of {entity} are due; sending them")
-        return await migration.migrate(ENTITIES[entity].family, Options(("get", "set"), anew=True), with_needs=False)
+        return await Migration(folder, store, _console()).republish(entity)
 
     if not _with_store(work):
         raise typer.Exit(1)

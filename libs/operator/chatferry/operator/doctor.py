@@ -12,15 +12,18 @@ from redis.asyncio import Redis
 from rich.console import Console
 from rich.text import Text
 
+from chatferry.common.adapters.mongo import open_client, open_database
 from chatferry.common.adapters.redis import check_redis_url
 from chatferry.common.clock import SystemClock
-from chatferry.common.entities import FAMILIES
-from chatferry.common.errors import ConfigurationError
+from chatferry.common.entities import ENTITIES, FAMILIES
+from chatferry.common.errors import ConfigurationError, OutageError
 from chatferry.common.portal.bucket import Limits, RedisRateBucket
 from chatferry.common.portal.client import PortalClient
 from chatferry.common.portal.preflight import Check, portal_checks
 from chatferry.common.portal.webhook import parse_webhooks
 from chatferry.common.settings import secret_lines
+from chatferry.common.storage import StorageChecks
+from chatferry.common.streaming.producer import RecordProducer
 from chatferry.common.telemetry.metrics import Metrics
 from chatferry.operator.folder import Folder, Project
 from chatferry.stack import LocalStack
@@ -36,6 +39,9 @@ async def examine(folder: Folder, env: Mapping[str, str], console: Console) -> b
     except ConfigurationError as none:
         checks.append(Check("project", False, none.sentence))
     else:
+        if all(check.ok for check in checks):
+            # Of a part that is away its own line says enough.
+            checks += await _stored(project)
         checks += [*await _named("auth.cloud", _portal, project, env)]
         checks += [*await _named("auth.target.import", _target, project, env)]
     for check in checks:
@@ -47,6 +53,23 @@ async def examine(folder: Folder, env: Mapping[str, str], console: Console) -> b
 def _stack_checks(folder: Folder, env: Mapping[str, str]) -> list[Check]:
     parts = LocalStack(folder.root, announce=lambda _: None, environment=env).status()
     return [Check(f"infra.storage.ready {part.name}", part.healthy, part.detail) for part in parts]
+
+
+async def _stored(project: Project) -> list[Check]:
+    """Indexes, topics and mapping, as a run's preflight looks at them."""
+    check_redis_url(project.redis)
+    redis = Redis.from_url(project.redis, socket_timeout=5, socket_connect_timeout=5)
+    producer = RecordProducer(project.kafka, client_id=f"{project.name}.doctor")
+    client = open_client(project.mongodb)
+    try:
+        storage = StorageChecks(open_database(client, project.database), redis, producer, project.name)
+        return await storage.of(ENTITIES.values())
+    except OutageError as away:
+        return [Check("infra.storage.ready", False, away.sentence)]
+    finally:
+        client.close()
+        await producer.close()
+        await redis.aclose()
 
 
 async def _named(name: str, ask: Ask, project: Project, env: Mapping[str, str]) -> list[Check]:

@@ -14,7 +14,7 @@ from rich.text import Text
 from chatferry.common.adapters.mongo import mongo_outage
 from chatferry.common.counts import Count
 from chatferry.common.documents import ENTITY_STATES
-from chatferry.common.entities import FAMILIES
+from chatferry.common.entities import ENTITIES, FAMILIES
 from chatferry.common.report import gap_line, report_html, report_json
 from chatferry.operator.folder import Folder, write_atomically
 from chatferry.operator.lacking import Lacking, lacking, moved
@@ -53,6 +53,9 @@ class Migration:
         if document.get("state") in ("blocked", "stopped"):
             self._say(Text.assemble((f"{family}: {document['state']}", "bold red"), f": {document.get('reason')}"))
             return False
+        if options.republish is not None:
+            self._say(f"{options.republish}: {document.get('published', 0)} records were sent again")
+            return True
         after = await self._store.counts(FAMILIES[family], "")
         if "get" in options.phases and not document.get("published"):
             self._tell_of_no_change(family, moved(before, after))
@@ -111,12 +114,9 @@ class Migration:
         if total > _GAPS_SHOWN:
             self._say(f"  and {total - _GAPS_SHOWN} more gaps: {where}")
 
-    async def republish(self, entity: str) -> int:
-        """Mark every record of an entity as due; the next Get sends them again. Returns how many."""
-        records = self._store.database[entity]
-        with mongo_outage():
-            result = await records.update_many({"payload": {"$ne": None}}, {"$set": {"due": True}})
-        return int(result.modified_count)
+    async def republish(self, entity: str) -> bool:
+        """Send every record of an entity again that was sent. True when all were."""
+        return await self._one(ENTITIES[entity].family, Options((), anew=True, republish=entity))
 
     async def entity_states(self) -> list[dict[str, Any]]:
         """What `entities` holds of each family."""

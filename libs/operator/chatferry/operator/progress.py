@@ -155,6 +155,8 @@ def _tall(lines: Sequence[Line]) -> Table:
 
 
 def _done(run: dict[str, Any], count: Count) -> int:
+    if (run.get("options") or {}).get("republish") == count.entity:
+        return int(run.get("published") or 0)
     phases = run.get("phases") or ()
     return count.imported + count.dead + count.skipped if "set" in phases else count.published
 

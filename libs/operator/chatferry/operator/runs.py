@@ -31,6 +31,13 @@ class Options:
     max_rate: float | None = None
     anew: bool = False
     """Not what is left of a stopped run: all of it, from the beginning."""
+    republish: str | None = None
+    """An entity whose records are sent again; the phases are none then."""
+
+    def stored(self) -> dict[str, Any]:
+        """As the run's document has them, beside its phases."""
+        again = {} if self.republish is None else {"republish": self.republish}
+        return {"test_limit": self.test_limit, "max_rate": self.max_rate, **again}
 
 
 class Store:
@@ -73,7 +80,7 @@ class Store:
             "portal": self.project.portal_host,
             "family": family,
             "phases": list(options.phases),
-            "options": {"test_limit": options.test_limit, "max_rate": options.max_rate},
+            "options": options.stored(),
             "state": "requested",
             "requested_at": now,
             "epoch": None,

@@ -11,6 +11,7 @@ from threading import Event, Lock
 
 from chatferry.stack import logs
 from chatferry.stack.addresses import (
+    EXAMPLES,
     PART_NAMES,
     VARIABLES,
     Addresses,
@@ -190,7 +191,7 @@ class LocalStack:
         address = part.address(state.ports) if state.ports else None
         process = find(state.process, place.marker)
         if address is None or process is None:
-            return PartStatus(name, None, address, False, _why_not_running(part, state, place))
+            return PartStatus(name, None, address, False, _why_not_running(name, part, state, place))
         problem = _problem(part, address)
         words = logs.last_errors(place.log) if problem else ""
         detail = f"{part.title} runs, but {problem}" if problem else f"{part.title} answers"
@@ -252,9 +253,12 @@ def _problem(part: Part, address: str) -> str | None:
     return None
 
 
-def _why_not_running(part: Part, state: PartState, place: Place) -> str:
+def _why_not_running(name: PartName, part: Part, state: PartState, place: Place) -> str:
     if not state.ports:
-        return f"{part.title} was never started here."
+        return (
+            f"{part.title} was never started here: start it (`chatferry stack up`), or with Docker (docker compose up),"
+            f" or give its address in the environment ({VARIABLES[name]}={EXAMPLES[name]})."
+        )
     if state.process is None:
         return f"{part.title} is stopped."
     words = logs.last_errors(place.log)

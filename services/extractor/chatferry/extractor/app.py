@@ -25,6 +25,7 @@ from chatferry.common.errors import ConfigurationError, OutageError
 from chatferry.common.portal.bucket import RedisRateBucket
 from chatferry.common.portal.client import PortalClient, PortalSettings
 from chatferry.common.service import Context, Work, run_service
+from chatferry.common.storage import StorageChecks
 from chatferry.common.streaming.producer import RecordProducer
 from chatferry.common.streaming.wakeup import wake_on
 from chatferry.extractor.adapters.backlog import KafkaBacklog
@@ -37,7 +38,6 @@ from chatferry.extractor.adapters.progress import MongoProgress, MongoTally
 from chatferry.extractor.adapters.records import MongoRecords
 from chatferry.extractor.adapters.roots import MongoRoots
 from chatferry.extractor.adapters.runs import MongoLeases, MongoRuns
-from chatferry.extractor.adapters.storage import StorageChecks
 from chatferry.extractor.adapters.strangers import MongoStrangers
 from chatferry.extractor.handlers import Driver, Workshop
 from chatferry.extractor.settings import ExtractorSettings
@@ -149,7 +149,7 @@ def _parts(settings: ExtractorSettings, context: Context, outside: Outside, clie
         inventory=MongoInventory(outside.mongo, database, context.clock),
         listings=MongoListings(database),
         strangers=MongoStrangers(database),
-        publishing=Store(outbox, outbox, MongoLetters(database, project), runs, outside.dlq),
+        publishing=Store(outbox, outbox, outbox, MongoLetters(database, project), runs, outside.dlq),
         broker=outside.producer,
         progress=MongoProgress(database),
         tally=MongoTally(database),

@@ -4,6 +4,8 @@ preflight    every prerequisite by name; one missing blocks the run before anyth
 get          list the roots, walk each, publish what is new or changed as soon as its walk is closed
 set          the importers deliver; it is over when nothing waits
 verify       the verifier compares and reports; its verdict is the run's
+
+A run may instead send again what was sent: it has no phase, reads no portal, and leaves every state as it is.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from datetime import datetime
 from typing import Any
 
 from chatferry.common.contracts.events import Phase, PhaseCompleted
-from chatferry.common.entities import FAMILIES, Family
+from chatferry.common.entities import ENTITIES, FAMILIES, Entity, Family
 from chatferry.common.errors import BlockedError, StoppedError
 from chatferry.common.portal.preflight import Check
 from chatferry.common.telemetry.logs import get_logger
@@ -26,7 +28,7 @@ from chatferry.extractor.steps.context import Drive, first_of, outlast
 from chatferry.extractor.steps.intake import RootIntake
 from chatferry.extractor.steps.listing import RecordListing, RootListing, listing_walks
 from chatferry.extractor.steps.parts import Parts
-from chatferry.extractor.steps.preflight import Preflight, missing
+from chatferry.extractor.steps.preflight import Preflight, missing, reads
 from chatferry.extractor.steps.publisher import Publisher
 from chatferry.extractor.steps.reader import Reader
 from chatferry.extractor.steps.strangers import Strangers
@@ -82,6 +84,10 @@ class RunFlow:
         self._drive.heed()
         if self._run["state"] == "requested":
             await self._preflight()
+        if (entity := self._run["options"].get("republish")) is not None:
+            await self._republish(ENTITIES[entity])
+            await self._finish()
+            return
         phases: Sequence[Phase] = self._run["phases"]
         await self._open_set("set" in phases)
         works: dict[Phase, Work] = {"get": self._get, "set": self._set, "verify": self._verify}
@@ -111,10 +117,17 @@ class RunFlow:
         asked = Preflight(self._family, self._drive, parts.runs, parts.families, parts.storage, self._cloud)
         checks = await asked.checks(self._run)
         answers = [{"name": check.name, "ok": check.ok, "detail": check.detail} for check in checks]
-        await self._update(preflight=answers, method=self._drive.method)
+        method = self._drive.method if reads(self._run) else await self._method_of_the_newest_get()
+        await self._update(preflight=answers, method=method)
         if (blocked := missing(checks)) is not None:
             raise blocked
         await self._update(state="running", started_at=self._run.get("started_at") or self._drive.clock.now())
+
+    async def _method_of_the_newest_get(self) -> str | None:
+        """By which method that was read which this run does not read itself."""
+        got = (await outlast(self._drive, lambda: self._parts.families.entity(self._family.name))).get("get") or {}
+        newest = await outlast(self._drive, lambda: self._parts.runs.get(got.get("run", "")))
+        return newest.get("method")
 
     async def _open_set(self, wanted: bool) -> None:
         """From here on the target may change: what was verified before is not what is there."""
@@ -170,6 +183,16 @@ class RunFlow:
         drive.heed()
         await self._note(self._family.name, get={"run": drive.run, "whole": not self._is_test})
 
+    async def _republish(self, entity: Entity) -> None:
+        """For a subscriber that came late. Neither portal nor target has changed: what was verified before is still."""
+        publisher = Publisher(
+            self._family, self._drive, self._parts.publishing, self._parts.broker, self._parts.project
+        )
+        await self._add(published=0)
+        place = self._run.get("republished")
+        await publisher.again(entity, None if place is None else (place[0], place[1]))
+        self._drive.heed()
+
     async def _read(self, publisher: Publisher) -> None:
         """A word to stop ends the reading; the publisher comes to the end of its chunk, and `_get` to its own."""
         with suppress(StoppedError):
@@ -178,7 +201,8 @@ class RunFlow:
 
     async def _read_all(self, publisher: Publisher) -> None:
         drive, parts, family = self._drive, self._parts, self._family
-        strangers = Strangers(drive, parts.records, parts.strangers)
+        asking = family.reading.strangers
+        strangers = None if asking is None else Strangers(asking, drive, parts.records, parts.strangers)
         most = self._run["options"].get("test_limit")
         if family.reading.walk is None:
             await self._list_records(publisher, most)
@@ -190,7 +214,8 @@ class RunFlow:
             if intake.method != drive.method:
                 await self._update(method=intake.method)
             await outlast(drive, self._count_usage)
-        await strangers.resolve(parts.portal, parts.webhooks[0])
+        if strangers is not None:
+            await strangers.resolve(parts.portal, parts.webhooks[0])
 
     async def _count_usage(self) -> None:
         """What the reader has asked since it was counted last; a process that is killed takes five seconds with it."""

@@ -8,18 +8,17 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from chatferry.common.entities import FAMILIES
 from chatferry.common.entities.reading import Understanding
 from chatferry.common.errors import LeaseLostError, OutageError
 from chatferry.common.portal.bucket import RedisRateBucket
 from chatferry.common.portal.client import PortalClient
-from chatferry.common.portal.preflight import portal_checks
 from chatferry.common.service import Context
 from chatferry.common.telemetry.logs import about, get_logger
 from chatferry.extractor.flow import RunFlow
 from chatferry.extractor.ports import Lease, Leases, RunDocument, Runs
 from chatferry.extractor.steps.context import Drive, Limits, ReadSequence, first_of
 from chatferry.extractor.steps.parts import Parts
+from chatferry.extractor.steps.preflight import ask_portal
 
 log = get_logger(__name__)
 _LOOK_S = 1.0
@@ -112,11 +111,9 @@ class Driver:
             await self._shop.leases.renew(lease)
 
     async def _story(self, run: RunDocument, lease: Lease) -> None:
-        family = FAMILIES[run["family"]]
         options = run["options"]
         client = self._shop.portal(self._shop.bucket.limited_to(options.get("max_rate")))
-        stop = bool(run.get("stop"))
-        view = await portal_checks(client, family) if run["state"] == "requested" and not stop else None
+        view = await ask_portal(client, run)
         if view is not None:
             self._context.reached("portal", "redis")
         parts = self._shop.parts(client)
@@ -138,6 +135,6 @@ class Driver:
             method=view.method if view else run.get("method"),
             left=self._left,
         )
-        if stop:
+        if run.get("stop"):
             drive.halt.set()
         await RunFlow(parts, drive, run, view.checks if view else ()).drive()

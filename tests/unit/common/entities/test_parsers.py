@@ -122,6 +122,13 @@ def test_a_tombstone_keeps_all_but_the_text() -> None:
     assert bury_message(message()) == {**message(), "deleted": True, "text": ""}
 
 
+def test_a_forwarded_message_mentions_whom_it_is_from() -> None:
+    params = {"FORWARD_ID": 3, "FORWARD_CONTEXT_ID": "chat12/3", "FORWARD_USER_ID": "8"}
+    assert sorted(CHAT_MESSAGES.user_ids(message(params=params))) == [8, 503]
+    nobody = {**params, "FORWARD_USER_ID": 0}
+    assert sorted(CHAT_MESSAGES.user_ids(message(params=nobody))) == [503]
+
+
 def test_a_message_belongs_to_its_chat_and_mentions_author_and_likers() -> None:
     assert CHAT_MESSAGES.parent_of is not None
     assert CHAT_MESSAGES.parent_of(message()) == 1489

@@ -23,6 +23,7 @@ from chatferry.common.entities.reading import (
     whole,
     wholes,
 )
+from chatferry.common.entities.users import STRANGERS
 from chatferry.common.entities.walks import OffsetWalk
 from chatferry.common.errors import RejectError
 
@@ -191,6 +192,8 @@ def _users_of_chat(chat: Payload) -> Iterable[int]:
 def _users_of_message(message: Payload) -> Iterable[int]:
     if message["author_id"] is not None:
         yield message["author_id"]
+    if (forwarded := message["forwarded_from"]) is not None and forwarded["user_id"] is not None:
+        yield forwarded["user_id"]
     for reaction in message["reactions"]:
         yield from reaction["user_ids"]
 
@@ -236,6 +239,7 @@ CHATS_FAMILY = Family(
         walk=_walk,
         parse_child=parse_message,
         bury=bury_message,
+        strangers=STRANGERS,
     ),
     needs=("users",),
 )

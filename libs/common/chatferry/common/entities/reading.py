@@ -115,8 +115,9 @@ Parser = Callable[[Mapping[str, Any], Mapping[str, Any], Understanding], Parsed]
 
 @dataclass(frozen=True, slots=True)
 class Strangers:
-    """How users that records mention, and the listing lacks, are asked for."""
+    """How users that records mention, and the listing lacks, are asked for. `entity`: whose records they become."""
 
+    entity: str
     method: str
     command: Callable[[Sequence[int], str], Command]
     rows: Callable[[Any], Iterable[Mapping[str, Any]]]
@@ -144,6 +145,7 @@ class Reading:
     (id, view) of a listed row, None when it names no record; `traits` then gives by what that row is known again in the
     next list, empty when it says nothing of the kind. Without `walk` a listed row is the whole record, and the first
     webhook's list is everybody's (`every_webhook` false). `bury`: the tombstone of a child that the portal lost.
+    `strangers`: how users are asked for whom nobody listed, where records mention any or the family is theirs.
     """
 
     methods: tuple[str, ...]
@@ -156,6 +158,7 @@ class Reading:
     walk: Callable[[WalkOrder], Walk] | None = None
     parse_child: Parser | None = None
     bury: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
+    strangers: Strangers | None = None
 
 
 def rows_of(value: Any) -> list[Any]:

@@ -96,7 +96,7 @@ def _answered(result: Any) -> Iterable[Mapping[str, Any]]:
     return [map_of(row) for row in rows_of(result) if map_of(row)]
 
 
-STRANGERS = Strangers(method="im.user.list.get", command=_ask_for, rows=_answered, parse=parse_im_user)
+STRANGERS = Strangers(entity="users", method="im.user.list.get", command=_ask_for, rows=_answered, parse=parse_im_user)
 
 
 def _nobody(_: Payload) -> Iterable[int]:
@@ -124,5 +124,6 @@ USERS_FAMILY = Family(
         traits=_traits,
         every_webhook=False,
         parse_root=parse_user,
+        strangers=STRANGERS,
     ),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from chatferry.common.adapters.mongo import Database, UpdateMany, UpdateOne, mongo_outage
@@ -13,7 +13,7 @@ from chatferry.common.entities import ENTITIES, Entity
 from chatferry.common.errors import LeaseLostError
 from chatferry.extractor.adapters.acceptance import ACCEPTED
 from chatferry.extractor.adapters.inventory import ENDED
-from chatferry.extractor.ports import Chunk, Due, DueParents
+from chatferry.extractor.ports import Chunk, Due, DueParents, Place, Told
 
 # What may go out: closed walks, and those that failed where an operator took what there is.
 _WHOLE: dict[str, Any] = {"$or": [{"state": "closed"}, {"state": {"$in": list(ENDED)}, **ACCEPTED}]}
@@ -24,7 +24,7 @@ _IN_ORDER = [("parent", 1), ("seq", 1)]
 
 
 class MongoOutbox:
-    """The Outbox and Unsent ports on the project's database."""
+    """The Outbox, Unsent and Published ports on the project's database."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -110,6 +110,23 @@ class MongoOutbox:
             result = await self._database[INVENTORY].bulk_write(updates, ordered=False)
         if result.matched_count != len(updates):
             raise LeaseLostError("another extractor drives this run now")
+
+    async def published(self, entity: Entity, after: Place, limit: int) -> Told | None:
+        parent, seq = after
+        behind: dict[str, Any] = {"parent": parent, "seq": {"$gt": seq}}
+        query = behind if entity.parent is None else {"$or": [behind, {"parent": {"$gt": parent}}]}
+        with mongo_outage():
+            found, _ = await self._take(entity, query, limit)
+            if not found:
+                return None
+            marks = await self._unsent_from(entity, {place[0] for _, place in found})
+        answered = [one for one, _ in found if one is not None and not one.flagged]
+        return Told([one for one in answered if one.seq <= marks.get(one.parent, one.seq)], found[-1][1])
+
+    async def _unsent_from(self, entity: Entity, parents: Collection[int | None]) -> dict[int | None, int]:
+        """Roots among these whose children are due from some id on."""
+        rows = {"entity": entity.parent, "seq": {"$in": list(parents)}, "unsent_from": {"$gte": 0}}
+        return {row["seq"]: row["unsent_from"] async for row in self._database[INVENTORY].find(rows, {"_id": 0})}
 
     async def answered(self, entity: Entity, records: Sequence[Due]) -> None:
         by_version: dict[int, list[str]] = defaultdict(list)

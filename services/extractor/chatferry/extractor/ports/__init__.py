@@ -22,6 +22,9 @@ from chatferry.extractor.ports.publishing import (
     Letter,
     Letters,
     Outbox,
+    Place,
+    Published,
+    Told,
     Unsent,
 )
 from chatferry.extractor.ports.reading import Portal
@@ -56,8 +59,10 @@ __all__ = [
     "Lost",
     "Outbox",
     "PageEntry",
+    "Place",
     "Portal",
     "Progress",
+    "Published",
     "Records",
     "Roots",
     "Row",
@@ -68,6 +73,7 @@ __all__ = [
     "Stranger",
     "StrangerStore",
     "Tally",
+    "Told",
     "Unsent",
     "Waiting",
     "WalkUpdate",

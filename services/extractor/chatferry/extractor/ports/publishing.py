@@ -75,6 +75,25 @@ class Letter(NamedTuple):
     copy: Outgoing
 
 
+Place = tuple[int | None, int]
+"""Parent and id of a record: where it stands in the order of sending."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Records that subscribers were told of, and the place of the last that was looked at."""
+
+    records: list[Due]
+    last: Place
+
+
+class Published(Protocol):
+    """What was sent, for a subscriber that came late."""
+
+    async def published(self, entity: Entity, after: Place, limit: int) -> Told | None:
+        """The next behind that place whose present version the broker has answered for; None at the end."""
+
+
 class Letters(Protocol):
     """Dead letters of the extractor."""
 

@@ -33,7 +33,7 @@ class RootIntake:
         drive: Drive,
         records: Records,
         inventory: Inventory,
-        strangers: Strangers,
+        strangers: Strangers | None,
         publisher: Publisher,
     ) -> None:
         reading, limit = family.reading, drive.limits.record_bytes_max
@@ -134,7 +134,8 @@ class RootIntake:
                 mentioned |= mentioned_users(self._child, children)
         raw = [user for one in reaped for user in one.harvest.users]
         raw += [user for one in reaped for page in one.harvest.pages for user in page.users]
-        await self._strangers.note(mentioned, raw)
+        if self._strangers is not None:
+            await self._strangers.note(mentioned, raw)
 
     async def _store(self, candidates: Sequence[tuple[Reaped, Found]]) -> dict[str, list[PageEntry]]:
         """Everything where nothing can be there yet goes in one insert; the rest is compared page by page."""

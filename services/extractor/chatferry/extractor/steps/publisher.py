@@ -12,7 +12,7 @@ from chatferry.common.entities import ENTITIES, Entity, Family
 from chatferry.common.errors import PermanentError
 from chatferry.common.streaming.records import Outgoing
 from chatferry.common.telemetry.traces import current_traceparent, span
-from chatferry.extractor.ports import Broker, Due, Letter, Letters, Outbox, Runs, Unsent
+from chatferry.extractor.ports import Broker, Due, Letter, Letters, Outbox, Place, Published, Runs, Unsent
 from chatferry.extractor.steps.context import Drive, outlast
 
 _TOGETHER = 64
@@ -25,6 +25,7 @@ class Store:
 
     outbox: Outbox
     unsent: Unsent
+    published: Published
     letters: Letters
     runs: Runs
     """Counts what is sent."""
@@ -38,7 +39,7 @@ class Publisher:
     def __init__(self, family: Family, drive: Drive, store: Store, broker: Broker, project: str) -> None:
         self._family, self._drive, self._broker, self._project = family, drive, broker, project
         self._outbox, self._unsent, self._letters = store.outbox, store.unsent, store.letters
-        self._runs, self._dlq = store.runs, store.dlq
+        self._published, self._runs, self._dlq = store.published, store.runs, store.dlq
         self._source = event_source(project, drive.lease.portal)
         self._closed: asyncio.Queue[tuple[int, Sequence[str]] | None] = asyncio.Queue(maxsize=10_000)
         self._reads = set[str]()
@@ -92,14 +93,34 @@ class Publisher:
 
     async def sweep(self) -> None:
         """Everything that is due, whoever left it: parents first, and what Get put into the dead letters."""
-        users = ENTITIES["users"]
-        for entity in dict.fromkeys((users, *self._family.entities)):
+        strangers = self._family.reading.strangers
+        met = () if strangers is None else (ENTITIES[strangers.entity],)
+        for entity in dict.fromkeys((*met, *self._family.entities)):
             if entity.parent is None:
                 await self._drain(entity, None)
             else:
                 await self._drain_new(entity, None)
                 await self._sweep_children(entity)
         await self._all(self._copy_dead_letters)
+
+    async def again(self, entity: Entity, place: Place | None) -> None:
+        """Send once more what was sent, in order of parent and id; what is due stays due.
+
+        `place`: how far another process has come. The run's document keeps it, so that a kill repeats one chunk.
+        """
+        begun: Place = (None if entity.parent is None else 0, 0)
+        places = [place or begun]
+
+        async def chunk() -> bool:
+            told = await self._published.published(entity, places[-1], self._drive.limits.publish_chunk)
+            if told is None:
+                return False
+            await self._send(entity, told.records)
+            await self._runs.update(self._drive.run, self._drive.lease.epoch, {"republished": list(told.last)})
+            places[:] = [told.last]
+            return True
+
+        await self._all(chunk)
 
     async def _sweep_children(self, entity: Entity) -> None:
         after = 0

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from chatferry.common.entities import ENTITIES, Entity
+from chatferry.common.entities import ENTITIES
 from chatferry.common.entities.reading import Refusal, whole
-from chatferry.common.entities.users import STRANGERS
+from chatferry.common.entities.reading import Strangers as Asking
 from chatferry.extractor.domain.records import Candidate, Canonicalizer
 from chatferry.extractor.ports import Lost, Portal, Records, Stranger, StrangerStore
 from chatferry.extractor.steps.context import Drive, outlast
@@ -51,10 +51,10 @@ class _Told:
 class Strangers:
     """Remembers who was looked up, in bounded memory; asks for all strangers, whoever met them, once a run."""
 
-    def __init__(self, drive: Drive, records: Records, store: StrangerStore) -> None:
+    def __init__(self, asking: Asking, drive: Drive, records: Records, store: StrangerStore) -> None:
         self._drive, self._records, self._store = drive, records, store
-        self._users: Entity = ENTITIES["users"]
-        self._rows = Canonicalizer(self._users, STRANGERS.parse, drive.told, drive.limits.record_bytes_max)
+        self._asking, self._users = asking, ENTITIES[asking.entity]
+        self._rows = Canonicalizer(self._users, asking.parse, drive.told, drive.limits.record_bytes_max)
         self._known: OrderedDict[int, None] = OrderedDict()
 
     async def note(self, mentioned: set[int], raw: Iterable[Mapping[str, Any]]) -> None:
@@ -99,14 +99,14 @@ class Strangers:
 
     async def _ask(self, portal: Portal, webhook: int, chunks: Sequence[_Chunk]) -> _Told:
         """One request. Users whose turn comes again are left as they are."""
-        commands = [STRANGERS.command([one.seq for one in chunk.users], f"s{n}") for n, chunk in enumerate(chunks)]
+        commands = [self._asking.command([one.seq for one in chunk.users], f"s{n}") for n, chunk in enumerate(chunks)]
         version = self._drive.sequence.take()
         answers = await portal.batch(webhook, commands)
         told, asked = _Told(), {one.seq: one for chunk in chunks for one in chunk.users}
         found: dict[int, Candidate] = {}
         ends: dict[int, tuple[str, str]] = {}
         for chunk, answer in zip(chunks, answers, strict=True):
-            for row in STRANGERS.rows(answer.result):
+            for row in self._asking.rows(answer.result):
                 self._take(found, row)
             end = self._end(chunk, answer.refusal, told)
             ends |= {} if end is None else {one.seq: end for one in chunk.users}
