@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from time import perf_counter
 
@@ -55,22 +55,12 @@ class Metrics:
         )
         self.sample_mismatch = self._counter("verify_sample_mismatch", "Sampled records that differ.", "entity")
         self.custom_fields = self._counter("custom_fields_created", "Custom fields created at the target.", "entity")
-        self.duration = Histogram(
-            "duration_ms",
-            "Length of a phase of a run, as the extractor drives it; entity is the run's family.",
-            ("entity", "phase"),
-            buckets=_MILLISECONDS,
-            registry=self.registry,
-        )
+        told = "Length of a phase of a run, as the extractor drives it; entity is the run's family."
+        self.duration = self._histogram("duration_ms", told, ("entity", "phase"), _MILLISECONDS)
         self.portal_commands = self._counter("portal_commands", "Commands in batches to the portal.", "outcome")
         self.portal_requests = self._counter("portal_requests", "Requests to the portal.", "outcome")
-        self.call_seconds = Histogram(
-            "call_seconds",
-            "Length of calls to other parts.",
-            ("part", "call"),
-            buckets=_SECONDS,
-            registry=self.registry,
-        )
+        told = "Length of calls to other parts."
+        self.call_seconds = self._histogram("call_seconds", told, ("part", "call"), _SECONDS)
         self.parked = Gauge(
             "records_parked", "Records that wait for a parent or a retry.", ("entity",), registry=self.registry
         )
@@ -96,6 +86,9 @@ class Metrics:
             yield
         finally:
             self.call_seconds.labels(part, call).observe(perf_counter() - started)
+
+    def _histogram(self, name: str, what: str, labels: Sequence[str], buckets: Sequence[float]) -> Histogram:
+        return Histogram(name, what, labels, buckets=buckets, registry=self.registry)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(name, text, labels, registry=self.registry)
