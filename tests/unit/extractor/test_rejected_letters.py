@@ -48,7 +48,7 @@ class _Dlq:
 async def test_each_letter_is_counted_once_as_rejected(most: int) -> None:
     letters, metrics = _Letters(), Metrics()
     drive = SimpleNamespace(metrics=metrics, lease=SimpleNamespace(portal="portal.test"))
-    store = SimpleNamespace(outbox=None, unsent=None, letters=letters, runs=None, dlq=_Dlq(most))
+    store = SimpleNamespace(outbox=None, unsent=None, published=None, letters=letters, runs=None, dlq=_Dlq(most))
     publisher = Publisher(FAMILIES["chats"], cast("Drive", drive), cast("Store", store), _Dlq(0), "demo")
     while await publisher._copy_dead_letters():
         pass
