@@ -19,8 +19,8 @@ QUARTER_MS = 900_000
 PASS = pass_at(NIGHT + QUARTER_MS, RULES, 25)
 
 
-def standing(read_ms: int = READ, *, trusted: bool = True, top: bool = False, lost: bool = False) -> Standing:
-    return Standing(read_ms, trusted, top, lost, spread=0.5)
+def standing(read_ms: int = READ, *, trusted: bool = True, top: bool = False) -> Standing:
+    return Standing(read_ms, trusted, top, spread=0.5)
 
 
 def test_a_chat_that_was_never_read_is_due_at_once() -> None:
@@ -84,15 +84,26 @@ def test_a_chat_whose_events_cannot_be_trusted_is_due_much_sooner() -> None:
     assert READ + 77_760_000 <= told.at_ms <= READ + 86_400_000
 
 
-def test_a_chat_that_the_bot_was_put_out_of_is_looked_at_once_a_night() -> None:
-    lost = standing(trusted=False, top=True, lost=True)
+@pytest.mark.parametrize(("refusals", "after_s"), [(1, 600), (2, 3_600)])
+def test_what_one_read_says_of_a_lost_chat_is_looked_at_again_soon_and_then_later(refusals: int, after_s: int) -> None:
+    lost = replace(standing(trusted=False, top=True), lost=refusals)
+    assert due(lost, RULES, NIGHT, PASS) == Due(READ + after_s * 1_000, Urgency.SAFETY)
+
+
+def test_a_chat_of_which_several_reads_say_that_it_is_lost_is_looked_at_once_a_night() -> None:
+    lost = replace(standing(trusted=False, top=True), lost=3)
     assert due(lost, RULES, NIGHT, PASS) == Due(NIGHT + 86_400_000, Urgency.NIGHTLY)
+
+
+def test_the_night_comes_before_a_look_that_would_be_later() -> None:
+    refused = replace(standing(NIGHT - 60_000), lost=2)
+    assert due(refused, RULES, NIGHT, PASS) == Due(NIGHT, Urgency.NIGHTLY)
 
 
 @given(st.floats(0, 0.999), st.booleans())
 def test_no_chat_waits_longer_than_its_interval(spread: float, trusted: bool) -> None:
     promised = RULES.safety_s if trusted else RULES.untrusted_s
-    assert due(Standing(READ, trusted, False, False, spread), RULES, NIGHT, PASS).at_ms <= READ + promised * 1_000
+    assert due(Standing(READ, trusted, top=False, spread=spread), RULES, NIGHT, PASS).at_ms <= READ + promised * 1_000
 
 
 @given(st.integers(1, 3_600), st.integers(0, 10_000_000), st.integers(0, 100_000))

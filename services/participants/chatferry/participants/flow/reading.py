@@ -139,7 +139,7 @@ class Reader:
         if self.held.get(slot_of(claim.chat)) != claim.epoch or self.clock.monotonic() > self._held_until:
             return FIRST_AGAIN_S
         try:
-            answer = await self._asked(max_chat)
+            answer = await self._asked(max_chat, _kind(claim, entry))
         except OutageError as away:
             if away.part != "max":
                 raise
@@ -183,9 +183,9 @@ class Reader:
             if await self.parts.catalogue.note(claim.chat, told):
                 learn(self.parts.chats, claim.chat, told)
 
-    async def _asked(self, max_chat: MaxChatId) -> Answer:
+    async def _asked(self, max_chat: MaxChatId, kind: str) -> Answer:
         try:
-            self.parts.watch.called("chat")
+            self.parts.watch.called(kind)
             return await self.parts.max.chat(max_chat)
         except MaxBusyError as busy:
             await self.parts.budget.refused(busy.retry_after_s)
@@ -260,3 +260,8 @@ class Reader:
         self._rest.failed(now, at_once=away.retry_after_s)
         if self._rest.until > now:
             self.parts.watch.max_away(away.sentence)
+
+
+def _kind(claim: Claim, entry: Entry) -> str:
+    """Of a chat that is known to be lost a refusal is no news; while that is not sure, it is."""
+    return "lost" if entry.lost and claim.urgency is not Urgency.SAFETY else "chat"
