@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from random import Random
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -81,7 +83,50 @@ def test_what_was_not_read_since_three_in_the_night_is_due_then() -> None:
 def test_a_chat_whose_events_cannot_be_trusted_is_due_much_sooner() -> None:
     told, untold = due(standing(), RULES, NIGHT, PASS), due(standing(trusted=False), RULES, NIGHT, PASS)
     assert READ + 270_000 <= untold.at_ms <= READ + 300_000
-    assert READ + 77_760_000 <= told.at_ms <= READ + 86_400_000
+    assert NIGHT + 86_400_000 <= told.at_ms <= READ + 86_400_000
+
+
+def test_the_nights_pass_is_the_safety_read_of_whatever_it_comes_soon_enough_for() -> None:
+    for read_after_h in (0.1, 2, 9, 20):
+        read = standing(NIGHT + int(read_after_h * 3_600_000))
+        assert due(read, RULES, NIGHT, PASS).at_ms == read.read_ms + 86_400_000, "the pass comes before that"
+    seldom, often = replace(RULES, safety_s=90_000), replace(RULES, safety_s=43_200)
+    assert due(standing(), seldom, NIGHT, PASS).at_ms == READ + 90_000_000
+    assert READ + 38_880_000 <= due(standing(), often, NIGHT, PASS).at_ms <= READ + 43_200_000
+
+
+def reads_of(spread: float, rules: PlanRules, begin_ms: int, days: int) -> list[int]:
+    """When a chat is read that nothing happens in, by a replica that looks once a minute and is slow by chance."""
+    read, reads, rng = Standing(begin_ms, trusted=True, top=False, spread=spread), [begin_ms], Random(spread)
+    for now_ms in range(begin_ms, begin_ms + days * 86_400_000, 60_000):
+        night = int(last_night(datetime.fromtimestamp(now_ms / 1_000, UTC), rules).timestamp() * 1_000)
+        if due(read, rules, night, pass_at(now_ms, rules, 25)).at_ms <= now_ms:
+            read = replace(read, read_ms=now_ms + rng.randrange(0, 60_000))
+            reads.append(read.read_ms)
+    return reads
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.4, 0.999])
+@pytest.mark.parametrize("read_after_h", [1, 7, 23])
+def test_a_quiet_chat_is_read_once_a_day(spread: float, read_after_h: int) -> None:
+    reads = reads_of(spread, RULES, NIGHT + read_after_h * 3_600_000, days=6)
+    assert len(reads) == 1 + 6, "of six nights each once"
+    assert max(after - before for before, after in pairwise(reads)) <= 86_400_000 + 120_000
+
+
+def test_where_the_interval_is_shorter_than_a_day_no_chat_waits_for_the_night() -> None:
+    often = replace(RULES, safety_s=43_200)
+    reads = reads_of(0.5, often, NIGHT + 3_600_000, days=6)
+    assert max(after - before for before, after in pairwise(reads)) <= 43_200_000 + 120_000
+    assert len(reads) <= 1 + 3 * 6
+
+
+def test_where_a_night_is_an_hour_later_no_chat_waits_longer_than_its_interval() -> None:
+    berlin = replace(RULES, timezone=ZoneInfo("Europe/Berlin"))
+    begin_ms = int(datetime(2026, 10, 24, 12, tzinfo=UTC).timestamp() * 1_000)
+    reads = reads_of(0.5, berlin, begin_ms, days=4)
+    assert max(after - before for before, after in pairwise(reads)) <= 86_400_000 + 120_000
+    assert len(reads) <= 1 + 4 + 1
 
 
 @pytest.mark.parametrize(("refusals", "after_s"), [(1, 600), (2, 3_600)])

@@ -123,3 +123,16 @@ async def test_in_the_nights_pass_the_most_active_chats_come_first() -> None:
     planned = await planner.planned(HELD, clock, 50)
     assert {chat for chat, _ in planned[:3]} == most_active
     assert {urgency for _, urgency in planned} == {Urgency.NIGHTLY}
+
+
+async def test_the_nights_pass_reads_first_what_was_read_first_the_night_before() -> None:
+    clock = WallClock()
+    view = View(clock)
+    planner = Planner(view, Trust(events_on=True), RULES, 0)
+    begun_ms = int((START - timedelta(hours=33)).timestamp() * 1_000)
+    order = [n * 7 % 51 for n in range(1, 51)]
+    read = {n: Count(5, Mark.CONFIRMED, Stamp(1, begun_ms + place * 50)) for place, n in enumerate(order)}
+    entries = [replace(entry(n, max_chat=-n, counted=read[n]), trusted=True) for n in sorted(order)]
+    await view.follow(MemoryCatalogue(entries))
+    planned = await planner.planned(HELD, clock, 50)
+    assert [chat for chat, _ in planned] == order

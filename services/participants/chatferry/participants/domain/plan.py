@@ -105,12 +105,20 @@ def due(standing: Standing, rules: PlanRules, nightly_ms: int, turn: Pass) -> Du
             return night
         sooner = Due(standing.read_ms + _LOST_AGAIN_MS[standing.lost - 1], Urgency.SAFETY)
         return min(sooner, night, key=lambda one: one.at_ms)
-    every_s = rules.safety_s if standing.trusted else min(rules.untrusted_s, rules.safety_s)
-    # Between nine tenths and the whole of it: never later than promised.
-    safety = Due(standing.read_ms + int(every_s * 1_000 * (0.9 + 0.1 * standing.spread)), Urgency.SAFETY)
+    safety = Due(_safety_ms(standing, rules, nightly_ms), Urgency.SAFETY)
     if not standing.top or _left_out(standing.read_ms, rules, turn):
         return safety
     return min(Due(turn.begun_ms, Urgency.TOP), safety, key=lambda one: one.at_ms)
+
+
+def _safety_ms(standing: Standing, rules: PlanRules, nightly_ms: int) -> int:
+    every_ms = 1_000 * (rules.safety_s if standing.trusted else min(rules.untrusted_s, rules.safety_s))
+    latest_ms = standing.read_ms + every_ms
+    if nightly_ms + _DAY_MS <= latest_ms:
+        # The night's pass comes before that, and is this read too. Where clocks make it later, this one is made.
+        return latest_ms
+    # Between nine tenths and the whole of it: never later than promised.
+    return standing.read_ms + int(every_ms * (0.9 + 0.1 * standing.spread))
 
 
 def _left_out(read_ms: int, rules: PlanRules, turn: Pass) -> bool:

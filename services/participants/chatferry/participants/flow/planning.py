@@ -104,7 +104,10 @@ class Planner:
         self._moved, self._lost = moved, lost
         # What is overdue already goes by its reason, what is to come by its time.
         now_ms = int(now.timestamp() * 1_000)
-        overdue = sorted((one for one in found if one.at_ms <= now_ms), key=lambda one: (one.rank, one.at_ms))
+        # A night's pass reads in the order of the last one: so each chat has its next read a day later, and no more.
+        overdue = sorted(
+            (one for one in found if one.at_ms <= now_ms), key=lambda one: (one.rank, one.at_ms, one.read_ms)
+        )
         self._due = deque([*overdue, *sorted(one for one in found if one.at_ms > now_ms)])
 
     def chosen_since(self, chat: ChatId) -> float | None:
