@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections import deque
 from collections.abc import Collection, Mapping
@@ -31,7 +32,12 @@ class Allowance:
 
     def share(self, replicas: int) -> Allowance:
         """Of one of them, when they cannot agree."""
-        return replace(self, per_second=max(1, self.per_second // replicas), per_hour=max(1, self.per_hour // replicas))
+        second, hour, limit = (max(1, part // replicas) for part in (self.per_second, self.per_hour, self.limit))
+        return replace(self, per_second=second, per_hour=hour, limit=limit)
+
+    def late(self, may: int) -> int:
+        """Of calls of which `may` are allowed in a second: how many in that and the time that leave may be late by."""
+        return max(may, min(math.ceil(may * 1.1), self.limit))
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +96,11 @@ class LocalBudget:
         lent = urgent or now - self._asked >= _ASKED_LATELY_S
         may = cap if lent else cap - reserve * cap // allowance.per_second
         wait_s = max(0.0, self._pause - now)
-        if len(self._granted) >= may:
-            # A millisecond more: the second is exact on other clocks, too.
-            wait_s = max(wait_s, self._granted[-may] + 1.001 - now)
+        # Leave may be used late: what is made then keeps to MAX's limit, too.
+        for most, window_s in ((may, 1.0), (allowance.late(may), 1.0 + LATE_S)):
+            if len(self._granted) >= most:
+                # A millisecond more: the second is exact on other clocks, too.
+                wait_s = max(wait_s, self._granted[-most] + window_s + 0.001 - now)
         minute = int(now // 60)
         self._minutes = {at: spent for at, spent in self._minutes.items() if at >= minute - 60}
         if sum(self._minutes.values()) >= max(1, allowance.per_hour * may // cap):
