@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tests.unit.importer.fakes import FakeClock
 
 from chatferry.participants.adapters.local_work import LATE_S, Allowance, LeaseRules, LocalBudget, LocalSlots
+from chatferry.participants.domain.catalogue import SLOTS
 from chatferry.participants.domain.plan import Urgency
 from chatferry.participants.ports import Held
 
@@ -156,9 +157,37 @@ async def test_reads_go_on_by_the_clock_of_the_redis_that_has_gone() -> None:
 async def test_who_held_nothing_when_redis_went_holds_nothing() -> None:
     clock = FakeClock()
     slots = LocalSlots(LeaseRules(read_s=3.0), clock)
-    assert (await slots.keep()).slots == {}
-    slots.learn(Held({4: 9}, frozenset({4}), 3.0))
+    slots.learn(Held({}))
     clock.seconds = 100.0
+    assert (await slots.keep()).slots == {}, "others hold them, as far as it knows"
+    slots.learn(Held({4: 9}, frozenset({4}), 3.0))
     assert await slots.keep() == Held({4: 9}, frozenset(), 107.0)
     await slots.leave()
+    assert (await slots.keep()).slots == {}
+
+
+async def test_who_never_saw_redis_holds_all_slots_after_fifteen_seconds_under_the_epochs_of_the_known_counts() -> None:
+    clock = FakeClock()
+    slots = LocalSlots(LeaseRules(read_s=3.0), clock, lambda: {4: 700, 9: 800})
+    assert (await slots.keep()).slots == {}
+    clock.seconds = 14.9
+    assert (await slots.keep()).slots == {}, "Redis may come yet"
+    clock.seconds = 15.0
+    first = await slots.keep()
+    assert first.slots == {**dict.fromkeys(range(SLOTS), 1), 4: 700, 9: 800}
+    assert first.taken == frozenset(range(SLOTS))
+    assert first.until == 22.0
+    clock.seconds = 20.0
+    again = await slots.keep()
+    assert (again.slots, again.taken) == (first.slots, frozenset())
+    slots.learn(Held({4: 900}))
+    assert (await slots.keep()).slots == {4: 900}
+
+
+async def test_who_has_left_takes_nothing() -> None:
+    clock = FakeClock()
+    slots = LocalSlots(LeaseRules(read_s=3.0), clock)
+    await slots.keep()
+    await slots.leave()
+    clock.seconds = 100.0
     assert (await slots.keep()).slots == {}

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from tests.unit.participants.readers import MemoryCatalogue, entry
 from tests.unit.participants.story import RULES
 
-from chatferry.participants.domain.catalogue import SLOTS
+from chatferry.participants.domain.catalogue import SLOTS, newest_epochs, slot_of
 from chatferry.participants.domain.counts import ChatId, Count, Mark, MaxChatId, Stamp
 from chatferry.participants.domain.plan import Urgency
 from chatferry.participants.flow.parts import Trust, learn
@@ -136,3 +136,11 @@ async def test_the_nights_pass_reads_first_what_was_read_first_the_night_before(
     await view.follow(MemoryCatalogue(entries))
     planned = await planner.planned(HELD, clock, 50)
     assert [chat for chat, _ in planned] == order
+
+
+def test_of_each_slot_the_newest_count_tells_the_epoch() -> None:
+    same = [n for n in range(1, 2_000) if slot_of(ChatId(n)) == slot_of(ChatId(1))][:2]
+    counted = {same[0]: Count(1, Mark.CONFIRMED, Stamp(700, 5)), same[1]: Count(1, Mark.CONFIRMED, Stamp(800, 4))}
+    other = next(n for n in range(2, 99) if slot_of(ChatId(n)) != slot_of(ChatId(1)))
+    entries = [*(entry(n, max_chat=-n, counted=count) for n, count in counted.items()), entry(other, max_chat=-other)]
+    assert newest_epochs(entries) == {slot_of(ChatId(1)): 800}

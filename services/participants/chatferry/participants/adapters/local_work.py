@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import random
 from collections import deque
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from chatferry.common.clock import Clock
-from chatferry.participants.domain.catalogue import slot_of
+from chatferry.participants.domain.catalogue import SLOTS, slot_of
 from chatferry.participants.domain.counts import ChatId
 from chatferry.participants.domain.plan import Debounce, Urgency
 from chatferry.participants.ports import NEW_ENOUGH_S, NONE_AGAIN, PATIENCE_S, Claim, Grant, Held
@@ -18,6 +19,7 @@ LATE_S = 0.1
 """Leave that is older than this is none: calls that wait for different times would bunch into one second."""
 LONGEST_PAUSE_S = 3_600.0
 _ASKED_LATELY_S = 5.0
+NONE_KNOWN: Mapping[int, int] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,11 @@ class LeaseRules:
         """How long after a lease was renewed a read may still begin."""
         return self.lease_s - self.read_s
 
+    @property
+    def alone_s(self) -> float:
+        """For how long a replica that begins waits for a Redis that is away: in this time it would have its slots."""
+        return self.lease_s + self.grace_s
+
 
 class LocalBudget:
     """Port Budget: `allowance` is this process' own share."""
@@ -82,9 +89,13 @@ class LocalBudget:
         if wait_s > 0:
             return Grant(self.now_ms, wait_s)
         self._granted.append(now)
-        minute = int(now // 60)
-        self._minutes[minute] = self._minutes.get(minute, 0) + 1
+        self.note_call()
         return Grant(self.now_ms, 0.0, now + LATE_S)
+
+    def note_call(self) -> None:
+        """A call that this process makes now, whoever granted it, is one of its hour's."""
+        minute = int(self._clock.monotonic() // 60)
+        self._minutes[minute] = self._minutes.get(minute, 0) + 1
 
     def give_back(self) -> None:
         """The last leave was not used."""
@@ -123,21 +134,31 @@ class LocalBudget:
 
 
 class LocalSlots:
-    """Port Slots: keeps what was held last. Without Redis nobody takes anything either."""
+    """Port Slots: keeps what was held last. Without Redis nobody takes anything either, but for a replica that has not
+    seen it since it began: that takes all after a while, for nobody may be there who holds them. `known`: the epoch of
+    each slot's newest count; under a greater one, what its holder reads meanwhile would be refused as older."""
 
-    def __init__(self, rules: LeaseRules, clock: Clock) -> None:
-        self._rules, self._clock = rules, clock
+    def __init__(
+        self, rules: LeaseRules, clock: Clock, known: Callable[[], Mapping[int, int]] = lambda: NONE_KNOWN
+    ) -> None:
+        self._rules, self._clock, self._known = rules, clock, known
         self._slots: Mapping[int, int] = {}
+        self._waits, self._since = True, math.inf
 
     def learn(self, held: Held) -> None:
         """What Redis said."""
-        self._slots = held.slots
+        self._slots, self._waits = held.slots, False
 
     async def keep(self) -> Held:
-        return Held(self._slots, frozenset(), self._clock.monotonic() + self._rules.usable_s)
+        now, taken = self._clock.monotonic(), frozenset[int]()
+        self._since = min(self._since, now)
+        if self._waits and now - self._since >= self._rules.alone_s:
+            self._slots, self._waits = {**dict.fromkeys(range(SLOTS), 1), **self._known()}, False
+            taken = frozenset(self._slots)
+        return Held(self._slots, taken, now + self._rules.usable_s)
 
     async def leave(self) -> None:
-        self._slots = {}
+        self._slots, self._waits = {}, False
 
 
 class LocalWanted:
