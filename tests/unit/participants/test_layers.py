@@ -19,7 +19,7 @@ from chatferry.participants.adapters.redis_wanted import RedisWanted
 from chatferry.participants.domain.catalogue import SLOTS
 from chatferry.participants.domain.counts import ChatId
 from chatferry.participants.domain.plan import Debounce, Urgency
-from chatferry.participants.ports import Claim, Grant
+from chatferry.participants.ports import Claim, Grant, Of
 from chatferry.participants.shared import RedisClock
 
 HELD = dict.fromkeys(range(SLOTS), 3)
@@ -38,9 +38,9 @@ class Taking:
         self.taken.append((urgency, list(chats)))
 
     async def claim(
-        self, held: Mapping[int, int], planned: Mapping[ChatId, Urgency], most: int, *, only_asked: bool = False
+        self, held: Mapping[int, int], planned: Mapping[ChatId, Urgency], most: int, *, of: Of = Of.ALL
     ) -> list[Claim]:
-        del held, planned, most, only_asked
+        del held, planned, most, of
         return []
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from types import MappingProxyType
 from typing import Protocol
 
@@ -99,6 +100,14 @@ NEW_ENOUGH_S = 1.0
 NONE_AGAIN: Mapping[ChatId, float] = MappingProxyType({})
 
 
+class Of(Enum):
+    """Which of the chats that somebody wants read: `OTHERS` are those that are not ASKED for."""
+
+    ALL = "all"
+    ASKED = "asked"
+    OTHERS = "others"
+
+
 class Wanted(Protocol):
     """Chats that somebody wants read, by slot; and those that are being read."""
 
@@ -107,10 +116,10 @@ class Wanted(Protocol):
         debounce that began with the first of several, and not over with a read that was under way already."""
 
     async def claim(
-        self, held: Mapping[int, int], planned: Mapping[ChatId, Urgency], most: int, *, only_asked: bool = False
+        self, held: Mapping[int, int], planned: Mapping[ChatId, Urgency], most: int, *, of: Of = Of.ALL
     ) -> list[Claim]:
         """Take the most urgent of the held slots, then of the planned ones in their order, that are not being read by
-        anybody. Nothing of a slot that is another's by now, or soon may be. `only_asked`: those that are ASKED for."""
+        anybody. Nothing of a slot that is another's by now, or soon may be."""
 
     async def finish(
         self, claims: Collection[Claim], again: Mapping[ChatId, float] = NONE_AGAIN, took_s: float = 0.0

@@ -13,7 +13,7 @@ from chatferry.common.clock import Clock
 from chatferry.participants.domain.catalogue import SLOTS, slot_of
 from chatferry.participants.domain.counts import ChatId
 from chatferry.participants.domain.plan import Debounce, Urgency
-from chatferry.participants.ports import NEW_ENOUGH_S, NONE_AGAIN, PATIENCE_S, Claim, Grant, Held
+from chatferry.participants.ports import NEW_ENOUGH_S, NONE_AGAIN, PATIENCE_S, Claim, Grant, Held, Of
 
 LATE_S = 0.1
 """Leave that is older than this is none: calls that wait for different times would bunch into one second."""
@@ -190,14 +190,14 @@ class LocalWanted:
                 self._due[Urgency.CHANGED].setdefault(chat, now + self._debounce.wait_ms / 1_000)
 
     async def claim(
-        self, held: Mapping[int, int], planned: Mapping[ChatId, Urgency], most: int, *, only_asked: bool = False
+        self, held: Mapping[int, int], planned: Mapping[ChatId, Urgency], most: int, *, of: Of = Of.ALL
     ) -> list[Claim]:
         now, claims = self._clock.monotonic(), list[Claim]()
         due = [
             (urgency, chat, now - at)
             for urgency, chats in self._due.items()
             for chat, at in sorted(chats.items(), key=lambda one: one[1])
-            if at <= now and (urgency is Urgency.ASKED or not only_asked)
+            if at <= now and (of is Of.ALL or (of is Of.ASKED) == (urgency is Urgency.ASKED))
         ]
         for urgency, chat, waited_s in [*due, *((urgency, chat, 0.0) for chat, urgency in planned.items())]:
             slot = slot_of(chat)

@@ -21,7 +21,7 @@ from chatferry.participants.adapters.redis_wanted import RedisWanted
 from chatferry.participants.domain.counts import ChatId, Count
 from chatferry.participants.domain.plan import Urgency
 from chatferry.participants.domain.updates import Update
-from chatferry.participants.ports import NONE_AGAIN, Claim, Held
+from chatferry.participants.ports import NONE_AGAIN, Claim, Held, Of
 
 ATTEMPT_EVERY_S = 0.5
 _BATCH, _SAMPLE = 200, 50
@@ -195,16 +195,16 @@ class LayeredWanted:
             await self._local.ask(chats, urgency)
 
     async def claim(
-        self, held: Mapping[int, int], planned: Mapping[ChatId, Urgency], most: int, *, only_asked: bool = False
+        self, held: Mapping[int, int], planned: Mapping[ChatId, Urgency], most: int, *, of: Of = Of.ALL
     ) -> list[Claim]:
         async def there() -> list[Claim]:
             await self._hand_over()
-            return await self._redis.claim(held, planned, most, only_asked=only_asked)
+            return await self._redis.claim(held, planned, most, of=of)
 
         try:
             return await self._switch.attempt(there)
         except OutageError:
-            return await self._local.claim(held, planned, most, only_asked=only_asked)
+            return await self._local.claim(held, planned, most, of=of)
 
     async def _hand_over(self) -> None:
         """What is wanted here; whatever Redis does not take, for whichever reason, stays wanted here."""

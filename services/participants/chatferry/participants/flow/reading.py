@@ -14,7 +14,8 @@ from chatferry.participants.domain.plan import Urgency
 from chatferry.participants.flow.failures import FIRST_AGAIN_S, Failing, Rest
 from chatferry.participants.flow.parts import Held, Parts, learn
 from chatferry.participants.flow.planning import Planner
-from chatferry.participants.ports import Claim, Grant, MaxBusyError, MaxRefusedError, Told
+from chatferry.participants.flow.sharing import Share
+from chatferry.participants.ports import Claim, Grant, MaxBusyError, MaxRefusedError, Of, Told
 
 log = get_logger(__name__)
 _KEEP_EVERY_S = 2.0
@@ -39,6 +40,7 @@ class Reader:
     _reads: set[asyncio.Task[None]] = field(default_factory=set)
     _rest: Rest = field(default_factory=Rest)
     _failing: Failing = field(default_factory=Failing)
+    _share: Share = field(default_factory=Share)
     _kept_at: float = float("-inf")
     _held_until: float = float("-inf")
     _ahead: set[ChatId] = field(default_factory=set)
@@ -77,22 +79,36 @@ class Reader:
         room = self._room(now)
         if room <= 0 or not self.held:
             return 0
-        ahead = _AHEAD - len(self._ahead)
-        if ahead <= 0:
-            claims = await self.parts.wanted.claim(self.held, {}, room, only_asked=True)
-        else:
-            room = min(room, ahead)
-            due = await self.planner.planned(self.held, self.clock, room)
-            # While MAX is away whichever is due serves to look for it.
-            looking = self._rest.looking
-            planned = {chat: why for chat, why in due if looking or not self._failing.left_alone(chat, now)}
-            claims = await self.parts.wanted.claim(self.held, planned, room)
+        claims = await self._claims(room, now)
         for claim in claims:
             task = asyncio.create_task(self._read(claim), name="read of a chat")
             self._reads.add(task)
             if claim.urgency is not Urgency.ASKED:
                 self._ahead.add(claim.chat)
         return len(claims)
+
+    async def _claims(self, room: int, now: float) -> list[Claim]:
+        wanted, room_ahead = self.parts.wanted, min(room, _AHEAD - len(self._ahead))
+        if room_ahead <= 0:
+            return await wanted.claim(self.held, {}, room, of=Of.ASKED)
+        claims = list[Claim]()
+        owed = min(room_ahead, self._share.places)
+        if owed > 0:
+            claims += await wanted.claim(self.held, await self._planned(owed, now), owed, of=Of.OTHERS)
+        if len(claims) < room_ahead:
+            left = room_ahead - len(claims)
+            # What is planned and not claimed is planned no more until the next look.
+            planned = {} if self._share.crowded else await self._planned(left, now)
+            claims += await wanted.claim(self.held, planned, left)
+        asked = sum(claim.urgency is Urgency.ASKED for claim in claims)
+        self._share.claimed(asked, len(claims) - asked, crowded=asked > 0 and len(claims) == room_ahead)
+        return claims
+
+    async def _planned(self, most: int, now: float) -> dict[ChatId, Urgency]:
+        due = await self.planner.planned(self.held, self.clock, most)
+        # While MAX is away whichever is due serves to look for it.
+        looking = self._rest.looking
+        return {chat: why for chat, why in due if looking or not self._failing.left_alone(chat, now)}
 
     async def _keep_slots(self) -> None:
         before, kept = self.held, await self.parts.slots.keep()
@@ -239,9 +255,12 @@ class Reader:
             self._ahead.add(claim.chat)
         try:
             while True:
-                grant = await self.parts.budget.take(claim.urgency)
-                if grant.wait_s <= 0 and self.clock.monotonic() <= grant.until:
-                    return grant
+                urgency = self._share.leave_as(claim.urgency)
+                grant = await self.parts.budget.take(urgency)
+                if grant.wait_s <= 0:
+                    self._share.left(claim.urgency, urgency)
+                    if self.clock.monotonic() <= grant.until:
+                        return grant
                 if grant.wait_s > _FAR_S and not patient:
                     await self.clock.sleep(_FAR_S)
                     return None
