@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -18,10 +18,12 @@ from chatferry.common.clock import Clock
 from chatferry.common.errors import ConfigurationError, OutageError
 from chatferry.participants.domain.counts import Answer, MaxChatId, Verdict
 from chatferry.participants.domain.updates import READ_ALL, BrokenUpdateError, Update, read_update
-from chatferry.participants.ports import MaxBusyError, MaxRefusedError, Membership
+from chatferry.participants.ports import MaxBusyError, MaxRefusedError, Membership, Ready, at_once
 
 _POLL_S = 30
 _LONGEST_WAIT_S = 3_600.0
+# A connection that has to be made first takes longer than leave is valid.
+_KEPT_S = 60.0
 _INT32 = 2**31
 _OF_A_DIALOG = 2
 _AWAY = "MAX cannot be asked now ({}); what is known is served until it can"
@@ -58,7 +60,8 @@ class HttpMax:
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._answer_s, self._clock, self._failed = settings.answer_s, clock, failed
-        limits = httpx.Limits(max_connections=settings.connections, max_keepalive_connections=settings.connections)
+        most = settings.connections
+        limits = httpx.Limits(max_connections=most, max_keepalive_connections=most, keepalive_expiry=_KEPT_S)
         self._http = httpx.AsyncClient(
             base_url=settings.url.rstrip("/"),
             verify=_trusted(settings),
@@ -72,8 +75,8 @@ class HttpMax:
         """Let the connections go."""
         await self._http.aclose()
 
-    async def chat(self, chat: MaxChatId) -> Answer:
-        response = await self._ask("GET", f"/chats/{chat}")
+    async def chat(self, chat: MaxChatId, ready: Ready = at_once) -> Answer:
+        response = await self._ask("GET", f"/chats/{chat}", extensions={"trace": _before_sent(ready)})
         if response.status_code == httpx.codes.FORBIDDEN:
             self._failed("denied")
             return Answer(Verdict.DENIED)
@@ -85,8 +88,8 @@ class HttpMax:
             raise self._away("body")
         return answer
 
-    async def membership(self, chat: MaxChatId) -> Membership | None:
-        response = await self._ask("GET", f"/chats/{chat}/members/me")
+    async def membership(self, chat: MaxChatId, ready: Ready = at_once) -> Membership | None:
+        response = await self._ask("GET", f"/chats/{chat}/members/me", extensions={"trace": _before_sent(ready)})
         if response.status_code != httpx.codes.OK:
             return None
         told = self._body(response)
@@ -190,6 +193,17 @@ class HttpMax:
     def _away(self, kind: str, sentence: str | None = None) -> OutageError:
         self._failed(kind)
         return OutageError("max", sentence or _AWAY.format(kind))
+
+
+def _before_sent(ready: Ready) -> Callable[[str, Any], Awaitable[None]]:
+    """For httpcore, which tells of each step of a call: this one comes when its connection is there."""
+
+    async def traced(step: str, info: Any) -> None:
+        del info
+        if step == "http11.send_request_headers.started":
+            await ready()
+
+    return traced
 
 
 def _refuses(status: int, code: Any) -> bool:

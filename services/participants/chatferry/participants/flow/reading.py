@@ -15,7 +15,7 @@ from chatferry.participants.flow.failures import FIRST_AGAIN_S, Failing, Rest
 from chatferry.participants.flow.parts import Held, Parts, learn
 from chatferry.participants.flow.planning import Planner
 from chatferry.participants.flow.sharing import Share
-from chatferry.participants.ports import Claim, Grant, MaxBusyError, MaxRefusedError, Of, Told
+from chatferry.participants.ports import Claim, Grant, LateLeaveError, MaxBusyError, MaxRefusedError, Of, Ready, Told
 
 log = get_logger(__name__)
 _KEEP_EVERY_S = 2.0
@@ -25,6 +25,8 @@ _AHEAD = 10
 # One of them gives its chat back when leave comes later than this: a reader may ask for it meanwhile, and goes first.
 _FAR_S = 1.0
 _REFUSED_REST_S = 30.0
+# Of a call's time, for leave that is taken anew when it is about to be sent.
+_LATEST_S = 1.0
 _RIGHTS_MAY_HAVE_COME = (Urgency.NIGHTLY, Urgency.CHANGED)
 
 
@@ -155,7 +157,9 @@ class Reader:
         if self.held.get(slot_of(claim.chat)) != claim.epoch or self.clock.monotonic() > self._held_until:
             return FIRST_AGAIN_S
         try:
-            answer = await self._asked(max_chat, _kind(claim, entry))
+            answer = await self._asked(max_chat, _kind(claim, entry), self._ready(claim, grant))
+        except LateLeaveError:
+            return FIRST_AGAIN_S
         except OutageError as away:
             if away.part != "max":
                 raise
@@ -199,10 +203,25 @@ class Reader:
             if await self.parts.catalogue.note(claim.chat, told):
                 learn(self.parts.chats, claim.chat, told)
 
-    async def _asked(self, max_chat: MaxChatId, kind: str) -> Answer:
+    def _ready(self, claim: Claim, grant: Grant) -> Ready:
+        """Leave that has gone by meanwhile (a connection was made first, or the loop was busy) is taken anew."""
+        late = self.clock.monotonic() + _LATEST_S
+
+        async def ready() -> None:
+            until = grant.until
+            while (now := self.clock.monotonic()) > until:
+                anew = await self.parts.budget.take(claim.urgency)
+                until = anew.until if anew.wait_s <= 0 else float("-inf")
+                if now + anew.wait_s > late:
+                    raise LateLeaveError
+                await self.clock.sleep(anew.wait_s)
+
+        return ready
+
+    async def _asked(self, max_chat: MaxChatId, kind: str, ready: Ready) -> Answer:
         try:
             self.parts.watch.called(kind)
-            return await self.parts.max.chat(max_chat)
+            return await self.parts.max.chat(max_chat, ready)
         except MaxBusyError as busy:
             await self.parts.budget.refused(busy.retry_after_s)
             raise OutageError("max", "MAX answers that we ask too often; we go on more slowly") from busy
@@ -217,10 +236,13 @@ class Reader:
         doubtful = missed or entry.trusted is None or (not entry.trusted and may_have_come)
         if not doubtful or not self.planner.trust.events_on or entry.max_chat is None:
             return None
-        await self._leave(claim, patient=True)
+        leave = await self._leave(claim, patient=True)
+        assert leave is not None
         self.parts.watch.called("membership")
         try:
-            membership = await self.parts.max.membership(entry.max_chat)
+            membership = await self.parts.max.membership(entry.max_chat, self._ready(claim, leave))
+        except LateLeaveError:
+            return None
         except MaxBusyError as busy:
             await self.parts.budget.refused(busy.retry_after_s)
             return None
