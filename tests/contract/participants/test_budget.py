@@ -11,8 +11,8 @@ import pytest
 from tests.contract.participants.redis_ports import replicas_of
 
 from chatferry.common.clock import SystemClock
+from chatferry.participants.adapters.layered_budget import LayeredBudget
 from chatferry.participants.adapters.local_work import Allowance, LocalBudget
-from chatferry.participants.adapters.redis_layers import LayeredBudget
 from chatferry.participants.domain.plan import Urgency
 from chatferry.participants.ports import Budget, Grant
 

@@ -15,7 +15,7 @@ from chatferry.participants.adapters.redis_layers import LayeredWanted
 from chatferry.participants.domain.catalogue import SLOTS, slot_of
 from chatferry.participants.domain.counts import ChatId
 from chatferry.participants.domain.plan import Urgency
-from chatferry.participants.ports import NEW_ENOUGH_S, PATIENCE_S, Claim, Wanted
+from chatferry.participants.ports import NEW_ENOUGH_S, PATIENCE_S, Claim, Of, Wanted
 
 ONE, TWO, THREE = ChatId(1), ChatId(2), ChatId(-3)
 DEBOUNCED_S = DEBOUNCE.wait_ms / 1_000 + 0.02
@@ -67,6 +67,15 @@ async def test_asked_comes_before_changed_and_changed_before_planned(world: Worl
         (TWO, Urgency.CHANGED),
         (THREE, Urgency.TOP),
     ]
+
+
+async def test_what_is_asked_for_may_be_left_to_a_later_claim(world: World) -> None:
+    await world.wanted.ask([TWO], Urgency.CHANGED)
+    await world.wanted.ask([ONE], Urgency.ASKED)
+    await asyncio.sleep(DEBOUNCED_S)
+    others = await world.wanted.claim(world.held, plan(THREE), 5, of=Of.OTHERS)
+    assert [(claim.chat, claim.urgency) for claim in others] == [(TWO, Urgency.CHANGED), (THREE, Urgency.TOP)]
+    assert await world.claimed() == [(ONE, Urgency.ASKED)]
 
 
 async def test_no_more_are_claimed_than_there_is_room_for(world: World) -> None:
@@ -195,9 +204,9 @@ async def test_taking_over_leaves_alone_what_this_replica_reads(world: World) ->
 async def test_what_is_asked_for_alone_is_claimed_where_there_is_room_for_nothing_else(world: World) -> None:
     await world.wanted.ask([TWO], Urgency.CHANGED)
     await asyncio.sleep(DEBOUNCED_S)
-    assert await world.wanted.claim(world.held, {}, 5, only_asked=True) == []
+    assert await world.wanted.claim(world.held, {}, 5, of=Of.ASKED) == []
     await world.wanted.ask([ONE], Urgency.ASKED)
-    assert await world.wanted.claim(world.held, {}, 5, only_asked=True) == [world.claim(ONE)]
+    assert await world.wanted.claim(world.held, {}, 5, of=Of.ASKED) == [world.claim(ONE)]
     assert await world.claimed() == [(TWO, Urgency.CHANGED)]
 
 

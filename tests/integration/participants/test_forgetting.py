@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from tests.contract.participants.redis_ports import Replica
 from tests.integration.common.portal.redis_of_ours import RedisOfOurs
-from tests.integration.participants.test_redis_away import ONE, TWO, read, replicas, server, settled, until_back
+from tests.integration.participants.redis_gone import until_back
+from tests.integration.participants.test_redis_away import ONE, TWO, read, settled
 
 from chatferry.participants.adapters.redis_layers import LayeredCounts
 
 pytestmark = pytest.mark.integration
-__all__ = ["replicas", "server"]
 
 
 async def test_what_was_forgotten_without_redis_is_served_no_more_and_deleted_when_it_returns(

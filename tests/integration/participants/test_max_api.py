@@ -11,7 +11,7 @@ from chatferry.common.clock import SystemClock
 from chatferry.common.errors import OutageError
 from chatferry.participants.adapters.max_api import HttpMax, MaxAddress
 from chatferry.participants.domain.counts import Answer, MaxChatId, Verdict
-from chatferry.participants.ports import MaxBusyError, MaxRefusedError, Membership
+from chatferry.participants.ports import LateLeaveError, MaxBusyError, MaxRefusedError, Membership
 from chatferry.simulators.max import (
     Api,
     Chat,
@@ -132,7 +132,7 @@ async def test_a_fault_is_an_outage_and_the_next_read_is_fine(
 async def test_a_refusal_of_one_chat_is_about_it(running: Running, api: _Max, kind: FaultKind, answer: Answer) -> None:
     running.world.faults.add(Fault(kind, "/chats/{id}", count=1))
     assert await api.chat(MaxChatId(_one(running).id)) == answer
-    assert api.kinds == []
+    assert api.kinds == [kind.value]
 
 
 @pytest.mark.parametrize(("told", "heard"), [(None, None), (7, 7.0)])
@@ -143,6 +143,30 @@ async def test_too_many_calls_are_told_apart(
     with pytest.raises(MaxBusyError) as busy:
         await api.chat(MaxChatId(_one(running).id))
     assert (busy.value.retry_after_s, api.kinds) == (heard, ["busy"])
+
+
+async def test_a_call_is_sent_once_it_is_ready_and_not_at_all_where_that_fails(running: Running, api: _Max) -> None:
+    chat, seen = _one(running), list[int]()
+
+    def arrived() -> int:
+        total: int = running.world.traffic.summary(0)["total"]
+        return total
+
+    async def ready() -> None:
+        await asyncio.sleep(0.05)
+        seen.append(arrived())
+
+    async def late() -> None:
+        raise LateLeaveError
+
+    for call in (api.chat, api.membership):
+        before = arrived()
+        with pytest.raises(LateLeaveError):
+            await call(MaxChatId(chat.id), late)
+        await call(MaxChatId(chat.id), ready)
+        assert seen.pop() == before
+        assert arrived() == before + 1
+    assert api.kinds == []
 
 
 async def test_fifty_reads_at_once_are_all_answered(running: Running, api: _Max) -> None:

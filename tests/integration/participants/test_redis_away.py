@@ -6,17 +6,15 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 import pytest
-from tests.contract.participants.redis_ports import Replica, joined, replicas_of
+from tests.contract.participants.redis_ports import Replica, joined
 from tests.integration.common.portal.redis_of_ours import RedisOfOurs
+from tests.integration.participants.redis_gone import GRACE, until_back
 
-from chatferry.common.errors import OutageError
-from chatferry.participants.adapters.local_work import LeaseRules
+from chatferry.participants.adapters.layered_budget import LayeredBudget
 from chatferry.participants.adapters.redis_layers import (
-    LayeredBudget,
     LayeredCounts,
     LayeredSlots,
     LayeredWaiting,
@@ -29,42 +27,10 @@ from chatferry.participants.ports import Budget, Claim
 
 pytestmark = pytest.mark.integration
 ONE, TWO = ChatId(1), ChatId(2)
-GRACE = LeaseRules(read_s=0.3, lease_s=2.0, grace_s=1.5)
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[RedisOfOurs]:
-    server = RedisOfOurs.in_folder(tmp_path)
-    server.start()
-    try:
-        yield server
-    finally:
-        server.kill()
-
-
-@pytest.fixture
-async def replicas(server: RedisOfOurs) -> AsyncIterator[list[Replica]]:
-    async with replicas_of(server.url, many=3, rules=GRACE) as three:
-        yield three
-        if server._process is None:
-            server.start()
 
 
 def read(count: int, at_ms: int | None = None, epoch: int = 1) -> Count:
     return Count(count, Mark.CONFIRMED, Stamp(epoch, at_ms or int(time.time() * 1_000)))
-
-
-async def until_back(replica: Replica) -> None:
-    """Redis answers this client again: no dead connection is left in it."""
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        try:
-            await replica.quick.attempt(replica.quick.probe)
-        except OutageError:
-            await asyncio.sleep(0.05)
-        else:
-            return
-    raise AssertionError("Redis does not come back")
 
 
 async def settled(replica: Replica) -> None:
@@ -164,80 +130,6 @@ async def test_no_request_waits_long_for_a_redis_that_hangs_and_few_look_for_it(
         assert max(took) < 0.25, "0.05 s, and what a busy machine adds"
 
 
-async def test_slots_stay_with_their_holders_over_an_outage_and_a_redis_that_forgot_everything(
-    server: RedisOfOurs, replicas: list[Replica]
-) -> None:
-    layers = [LayeredSlots(one.slots, one.local_slots, one.steady) for one in replicas[:2]]
-    deadline = time.monotonic() + 10
-    while True:
-        held = [await slots.keep() for slots in layers]
-        if [len(one.slots) for one in held] == [32, 32]:
-            break
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.1)
-    server.kill()
-    assert [(await slots.keep()).slots for slots in layers] == [one.slots for one in held]
-    server.start()
-    for one in replicas:
-        await one.redis.connection_pool.disconnect()
-    stranger = await replicas[2].slots.keep()
-    assert stranger.slots == {}, "it cannot know who holds them"
-    await asyncio.sleep(0.5)
-    back = [await slots.keep() for slots in layers]
-    assert not any(one.away for one in (replicas[0].steady, replicas[1].steady))
-    for before, after in zip(held, back, strict=True):
-        assert after.taken == frozenset()
-        assert after.slots.items() <= before.slots.items()
-    deadline = time.monotonic() + 10
-    while True:
-        shared = [(await one.keep()).slots for one in layers] + [(await replicas[2].slots.keep()).slots]
-        slots = [slot for one in shared for slot in one]
-        assert len(slots) == len(set(slots))
-        if len(slots) == SLOTS:
-            break
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.1)
-    assert min(shared[2].values()) > max(held[0].slots.values()), "an epoch never comes again"
-
-
-async def test_an_epoch_never_comes_again_though_nobody_is_left_who_knew_it(
-    server: RedisOfOurs, replicas: list[Replica]
-) -> None:
-    gone, heir, _ = replicas
-    for replica in (gone, heir):
-        await replica.slots.keep()
-        await asyncio.sleep(GRACE.grace_s + 0.1)
-        held = await replica.slots.keep()
-        assert held.slots
-        if replica is gone:
-            before = held
-            server.kill()
-            server.start()
-            await heir.redis.connection_pool.disconnect()
-    assert len(held.slots) == SLOTS
-    assert min(held.slots.values()) > max(before.slots.values())
-
-
-async def test_an_old_snapshot_gives_no_slot_back_to_who_lost_it(server: RedisOfOurs, replicas: list[Replica]) -> None:
-    loser, holder, _ = replicas
-    await asyncio.sleep(GRACE.grace_s)
-    await loser.slots.keep()
-    await asyncio.sleep(GRACE.grace_s)
-    assert len((await loser.slots.keep()).slots) == SLOTS
-    server.save()
-    await loser.slots.leave()
-    held = await holder.slots.keep()
-    assert len(held.slots) == SLOTS
-    server.kill()
-    server.start()
-    for one in (loser, holder):
-        await one.redis.connection_pool.disconnect()
-    after = (await holder.slots.keep()).slots
-    assert len(after) == 32, "the snapshot says that the other is there, too"
-    assert after.items() <= held.slots.items(), "and the newer epoch is the truth, whatever it says of the leases"
-    assert (await loser.slots.keep()).slots == {}
-
-
 async def granted(budget: Budget, ends: float, times: list[float]) -> None:
     while time.monotonic() < ends:
         grant = await budget.take(Urgency.SAFETY)
@@ -273,7 +165,8 @@ async def test_no_second_has_more_than_thirty_calls_while_redis_goes_and_comes(
     await asyncio.gather(*tasks)
     times.sort()
     assert all(times[n + 30] - times[n] >= 1.0 for n in range(len(times) - 30))
-    assert sum(fell + 1.3 < at < fell + 3.3 for at in times) >= 2 * 27 * 0.8, "their shares make the whole"
+    # From the first second's on: a share may be taken as a whole.
+    assert sum(fell + 1.05 < at < fell + 3.3 for at in times) >= 2 * 27 * 0.8, "their shares make the whole"
     assert sum(at > back + 3.5 for at in times) > (ends - back - 3.5) * 27 * 0.8
 
 

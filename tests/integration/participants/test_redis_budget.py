@@ -177,3 +177,21 @@ async def test_the_hours_calls_are_shared_by_all(stack: Addresses) -> None:
         await asyncio.gather(*(hammer(one, Urgency.ASKED, ends, granted_ms) for one in replicas))
         assert len(granted_ms) in (10, 20), "as if the hour before had been used evenly: ten a minute"
         assert (await random.choice(replicas).budget.take(Urgency.ASKED)).wait_s > 0
+
+
+async def test_what_was_spent_without_redis_is_taken_off_the_hour_there(stack: Addresses) -> None:
+    allowance = Allowance(per_second=27, per_hour=600)
+    async with replicas_of(stack.redis, allowance=allowance) as [replica]:
+        minute = (await replica.budget.take(Urgency.ASKED)).now_ms // 60_000
+        await asyncio.sleep(1.2)
+        await replica.budget.spent({minute: 30, minute - 90: 4})
+        ends, granted_ms = time.monotonic() + 1.5, list[int]()
+        await hammer(replica, Urgency.ASKED, ends, granted_ms)
+        assert granted_ms == [], "ten a minute, of which three minutes' are gone"
+
+
+async def test_where_the_hour_has_no_limit_of_its_own_nothing_is_kept_of_it(stack: Addresses) -> None:
+    async with replicas_of(stack.redis) as [replica]:
+        minute = int(time.time()) // 60
+        await replica.budget.spent({minute: 30})
+        assert not await replica.redis.exists(replica.keys.own("budget:hour"))

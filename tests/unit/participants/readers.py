@@ -21,7 +21,7 @@ from chatferry.participants.domain.plan import Urgency
 from chatferry.participants.domain.updates import Update
 from chatferry.participants.flow.parts import Hearing
 from chatferry.participants.metrics import Watching
-from chatferry.participants.ports import Claim, Told
+from chatferry.participants.ports import Claim, Of, Told
 from chatferry.participants.serving import Rules, Serving, Sources
 from chatferry.participants.view import View
 from chatferry.participants.webhook import Webhook
@@ -143,8 +143,8 @@ class MemorySources:
 class _Wanting(MemorySources):
     """`ports.Wanted` and `ports.Waiting` have more methods, which readers never call."""
 
-    async def claim(self, held: object, planned: object, most: int, *, only_asked: bool = False) -> list[Claim]:
-        raise AssertionError((held, planned, most, only_asked))
+    async def claim(self, held: object, planned: object, most: int, *, of: Of = Of.ALL) -> list[Claim]:
+        raise AssertionError((held, planned, most, of))
 
     async def finish(self, claims: object, again: object = (), took_s: float = 0.0) -> None:
         raise AssertionError((claims, again, took_s))

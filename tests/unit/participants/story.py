@@ -23,7 +23,7 @@ from chatferry.participants.flow.keeping import Keeper
 from chatferry.participants.flow.parts import Hearing, Parts, Trust
 from chatferry.participants.flow.planning import Planner
 from chatferry.participants.flow.reading import Reader
-from chatferry.participants.ports import Change, Held, MaxBusyError, Membership, SourceChat
+from chatferry.participants.ports import Change, Held, MaxBusyError, Membership, Ready, SourceChat, at_once
 from chatferry.participants.view import View
 
 T = TypeVar("T")
@@ -50,9 +50,12 @@ class ObedientMax:
     secrets: list[str] = field(default_factory=list)
     subscribing: Callable[[], Exception | None] = field(default=lambda: None)
     looking: Callable[[], Exception | None] = field(default=lambda: None)
+    opening: Callable[[], float] = field(default=lambda: 0.0)
     _under_way: list[MaxChatId] = field(default_factory=list)
 
-    async def chat(self, chat: MaxChatId) -> Answer:
+    async def chat(self, chat: MaxChatId, ready: Ready = at_once) -> Answer:
+        await self.clock.sleep(self.opening())
+        await ready()
         self.called.append(self.clock.monotonic())
         self.asked.append((self.clock.monotonic(), chat))
         self.twice_at_once += chat in self._under_way
@@ -66,7 +69,8 @@ class ObedientMax:
             raise failure
         return self.answers.get(chat) or Answer(Verdict.COUNTED, self.counts[chat])
 
-    async def membership(self, chat: MaxChatId) -> Membership | None:
+    async def membership(self, chat: MaxChatId, ready: Ready = at_once) -> Membership | None:
+        await ready()
         self.called.append(self.clock.monotonic())
         self.rights_asked.append(chat)
         return Membership(self.trusted)

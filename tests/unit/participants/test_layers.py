@@ -11,14 +11,15 @@ import pytest
 from tests.unit.participants.readers import HandClock
 
 from chatferry.common.errors import OutageError
+from chatferry.participants.adapters.layered_budget import LayeredBudget
 from chatferry.participants.adapters.local_work import Allowance, LocalBudget, LocalWanted
 from chatferry.participants.adapters.redis_budget import RedisBudget
-from chatferry.participants.adapters.redis_layers import LayeredBudget, LayeredWanted, Switch
+from chatferry.participants.adapters.redis_layers import LayeredWanted, Switch
 from chatferry.participants.adapters.redis_wanted import RedisWanted
 from chatferry.participants.domain.catalogue import SLOTS
 from chatferry.participants.domain.counts import ChatId
 from chatferry.participants.domain.plan import Debounce, Urgency
-from chatferry.participants.ports import Claim, Grant
+from chatferry.participants.ports import Claim, Grant, Of
 from chatferry.participants.shared import RedisClock
 
 HELD = dict.fromkeys(range(SLOTS), 3)
@@ -37,9 +38,9 @@ class Taking:
         self.taken.append((urgency, list(chats)))
 
     async def claim(
-        self, held: Mapping[int, int], planned: Mapping[ChatId, Urgency], most: int, *, only_asked: bool = False
+        self, held: Mapping[int, int], planned: Mapping[ChatId, Urgency], most: int, *, of: Of = Of.ALL
     ) -> list[Claim]:
-        del held, planned, most, only_asked
+        del held, planned, most, of
         return []
 
 
@@ -74,6 +75,9 @@ class Granting:
         del urgency
         return self.grant
 
+    async def spent(self, calls: Mapping[int, int]) -> None:
+        raise AssertionError(calls)
+
 
 async def test_the_clock_of_redis_is_that_of_the_leave_it_has_given() -> None:
     clock, redis = HandClock(), Granting(Grant(0, 0.0))
@@ -88,6 +92,76 @@ async def test_the_clock_of_redis_is_that_of_the_leave_it_has_given() -> None:
     redis.grant = Grant(ahead_ms, 60.0)
     await budget.take(Urgency.TOP)
     assert budget.now_ms == ahead_ms + 30_000
+
+
+@dataclass
+class Outages:
+    """Gives leave until `away`; keeps what it was told of calls that it had not granted."""
+
+    clock: HandClock
+    away: bool = False
+    granted: int = 0
+    told: list[Mapping[int, int]] = field(default_factory=list)
+
+    async def take(self, urgency: Urgency) -> Grant:
+        del urgency
+        self._answers()
+        self.granted += 1
+        return Grant(int(self.clock.now().timestamp() * 1_000), 0.0, self.clock.monotonic() + 0.1)
+
+    async def spent(self, calls: Mapping[int, int]) -> None:
+        self._answers()
+        self.told.append(calls)
+
+    async def probe(self) -> None:
+        self._answers()
+
+    def _answers(self) -> None:
+        if self.away:
+            raise OutageError("redis", "away")
+
+
+async def taken(budget: LayeredBudget, clock: HandClock, seconds: float) -> int:
+    """How many calls a reader makes who takes all there is."""
+    calls, ends = 0, clock.seconds + seconds
+    while clock.seconds < ends:
+        grant = await budget.take(Urgency.ASKED)
+        calls += grant.wait_s <= 0
+        clock.seconds += max(0.05, min(grant.wait_s, 1.0))
+    return calls
+
+
+async def test_over_an_outage_of_redis_no_hour_has_more_calls_than_its_share() -> None:
+    clock = HandClock()
+    redis = Outages(clock)
+    local = LocalBudget(Allowance(per_second=5, per_hour=600), clock, random.Random(1))
+    budget = LayeredBudget(cast("RedisBudget", redis), local, Switch(clock, redis.probe))
+    there = await taken(budget, clock, 20)
+    assert there == redis.granted == 400
+    redis.away = True
+    assert await taken(budget, clock, 600) == 200, "what Redis granted is remembered"
+    assert await taken(budget, clock, 3_000) == 0
+    assert await taken(budget, clock, 120) > 0, "the hour is over"
+
+
+async def test_what_was_spent_while_redis_was_away_is_told_to_it_once_and_before_it_grants_anything() -> None:
+    clock = HandClock()
+    redis = Outages(clock)
+    local = LocalBudget(Allowance(per_second=5, per_hour=600), clock, random.Random(1))
+    budget = LayeredBudget(cast("RedisBudget", redis), local, Switch(clock, redis.probe))
+    await taken(budget, clock, 5)
+    redis.away = True
+    here = await taken(budget, clock, 65)
+    assert here > 100
+    redis.away, granted = False, redis.granted
+    await budget.take(Urgency.ASKED)
+    assert len(redis.told) == 1
+    assert sum(redis.told[0].values()) == here
+    minute = int(clock.now().timestamp()) // 60
+    assert set(redis.told[0]) <= {minute - 1, minute}
+    await taken(budget, clock, 5)
+    assert len(redis.told) == 1
+    assert redis.granted > granted
 
 
 async def test_what_is_compared_with_reads_goes_by_the_clock_that_they_are_stamped_by() -> None:

@@ -6,11 +6,12 @@ import asyncio
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from tests.unit.importer.fakes import FakeClock
 
-from chatferry.participants.adapters.local_work import Allowance, LeaseRules, LocalBudget, LocalSlots
+from chatferry.participants.adapters.local_work import LATE_S, Allowance, LeaseRules, LocalBudget, LocalSlots
+from chatferry.participants.domain.catalogue import SLOTS
 from chatferry.participants.domain.plan import Urgency
 from chatferry.participants.ports import Held
 
@@ -23,7 +24,7 @@ def budget_of(clock: FakeClock, allowance: Allowance) -> LocalBudget:
 
 def test_replicas_share_what_they_cannot_agree_on() -> None:
     share = Allowance(per_second=27, per_hour=97_200).share(3)
-    assert (share.per_second, share.per_hour) == (9, 32_400)
+    assert (share.per_second, share.per_hour, share.limit) == (9, 32_400, 10)
     assert Allowance(per_second=2, per_hour=60).share(27).per_second == 1
 
 
@@ -45,6 +46,30 @@ def test_no_second_has_more_grants_than_the_share(cap: int, steps: list[tuple[fl
 
     times = asyncio.run(run())
     assert all(times[n + cap] - times[n] > 1.0 for n in range(len(times) - cap))
+
+
+@example(replicas=3, steps=[(0.0, 30, LATE_S), (0.4, 0, 0.0), (0.4, 0, 0.0), (0.25, 30, 0.0)])
+@given(
+    replicas=st.integers(1, 27),
+    steps=st.lists(st.tuples(SECONDS, st.integers(0, 30), st.floats(0, LATE_S)), max_size=60),
+)
+def test_no_second_has_more_calls_than_max_allows_though_each_is_made_as_late_as_it_may(
+    replicas: int, steps: list[tuple[float, int, float]]
+) -> None:
+    async def run() -> list[float]:
+        clock, calls = FakeClock(), list[float]()
+        budget = budget_of(clock, Allowance().share(replicas))
+        for seconds, tries, late_s in steps:
+            clock.seconds += seconds
+            for _ in range(tries):
+                grant = await budget.take(Urgency.ASKED)
+                if grant.wait_s <= 0:
+                    calls.append(clock.seconds + late_s)
+                    assert calls[-1] <= grant.until
+        return sorted(calls)
+
+    calls, most = asyncio.run(run()), 30 // replicas
+    assert all(calls[n + most] - calls[n] > 1.0 for n in range(len(calls) - most))
 
 
 async def test_the_wait_that_is_told_is_long_enough() -> None:
@@ -132,9 +157,37 @@ async def test_reads_go_on_by_the_clock_of_the_redis_that_has_gone() -> None:
 async def test_who_held_nothing_when_redis_went_holds_nothing() -> None:
     clock = FakeClock()
     slots = LocalSlots(LeaseRules(read_s=3.0), clock)
-    assert (await slots.keep()).slots == {}
-    slots.learn(Held({4: 9}, frozenset({4}), 3.0))
+    slots.learn(Held({}))
     clock.seconds = 100.0
+    assert (await slots.keep()).slots == {}, "others hold them, as far as it knows"
+    slots.learn(Held({4: 9}, frozenset({4}), 3.0))
     assert await slots.keep() == Held({4: 9}, frozenset(), 107.0)
     await slots.leave()
+    assert (await slots.keep()).slots == {}
+
+
+async def test_who_never_saw_redis_holds_all_slots_after_fifteen_seconds_under_the_epochs_of_the_known_counts() -> None:
+    clock = FakeClock()
+    slots = LocalSlots(LeaseRules(read_s=3.0), clock, lambda: {4: 700, 9: 800})
+    assert (await slots.keep()).slots == {}
+    clock.seconds = 14.9
+    assert (await slots.keep()).slots == {}, "Redis may come yet"
+    clock.seconds = 15.0
+    first = await slots.keep()
+    assert first.slots == {**dict.fromkeys(range(SLOTS), 1), 4: 700, 9: 800}
+    assert first.taken == frozenset(range(SLOTS))
+    assert first.until == 22.0
+    clock.seconds = 20.0
+    again = await slots.keep()
+    assert (again.slots, again.taken) == (first.slots, frozenset())
+    slots.learn(Held({4: 900}))
+    assert (await slots.keep()).slots == {4: 900}
+
+
+async def test_who_has_left_takes_nothing() -> None:
+    clock = FakeClock()
+    slots = LocalSlots(LeaseRules(read_s=3.0), clock)
+    await slots.keep()
+    await slots.leave()
+    clock.seconds = 100.0
     assert (await slots.keep()).slots == {}

@@ -113,18 +113,42 @@ async def test_a_body_that_surely_is_no_count_is_none(body: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "answer"),
+    ("status", "body", "answer", "kind"),
     [
-        (403, _error("chat.denied"), Answer(Verdict.DENIED)),
-        (403, _error("access.denied"), Answer(Verdict.DENIED)),
-        (403, {}, Answer(Verdict.DENIED)),
-        (404, _error("not.found"), Answer(Verdict.GONE)),
+        (403, _error("chat.denied"), Answer(Verdict.DENIED), "denied"),
+        (403, _error("access.denied"), Answer(Verdict.DENIED), "denied"),
+        (404, _error("not.found"), Answer(Verdict.GONE), "not_found"),
+        (404, _error("chat.not.found"), Answer(Verdict.GONE), "not_found"),
     ],
 )
-async def test_what_max_refuses_of_a_chat_is_an_answer_about_it(status: int, body: Any, answer: Answer) -> None:
+async def test_what_max_refuses_of_a_chat_is_an_answer_about_it_and_counted(
+    status: int, body: Any, answer: Answer, kind: str
+) -> None:
     max_ = _says(status, body)
     assert await max_.api.chat(CHAT) == answer
-    assert max_.kinds == []
+    assert max_.kinds == [kind]
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (403, {}),
+        (403, {"message": "Forbidden"}),
+        (403, _error("bot.stopped")),
+        (403, _error("not.found")),
+        (404, {"message": "no Route matched with those values"}),
+        (404, {"code": 404, "message": "Not Found"}),
+        (404, _error("chat.denied")),
+        (404, _error("NOT_FOUND")),
+    ],
+)
+async def test_a_refusal_that_is_not_of_maxs_form_says_nothing_about_the_chat(status: int, body: Any) -> None:
+    max_ = _says(status, body)
+    for call in (max_.api.chat(CHAT), max_.api.membership(CHAT)):
+        with pytest.raises(OutageError) as away:
+            await call
+        assert away.value.part == "max"
+    assert max_.kinds == ["status", "status"]
 
 
 @pytest.mark.parametrize(

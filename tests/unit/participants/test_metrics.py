@@ -50,9 +50,10 @@ def test_the_names_of_the_requirement_are_shown_as_they_are() -> None:
 
 def test_each_kind_of_failure_and_call_is_shown_before_the_first_so_that_a_first_burst_is_a_rise() -> None:
     _, metrics, _ = _watching()
-    for kind in ("connection", "certificate", "timeout", "server", "status", "body", "busy", "refused"):
+    kinds = ("connection", "certificate", "timeout", "server", "status", "body", "busy", "refused")
+    for kind in (*kinds, "denied", "not_found"):
         assert _shown(metrics, "participants_max_api_errors", kind=kind) == 0
-    for kind in ("chat", "membership", "subscription", "updates"):
+    for kind in ("chat", "lost", "membership", "subscription", "updates"):
         assert _shown(metrics, "participants_max_calls_total", kind=kind) == 0
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from random import Random
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -19,8 +21,8 @@ QUARTER_MS = 900_000
 PASS = pass_at(NIGHT + QUARTER_MS, RULES, 25)
 
 
-def standing(read_ms: int = READ, *, trusted: bool = True, top: bool = False, lost: bool = False) -> Standing:
-    return Standing(read_ms, trusted, top, lost, spread=0.5)
+def standing(read_ms: int = READ, *, trusted: bool = True, top: bool = False) -> Standing:
+    return Standing(read_ms, trusted, top, spread=0.5)
 
 
 def test_a_chat_that_was_never_read_is_due_at_once() -> None:
@@ -81,18 +83,72 @@ def test_what_was_not_read_since_three_in_the_night_is_due_then() -> None:
 def test_a_chat_whose_events_cannot_be_trusted_is_due_much_sooner() -> None:
     told, untold = due(standing(), RULES, NIGHT, PASS), due(standing(trusted=False), RULES, NIGHT, PASS)
     assert READ + 270_000 <= untold.at_ms <= READ + 300_000
-    assert READ + 77_760_000 <= told.at_ms <= READ + 86_400_000
+    assert NIGHT + 86_400_000 <= told.at_ms <= READ + 86_400_000
 
 
-def test_a_chat_that_the_bot_was_put_out_of_is_looked_at_once_a_night() -> None:
-    lost = standing(trusted=False, top=True, lost=True)
+def test_the_nights_pass_is_the_safety_read_of_whatever_it_comes_soon_enough_for() -> None:
+    for read_after_h in (0.1, 2, 9, 20):
+        read = standing(NIGHT + int(read_after_h * 3_600_000))
+        assert due(read, RULES, NIGHT, PASS).at_ms == read.read_ms + 86_400_000, "the pass comes before that"
+    seldom, often = replace(RULES, safety_s=90_000), replace(RULES, safety_s=43_200)
+    assert due(standing(), seldom, NIGHT, PASS).at_ms == READ + 90_000_000
+    assert READ + 38_880_000 <= due(standing(), often, NIGHT, PASS).at_ms <= READ + 43_200_000
+
+
+def reads_of(spread: float, rules: PlanRules, begin_ms: int, days: int) -> list[int]:
+    """When a chat is read that nothing happens in, by a replica that looks once a minute and is slow by chance."""
+    read, reads, rng = Standing(begin_ms, trusted=True, top=False, spread=spread), [begin_ms], Random(spread)
+    for now_ms in range(begin_ms, begin_ms + days * 86_400_000, 60_000):
+        night = int(last_night(datetime.fromtimestamp(now_ms / 1_000, UTC), rules).timestamp() * 1_000)
+        if due(read, rules, night, pass_at(now_ms, rules, 25)).at_ms <= now_ms:
+            read = replace(read, read_ms=now_ms + rng.randrange(0, 60_000))
+            reads.append(read.read_ms)
+    return reads
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.4, 0.999])
+@pytest.mark.parametrize("read_after_h", [1, 7, 23])
+def test_a_quiet_chat_is_read_once_a_day(spread: float, read_after_h: int) -> None:
+    reads = reads_of(spread, RULES, NIGHT + read_after_h * 3_600_000, days=6)
+    assert len(reads) == 1 + 6, "of six nights each once"
+    assert max(after - before for before, after in pairwise(reads)) <= 86_400_000 + 120_000
+
+
+def test_where_the_interval_is_shorter_than_a_day_no_chat_waits_for_the_night() -> None:
+    often = replace(RULES, safety_s=43_200)
+    reads = reads_of(0.5, often, NIGHT + 3_600_000, days=6)
+    assert max(after - before for before, after in pairwise(reads)) <= 43_200_000 + 120_000
+    assert len(reads) <= 1 + 3 * 6
+
+
+def test_where_a_night_is_an_hour_later_no_chat_waits_longer_than_its_interval() -> None:
+    berlin = replace(RULES, timezone=ZoneInfo("Europe/Berlin"))
+    begin_ms = int(datetime(2026, 10, 24, 12, tzinfo=UTC).timestamp() * 1_000)
+    reads = reads_of(0.5, berlin, begin_ms, days=4)
+    assert max(after - before for before, after in pairwise(reads)) <= 86_400_000 + 120_000
+    assert len(reads) <= 1 + 4 + 1
+
+
+@pytest.mark.parametrize(("refusals", "after_s"), [(1, 600), (2, 3_600)])
+def test_what_one_read_says_of_a_lost_chat_is_looked_at_again_soon_and_then_later(refusals: int, after_s: int) -> None:
+    lost = replace(standing(trusted=False, top=True), lost=refusals)
+    assert due(lost, RULES, NIGHT, PASS) == Due(READ + after_s * 1_000, Urgency.SAFETY)
+
+
+def test_a_chat_of_which_several_reads_say_that_it_is_lost_is_looked_at_once_a_night() -> None:
+    lost = replace(standing(trusted=False, top=True), lost=3)
     assert due(lost, RULES, NIGHT, PASS) == Due(NIGHT + 86_400_000, Urgency.NIGHTLY)
+
+
+def test_the_night_comes_before_a_look_that_would_be_later() -> None:
+    refused = replace(standing(NIGHT - 60_000), lost=2)
+    assert due(refused, RULES, NIGHT, PASS) == Due(NIGHT, Urgency.NIGHTLY)
 
 
 @given(st.floats(0, 0.999), st.booleans())
 def test_no_chat_waits_longer_than_its_interval(spread: float, trusted: bool) -> None:
     promised = RULES.safety_s if trusted else RULES.untrusted_s
-    assert due(Standing(READ, trusted, False, False, spread), RULES, NIGHT, PASS).at_ms <= READ + promised * 1_000
+    assert due(Standing(READ, trusted, top=False, spread=spread), RULES, NIGHT, PASS).at_ms <= READ + promised * 1_000
 
 
 @given(st.integers(1, 3_600), st.integers(0, 10_000_000), st.integers(0, 100_000))

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from tests.unit.participants.readers import MemoryCatalogue, entry
 from tests.unit.participants.story import RULES
 
-from chatferry.participants.domain.catalogue import SLOTS
+from chatferry.participants.domain.catalogue import SLOTS, newest_epochs, slot_of
 from chatferry.participants.domain.counts import ChatId, Count, Mark, MaxChatId, Stamp
 from chatferry.participants.domain.plan import Urgency
 from chatferry.participants.flow.parts import Trust, learn
@@ -123,3 +123,24 @@ async def test_in_the_nights_pass_the_most_active_chats_come_first() -> None:
     planned = await planner.planned(HELD, clock, 50)
     assert {chat for chat, _ in planned[:3]} == most_active
     assert {urgency for _, urgency in planned} == {Urgency.NIGHTLY}
+
+
+async def test_the_nights_pass_reads_first_what_was_read_first_the_night_before() -> None:
+    clock = WallClock()
+    view = View(clock)
+    planner = Planner(view, Trust(events_on=True), RULES, 0)
+    begun_ms = int((START - timedelta(hours=33)).timestamp() * 1_000)
+    order = [n * 7 % 51 for n in range(1, 51)]
+    read = {n: Count(5, Mark.CONFIRMED, Stamp(1, begun_ms + place * 50)) for place, n in enumerate(order)}
+    entries = [replace(entry(n, max_chat=-n, counted=read[n]), trusted=True) for n in sorted(order)]
+    await view.follow(MemoryCatalogue(entries))
+    planned = await planner.planned(HELD, clock, 50)
+    assert [chat for chat, _ in planned] == order
+
+
+def test_of_each_slot_the_newest_count_tells_the_epoch() -> None:
+    same = [n for n in range(1, 2_000) if slot_of(ChatId(n)) == slot_of(ChatId(1))][:2]
+    counted = {same[0]: Count(1, Mark.CONFIRMED, Stamp(700, 5)), same[1]: Count(1, Mark.CONFIRMED, Stamp(800, 4))}
+    other = next(n for n in range(2, 99) if slot_of(ChatId(n)) != slot_of(ChatId(1)))
+    entries = [*(entry(n, max_chat=-n, counted=count) for n, count in counted.items()), entry(other, max_chat=-other)]
+    assert newest_epochs(entries) == {slot_of(ChatId(1)): 800}

@@ -10,7 +10,7 @@ from tests.unit.participants.story import EPOCH, Story, busy
 
 from chatferry.common.errors import OutageError
 from chatferry.participants.domain.catalogue import slot_of
-from chatferry.participants.domain.counts import Answer, MaxChatId, Verdict
+from chatferry.participants.domain.counts import MaxChatId
 from chatferry.participants.domain.plan import Urgency
 from chatferry.participants.domain.updates import read_update
 from chatferry.participants.flow.planning import LOOK_EVERY_S
@@ -120,21 +120,6 @@ def test_a_read_whose_slot_is_lost_before_it_began_is_not_made() -> None:
     story.after(10)
     lost = {chat for chat in chats if slot_of(chat) != slot_of(chats[0]) + 1}
     assert {chat for at, chat in story.max.asked if at > 2.1}.isdisjoint({MaxChatId(chat) for chat in lost})
-    story.end()
-
-
-@pytest.mark.parametrize(("answer", "mark"), [(Answer(Verdict.GONE, 9), "frozen"), (Answer(Verdict.DENIED), "denied")])
-def test_of_a_chat_that_max_tells_nothing_more_of_the_last_count_stays(answer: Answer, mark: str) -> None:
-    story = Story(safety_s=60)
-    [chat] = story.chats(4)
-    story.begin(story.reader.run(story.stopping))
-    story.after(5)
-    story.max.answers[MaxChatId(chat)] = answer
-    story.after(70)
-    assert story.count(chat) == (4, mark)
-    asked = len(story.max.asked)
-    story.after(700)
-    assert len(story.max.asked) == asked, "a chat that is lost is asked about once a night"
     story.end()
 
 

@@ -15,7 +15,7 @@ from chatferry.participants.domain.counts import Answer, ChatId, MaxChatId
 from chatferry.participants.domain.plan import Urgency
 from chatferry.participants.domain.updates import read_update
 from chatferry.participants.flow.reading import Reader
-from chatferry.participants.ports import Grant, Membership, Told
+from chatferry.participants.ports import Grant, Membership, Ready, Told, at_once
 
 
 @pytest.fixture
@@ -39,8 +39,8 @@ def fails_for(story: Story, bad: ChatId) -> list[bool]:
     """The reads of one chat fail while the list is not empty."""
     answered, broken = story.max.chat, [True]
 
-    async def failing(chat: MaxChatId) -> Answer:
-        answer = await answered(chat)
+    async def failing(chat: MaxChatId, ready: Ready = at_once) -> Answer:
+        answer = await answered(chat, ready)
         if broken and chat == MaxChatId(bad):
             raise OutageError("max", "MAX answers 500 for this chat")
         return answer
@@ -124,7 +124,8 @@ def test_a_read_that_a_clock_set_back_makes_the_older_one_is_made_again(story: S
 def test_who_does_not_tell_the_rights_has_told_the_count_all_the_same(story: Story) -> None:
     [chat] = story.chats(4)
 
-    async def failing(chat: MaxChatId) -> Membership | None:
+    async def failing(chat: MaxChatId, ready: Ready = at_once) -> Membership | None:
+        del ready
         raise OutageError("max", f"no rights of {chat}")
 
     story.max.membership = failing  # type: ignore[method-assign]
@@ -138,8 +139,8 @@ def test_who_does_not_tell_the_rights_has_told_the_count_all_the_same(story: Sto
 def test_a_429_for_the_rights_makes_everybody_wait_too(story: Story) -> None:
     [chat] = story.chats(4)
 
-    async def refusing(chat: MaxChatId) -> Membership | None:
-        del chat
+    async def refusing(chat: MaxChatId, ready: Ready = at_once) -> Membership | None:
+        del chat, ready
         raise busy()
 
     story.max.membership = refusing  # type: ignore[method-assign]

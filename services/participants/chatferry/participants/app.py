@@ -68,7 +68,8 @@ class Participants:
         self._watching, self._view = Watching(context.metrics, clock, context.health), View(clock)
         self._producer = RecordProducer(settings.kafka, client_id=f"{settings.project}.participants")
         self._inbox = KafkaInbox(settings.topic("max.updates"), settings.project, self._producer, clock)
-        self._shared = open_shared(settings, context, replica=uuid4().hex, rng=random.Random())  # noqa: S311
+        rng = random.Random()  # noqa: S311
+        self._shared = open_shared(settings, context, replica=uuid4().hex, rng=rng, chats=self._view)
         self._max = HttpMax(
             MaxAddress(settings.max_url, self._token, settings.max_ca_file, settings.max_answer_seconds),
             clock,

@@ -29,8 +29,11 @@ _UPDATE_S = (0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 20, 30, 45, 60, 120, 300, 900
 _AGE_S = (1, 5, 15, 30, 60, 120, 300, 600, 900, 1_800, 2_700, 3_600, 7_200, 21_600, 43_200, 86_400, 172_800)
 _LAG_S = (0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 150, 600, 3_600, 28_800)
 _CALL_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 30)
-_CALLS = ("chat", "membership", "subscription", "updates")
-_FAILURES = ("connection", "certificate", "timeout", "server", "status", "body", "busy", "refused")
+_CALLS = ("chat", "lost", "membership", "subscription", "updates")
+_FAILURES = (
+    *("connection", "certificate", "timeout", "server", "status", "body", "busy", "refused"),
+    *("denied", "not_found"),
+)
 _AT_ONCE = 500
 _LOOK_EVERY_S = 10.0
 

@@ -7,8 +7,9 @@ be done or not, and is safe to repeat.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from types import MappingProxyType
 from typing import Protocol
 
@@ -99,6 +100,14 @@ NEW_ENOUGH_S = 1.0
 NONE_AGAIN: Mapping[ChatId, float] = MappingProxyType({})
 
 
+class Of(Enum):
+    """Which of the chats that somebody wants read: `OTHERS` are those that are not ASKED for."""
+
+    ALL = "all"
+    ASKED = "asked"
+    OTHERS = "others"
+
+
 class Wanted(Protocol):
     """Chats that somebody wants read, by slot; and those that are being read."""
 
@@ -107,10 +116,10 @@ class Wanted(Protocol):
         debounce that began with the first of several, and not over with a read that was under way already."""
 
     async def claim(
-        self, held: Mapping[int, int], planned: Mapping[ChatId, Urgency], most: int, *, only_asked: bool = False
+        self, held: Mapping[int, int], planned: Mapping[ChatId, Urgency], most: int, *, of: Of = Of.ALL
     ) -> list[Claim]:
         """Take the most urgent of the held slots, then of the planned ones in their order, that are not being read by
-        anybody. Nothing of a slot that is another's by now, or soon may be. `only_asked`: those that are ASKED for."""
+        anybody. Nothing of a slot that is another's by now, or soon may be."""
 
     async def finish(
         self, claims: Collection[Claim], again: Mapping[ChatId, float] = NONE_AGAIN, took_s: float = 0.0
@@ -141,13 +150,22 @@ class Membership:
     trusted: bool
 
 
+Ready = Callable[[], Awaitable[None]]
+"""Awaited when the way to MAX is open, right before a call is sent: whether the leave for it still holds shows only
+then. What it raises ends the call, which has not been made."""
+
+
+async def at_once() -> None:
+    """A call that nothing has to be asked for."""
+
+
 class Max(Protocol):
     """The MAX messenger. MaxRefusedError: it refuses our token, so nothing can be read until a person acts."""
 
-    async def chat(self, chat: MaxChatId) -> Answer:
+    async def chat(self, chat: MaxChatId, ready: Ready = at_once) -> Answer:
         """One read of a chat. OutageError("max") carries `retry_after_s` after a 429 that names it."""
 
-    async def membership(self, chat: MaxChatId) -> Membership | None:
+    async def membership(self, chat: MaxChatId, ready: Ready = at_once) -> Membership | None:
         """The bot's rights in a chat; None when MAX does not say."""
 
     async def subscribed(self, url: str, types: Collection[str]) -> bool:
@@ -159,6 +177,10 @@ class Max(Protocol):
 
 class MaxRefusedError(Exception):
     """401, or 403 with `verify.token`."""
+
+
+class LateLeaveError(Exception):
+    """Leave had gone by when the call was to be sent, and there was no other within the call's time."""
 
 
 class MaxBusyError(Exception):

@@ -15,13 +15,13 @@ from redis.asyncio import Redis
 from chatferry.common.clock import Clock
 from chatferry.common.service import Context
 from chatferry.common.telemetry.logs import get_logger
+from chatferry.participants.adapters.layered_budget import LayeredBudget
 from chatferry.participants.adapters.local import LocalCounts, LocalWaiting
 from chatferry.participants.adapters.local_work import Allowance, LeaseRules, LocalBudget, LocalSlots, LocalWanted
 from chatferry.participants.adapters.redis_base import Keys, open_redis, probe_of
 from chatferry.participants.adapters.redis_budget import RedisBudget
 from chatferry.participants.adapters.redis_counts import RedisCounts
 from chatferry.participants.adapters.redis_layers import (
-    LayeredBudget,
     LayeredCounts,
     LayeredSlots,
     LayeredWaiting,
@@ -31,9 +31,10 @@ from chatferry.participants.adapters.redis_layers import (
 from chatferry.participants.adapters.redis_slots import Member, RedisSlots
 from chatferry.participants.adapters.redis_waiting import RedisWaiting
 from chatferry.participants.adapters.redis_wanted import RedisWanted, WantedRules
-from chatferry.participants.domain.catalogue import slot_of
+from chatferry.participants.domain.catalogue import newest_epochs, slot_of
 from chatferry.participants.domain.counts import ChatId
 from chatferry.participants.domain.plan import Debounce
+from chatferry.participants.flow.parts import Chats
 from chatferry.participants.settings import ParticipantsSettings
 
 log = get_logger(__name__)
@@ -93,7 +94,9 @@ class Shared:
         await self._stack.__aexit__(kind, error, trace)
 
 
-def open_shared(settings: ParticipantsSettings, context: Context, *, replica: str, rng: random.Random) -> Shared:
+def open_shared(
+    settings: ParticipantsSettings, context: Context, *, replica: str, rng: random.Random, chats: Chats
+) -> Shared:
     """Opens no connection yet."""
     clock, keys = context.clock, Keys(settings.project, settings.redis_prefix)
     redis = open_redis(settings.redis.get_secret_value())
@@ -117,7 +120,7 @@ def open_shared(settings: ParticipantsSettings, context: Context, *, replica: st
             LocalBudget(allowance.share(settings.replicas_max), clock, rng),
             steady,
         ),
-        LayeredSlots(slots, LocalSlots(rules, clock), steady),
+        LayeredSlots(slots, LocalSlots(rules, clock, lambda: newest_epochs(chats.entries())), steady),
         LayeredWanted(wanted, LocalWanted(clock, reading, Debounce()), steady, quick),
         LayeredWaiting(listening, local_waiting, steady, quick),
         clock,

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections import deque
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from chatferry.common.clock import Clock
-from chatferry.participants.domain.catalogue import slot_of
+from chatferry.participants.domain.catalogue import SLOTS, slot_of
 from chatferry.participants.domain.counts import ChatId
 from chatferry.participants.domain.plan import Debounce, Urgency
-from chatferry.participants.ports import NEW_ENOUGH_S, NONE_AGAIN, PATIENCE_S, Claim, Grant, Held
+from chatferry.participants.ports import NEW_ENOUGH_S, NONE_AGAIN, PATIENCE_S, Claim, Grant, Held, Of
 
 LATE_S = 0.1
 """Leave that is older than this is none: calls that wait for different times would bunch into one second."""
 LONGEST_PAUSE_S = 3_600.0
 _ASKED_LATELY_S = 5.0
+NONE_KNOWN: Mapping[int, int] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +34,12 @@ class Allowance:
 
     def share(self, replicas: int) -> Allowance:
         """Of one of them, when they cannot agree."""
-        return replace(self, per_second=max(1, self.per_second // replicas), per_hour=max(1, self.per_hour // replicas))
+        second, hour, limit = (max(1, part // replicas) for part in (self.per_second, self.per_hour, self.limit))
+        return replace(self, per_second=second, per_hour=hour, limit=limit)
+
+    def late(self, may: int) -> int:
+        """Of calls of which `may` are allowed in a second: how many in that and the time that leave may be late by."""
+        return max(may, min(math.ceil(may * 1.1), self.limit))
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +54,11 @@ class LeaseRules:
     def usable_s(self) -> float:
         """How long after a lease was renewed a read may still begin."""
         return self.lease_s - self.read_s
+
+    @property
+    def alone_s(self) -> float:
+        """For how long a replica that begins waits for a Redis that is away: in this time it would have its slots."""
+        return self.lease_s + self.grace_s
 
 
 class LocalBudget:
@@ -76,9 +89,13 @@ class LocalBudget:
         if wait_s > 0:
             return Grant(self.now_ms, wait_s)
         self._granted.append(now)
-        minute = int(now // 60)
-        self._minutes[minute] = self._minutes.get(minute, 0) + 1
+        self.note_call()
         return Grant(self.now_ms, 0.0, now + LATE_S)
+
+    def note_call(self) -> None:
+        """A call that this process makes now, whoever granted it, is one of its hour's."""
+        minute = int(self._clock.monotonic() // 60)
+        self._minutes[minute] = self._minutes.get(minute, 0) + 1
 
     def give_back(self) -> None:
         """The last leave was not used."""
@@ -90,9 +107,11 @@ class LocalBudget:
         lent = urgent or now - self._asked >= _ASKED_LATELY_S
         may = cap if lent else cap - reserve * cap // allowance.per_second
         wait_s = max(0.0, self._pause - now)
-        if len(self._granted) >= may:
-            # A millisecond more: the second is exact on other clocks, too.
-            wait_s = max(wait_s, self._granted[-may] + 1.001 - now)
+        # Leave may be used late: what is made then keeps to MAX's limit, too.
+        for most, window_s in ((may, 1.0), (allowance.late(may), 1.0 + LATE_S)):
+            if len(self._granted) >= most:
+                # A millisecond more: the second is exact on other clocks, too.
+                wait_s = max(wait_s, self._granted[-most] + window_s + 0.001 - now)
         minute = int(now // 60)
         self._minutes = {at: spent for at, spent in self._minutes.items() if at >= minute - 60}
         if sum(self._minutes.values()) >= max(1, allowance.per_hour * may // cap):
@@ -115,21 +134,31 @@ class LocalBudget:
 
 
 class LocalSlots:
-    """Port Slots: keeps what was held last. Without Redis nobody takes anything either."""
+    """Port Slots: keeps what was held last. Without Redis nobody takes anything either, but for a replica that has not
+    seen it since it began: that takes all after a while, for nobody may be there who holds them. `known`: the epoch of
+    each slot's newest count; under a greater one, what its holder reads meanwhile would be refused as older."""
 
-    def __init__(self, rules: LeaseRules, clock: Clock) -> None:
-        self._rules, self._clock = rules, clock
+    def __init__(
+        self, rules: LeaseRules, clock: Clock, known: Callable[[], Mapping[int, int]] = lambda: NONE_KNOWN
+    ) -> None:
+        self._rules, self._clock, self._known = rules, clock, known
         self._slots: Mapping[int, int] = {}
+        self._waits, self._since = True, math.inf
 
     def learn(self, held: Held) -> None:
         """What Redis said."""
-        self._slots = held.slots
+        self._slots, self._waits = held.slots, False
 
     async def keep(self) -> Held:
-        return Held(self._slots, frozenset(), self._clock.monotonic() + self._rules.usable_s)
+        now, taken = self._clock.monotonic(), frozenset[int]()
+        self._since = min(self._since, now)
+        if self._waits and now - self._since >= self._rules.alone_s:
+            self._slots, self._waits = {**dict.fromkeys(range(SLOTS), 1), **self._known()}, False
+            taken = frozenset(self._slots)
+        return Held(self._slots, taken, now + self._rules.usable_s)
 
     async def leave(self) -> None:
-        self._slots = {}
+        self._slots, self._waits = {}, False
 
 
 class LocalWanted:
@@ -161,14 +190,14 @@ class LocalWanted:
                 self._due[Urgency.CHANGED].setdefault(chat, now + self._debounce.wait_ms / 1_000)
 
     async def claim(
-        self, held: Mapping[int, int], planned: Mapping[ChatId, Urgency], most: int, *, only_asked: bool = False
+        self, held: Mapping[int, int], planned: Mapping[ChatId, Urgency], most: int, *, of: Of = Of.ALL
     ) -> list[Claim]:
         now, claims = self._clock.monotonic(), list[Claim]()
         due = [
             (urgency, chat, now - at)
             for urgency, chats in self._due.items()
             for chat, at in sorted(chats.items(), key=lambda one: one[1])
-            if at <= now and (urgency is Urgency.ASKED or not only_asked)
+            if at <= now and (of is Of.ALL or (of is Of.ASKED) == (urgency is Urgency.ASKED))
         ]
         for urgency, chat, waited_s in [*due, *((urgency, chat, 0.0) for chat, urgency in planned.items())]:
             slot = slot_of(chat)

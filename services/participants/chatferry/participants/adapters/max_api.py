@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -17,17 +18,22 @@ from chatferry.common.clock import Clock
 from chatferry.common.errors import ConfigurationError, OutageError
 from chatferry.participants.domain.counts import Answer, MaxChatId, Verdict
 from chatferry.participants.domain.updates import READ_ALL, BrokenUpdateError, Update, read_update
-from chatferry.participants.ports import MaxBusyError, MaxRefusedError, Membership
+from chatferry.participants.ports import MaxBusyError, MaxRefusedError, Membership, Ready, at_once
 
 _POLL_S = 30
 _LONGEST_WAIT_S = 3_600.0
+# A connection that has to be made first takes longer than leave is valid.
+_KEPT_S = 60.0
 _INT32 = 2**31
 _OF_A_DIALOG = 2
 _AWAY = "MAX cannot be asked now ({}); what is known is served until it can"
 _CERTIFICATE = "MAX's certificate is not trusted: name its authority in CHATFERRY_MAX_CA_FILE"
 Failed = Callable[[str], None]
 """Told the kind of each call that brought no answer: connection, certificate, timeout, server, status, body, busy,
-refused."""
+refused; and of each read that MAX refused for its chat: denied, not_found."""
+# The codes by which MAX refuses a chat (reference: max-bot-api.md §1); that of a 404 is assumed there: so are its kin.
+_DENIALS = ("chat.denied", "access.denied")
+_UNKNOWN = re.compile(r"(?:[a-z]+\.)*not\.found")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +60,8 @@ class HttpMax:
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._answer_s, self._clock, self._failed = settings.answer_s, clock, failed
-        limits = httpx.Limits(max_connections=settings.connections, max_keepalive_connections=settings.connections)
+        most = settings.connections
+        limits = httpx.Limits(max_connections=most, max_keepalive_connections=most, keepalive_expiry=_KEPT_S)
         self._http = httpx.AsyncClient(
             base_url=settings.url.rstrip("/"),
             verify=_trusted(settings),
@@ -68,19 +75,21 @@ class HttpMax:
         """Let the connections go."""
         await self._http.aclose()
 
-    async def chat(self, chat: MaxChatId) -> Answer:
-        response = await self._ask("GET", f"/chats/{chat}")
+    async def chat(self, chat: MaxChatId, ready: Ready = at_once) -> Answer:
+        response = await self._ask("GET", f"/chats/{chat}", extensions={"trace": _before_sent(ready)})
         if response.status_code == httpx.codes.FORBIDDEN:
+            self._failed("denied")
             return Answer(Verdict.DENIED)
         if response.status_code == httpx.codes.NOT_FOUND:
+            self._failed("not_found")
             return Answer(Verdict.GONE)
         answer = _answer(self._body(response), chat, int(self._clock.now().timestamp() * 1_000))
         if answer is None:
             raise self._away("body")
         return answer
 
-    async def membership(self, chat: MaxChatId) -> Membership | None:
-        response = await self._ask("GET", f"/chats/{chat}/members/me")
+    async def membership(self, chat: MaxChatId, ready: Ready = at_once) -> Membership | None:
+        response = await self._ask("GET", f"/chats/{chat}/members/me", extensions={"trace": _before_sent(ready)})
         if response.status_code != httpx.codes.OK:
             return None
         told = self._body(response)
@@ -130,7 +139,7 @@ class HttpMax:
         return self._body(response)
 
     async def _ask(self, method: str, path: str, *, more_s: float = 0, **asked: Any) -> httpx.Response:
-        """200; or 403 and 404, when it is MAX that says so and not a gateway before it."""
+        """200; or 403 and 404, when it is MAX that says so of what was asked about, and not a gateway before it."""
         try:
             async with asyncio.timeout(self._answer_s + more_s):
                 response = await self._http.request(method, path, **asked)
@@ -155,9 +164,12 @@ class HttpMax:
             raise self._away("server")
         if status not in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN, httpx.codes.NOT_FOUND):
             raise self._away("status")
-        if status == httpx.codes.UNAUTHORIZED or self._body(response).get("code") == "verify.token":
+        code = None if status == httpx.codes.UNAUTHORIZED else self._body(response).get("code")
+        if status == httpx.codes.UNAUTHORIZED or code == "verify.token":
             self._failed("refused")
             raise MaxRefusedError
+        if not _refuses(status, code):
+            raise self._away("status")
 
     def _body(self, response: httpx.Response) -> Mapping[str, Any]:
         try:
@@ -181,6 +193,24 @@ class HttpMax:
     def _away(self, kind: str, sentence: str | None = None) -> OutageError:
         self._failed(kind)
         return OutageError("max", sentence or _AWAY.format(kind))
+
+
+def _before_sent(ready: Ready) -> Callable[[str, Any], Awaitable[None]]:
+    """For httpcore, which tells of each step of a call: this one comes when its connection is there."""
+
+    async def traced(step: str, info: Any) -> None:
+        del info
+        if step == "http11.send_request_headers.started":
+            await ready()
+
+    return traced
+
+
+def _refuses(status: int, code: Any) -> bool:
+    """Whether a 403 or 404 has MAX's own form: a bot that was stopped and a gateway's page are about no chat."""
+    if status == httpx.codes.FORBIDDEN:
+        return code in _DENIALS
+    return isinstance(code, str) and _UNKNOWN.fullmatch(code) is not None
 
 
 def _answer(body: Mapping[str, Any], chat: MaxChatId, now_ms: int) -> Answer | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from redis.asyncio import Redis
@@ -99,6 +100,12 @@ pause = math.max(pause, now + told)
 redis.call('HSET', KEYS[1], 'refused', string.format('%.0f', now), 'pause', string.format('%.0f', pause))
 return math.ceil(pause - now)
 """
+# KEYS: the hour's. ARGV: of each minute, which and how many. What a Redis that has started anew holds as used before it
+# began is the more of this and an even share (`_READ`).
+_SPENT = """
+for i = 1, #ARGV, 2 do redis.call('HINCRBY', KEYS[1], ARGV[i], ARGV[i + 1]) end
+redis.call('PEXPIRE', KEYS[1], 7200000)
+"""
 
 
 @dataclass(slots=True)
@@ -119,6 +126,7 @@ class RedisBudget:
         self._keys = [keys.own("budget"), keys.own("budget:granted"), keys.own("budget:hour")]
         self._take = redis.register_script(_TAKE)
         self._refused = redis.register_script(_REFUSED)
+        self._spent = redis.register_script(_SPENT)
 
     async def take(self, urgency: Urgency) -> Grant:
         line = self._lines[urgency is Urgency.ASKED]
@@ -138,6 +146,12 @@ class RedisBudget:
                 # Counted as used, so that nothing is exceeded when Redis answers many at once after a while.
                 return Grant(now_ms, self._later(0.005))
             return Grant(now_ms, 0.0, began + LATE_S)
+
+    async def spent(self, calls: Mapping[int, int]) -> None:
+        """Calls that were made without Redis, by the minute of its clock."""
+        if calls and self._allowance.per_hour < self._allowance.per_second * 3_600:
+            async with redis_outage():
+                await self._spent(keys=self._keys[2:], args=[number for pair in calls.items() for number in pair])
 
     def _later(self, seconds: float) -> float:
         return seconds + self._rng.uniform(0, 0.005)

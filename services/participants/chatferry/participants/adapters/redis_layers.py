@@ -12,9 +12,8 @@ from typing import Self, TypeVar
 from chatferry.common.clock import Clock
 from chatferry.common.errors import OutageError
 from chatferry.participants.adapters.local import LocalCounts, LocalWaiting
-from chatferry.participants.adapters.local_work import LocalBudget, LocalSlots, LocalWanted
+from chatferry.participants.adapters.local_work import LocalSlots, LocalWanted
 from chatferry.participants.adapters.redis_base import end
-from chatferry.participants.adapters.redis_budget import RedisBudget
 from chatferry.participants.adapters.redis_counts import RedisCounts
 from chatferry.participants.adapters.redis_slots import RedisSlots
 from chatferry.participants.adapters.redis_waiting import RedisWaiting
@@ -22,11 +21,9 @@ from chatferry.participants.adapters.redis_wanted import RedisWanted
 from chatferry.participants.domain.counts import ChatId, Count
 from chatferry.participants.domain.plan import Urgency
 from chatferry.participants.domain.updates import Update
-from chatferry.participants.ports import NONE_AGAIN, Claim, Grant, Held
+from chatferry.participants.ports import NONE_AGAIN, Claim, Held, Of
 
 ATTEMPT_EVERY_S = 0.5
-_WINDOW_S = 1.1
-_SETTLED_S = 2.0
 _BATCH, _SAMPLE = 200, 50
 T = TypeVar("T")
 
@@ -164,49 +161,6 @@ class LayeredCounts:
         self._unwritten -= unwritten
 
 
-class LayeredBudget:
-    """Port Budget. Where one window follows another, calls of both fall into the same second: nothing is granted here
-    before the last that Redis granted are over, and for a while after its return what either refuses is not made, for
-    other replicas may not have noticed yet."""
-
-    def __init__(self, redis: RedisBudget, local: LocalBudget, switch: Switch) -> None:
-        self._redis, self._local, self._switch = redis, local, switch
-
-    async def take(self, urgency: Urgency) -> Grant:
-        now = self._switch.clock.monotonic()
-        own = None
-        if not self._switch.away and now < self._switch.back_at + _SETTLED_S:
-            own = await self._local.take(urgency)
-            if own.wait_s > 0:
-                return own
-        try:
-            grant = await self._switch.attempt(lambda: self._redis.take(urgency))
-        except OutageError:
-            if own is not None:
-                self._local.give_back()
-            left_s = self._switch.fell_at + _WINDOW_S - self._switch.clock.monotonic()
-            return Grant(self._local.now_ms, left_s) if left_s > 0 else await self._local.take(urgency)
-        if grant.wait_s <= 0:
-            # Where leave is refused the answer may be an earlier one's, and so may its time.
-            self._local.set_clock(grant.now_ms)
-        if own is not None and grant.wait_s > 0:
-            self._local.give_back()
-        if own is None and self._switch.back_at >= now:
-            # This very call has found Redis back, and is counted there alone.
-            return Grant(grant.now_ms, max(grant.wait_s, 0.01))
-        return grant
-
-    @property
-    def now_ms(self) -> int:
-        """Redis' clock, as far as it is known here."""
-        return self._local.now_ms
-
-    async def refused(self, retry_after_s: float | None) -> None:
-        await self._local.refused(retry_after_s)
-        with suppress(OutageError):
-            await self._switch.attempt(lambda: self._redis.refused(retry_after_s))
-
-
 class LayeredSlots:
     """Port Slots."""
 
@@ -241,16 +195,16 @@ class LayeredWanted:
             await self._local.ask(chats, urgency)
 
     async def claim(
-        self, held: Mapping[int, int], planned: Mapping[ChatId, Urgency], most: int, *, only_asked: bool = False
+        self, held: Mapping[int, int], planned: Mapping[ChatId, Urgency], most: int, *, of: Of = Of.ALL
     ) -> list[Claim]:
         async def there() -> list[Claim]:
             await self._hand_over()
-            return await self._redis.claim(held, planned, most, only_asked=only_asked)
+            return await self._redis.claim(held, planned, most, of=of)
 
         try:
             return await self._switch.attempt(there)
         except OutageError:
-            return await self._local.claim(held, planned, most, only_asked=only_asked)
+            return await self._local.claim(held, planned, most, of=of)
 
     async def _hand_over(self) -> None:
         """What is wanted here; whatever Redis does not take, for whichever reason, stays wanted here."""

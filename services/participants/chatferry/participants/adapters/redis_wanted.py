@@ -14,7 +14,7 @@ from chatferry.participants.adapters.redis_base import ANSWER_S, NOW_LUA, QUICK_
 from chatferry.participants.domain.catalogue import slot_of
 from chatferry.participants.domain.counts import ChatId
 from chatferry.participants.domain.plan import Debounce, Urgency
-from chatferry.participants.ports import NEW_ENOUGH_S, NONE_AGAIN, PATIENCE_S, Claim
+from chatferry.participants.ports import NEW_ENOUGH_S, NONE_AGAIN, PATIENCE_S, Claim, Of
 
 _SWEEP_S = 5.0
 _PLANNED = 9
@@ -42,32 +42,33 @@ for i = 1, #KEYS / 2 do
   end
 end
 """
-# KEYS: leases; asked, changed, reading of each slot. ARGV: longest read in ms, most, slots, planned, 0 for only those
-# asked for (else 1); slot and epoch of each; which slot (1 to n) and chat of each planned; then the chats that this
-# process reads already. -> of each claim: slot, chat, urgency, for how long it has been due in ms.
+# KEYS: leases; asked, changed, reading of each slot. ARGV: longest read in ms, most, slots, planned, the first and the
+# last of the sets to take of (0: asked, 1: changed); slot and epoch of each; which slot (1 to n) and chat of each
+# planned; then the chats that this process reads already. -> of each claim: slot, chat, urgency, for how long it has
+# been due in ms.
 _CLAIM = f"""{_LEASE}
 local read, most, n, planned = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local good, skip, out, count = {{}}, {{}}, {{}}, 0
 for i = 1, n do
-  local epoch, ends = lease(ARGV[4 + 2 * i])
-  good[i] = epoch == ARGV[5 + 2 * i] and ends - now > read
+  local epoch, ends = lease(ARGV[5 + 2 * i])
+  good[i] = epoch == ARGV[6 + 2 * i] and ends - now > read
 end
-for i = 6 + 2 * n + 2 * planned, #ARGV do skip[ARGV[i]] = true end
+for i = 7 + 2 * n + 2 * planned, #ARGV do skip[ARGV[i]] = true end
 local function claim(chat, i, urgency, waited)
   if count >= most or skip[chat] then return end
-  local epoch, reading = ARGV[5 + 2 * i], KEYS[3 * i + 1]
+  local epoch, reading = ARGV[6 + 2 * i], KEYS[3 * i + 1]
   local reader = redis.call('HGET', reading, chat)
   if reader and string.match(reader, '%d+') == epoch then return end
   local why = redis.call('ZREM', KEYS[3 * i - 1], chat) == 1 and 'a' or ''
   if redis.call('ZREM', KEYS[3 * i], chat) == 1 then why = why .. 'c' end
   redis.call('HSET', reading, chat, epoch .. ' ' .. (why == '' and 'p' or why))
   count = count + 1
-  out[#out + 1] = tonumber(ARGV[4 + 2 * i])
+  out[#out + 1] = tonumber(ARGV[5 + 2 * i])
   out[#out + 1] = chat
   out[#out + 1] = urgency
   out[#out + 1] = waited
 end
-for urgency = 0, tonumber(ARGV[5]) do
+for urgency = tonumber(ARGV[5]), tonumber(ARGV[6]) do
   local due = {{}}
   for i = 1, n do
     if good[i] and count < most then
@@ -80,7 +81,7 @@ for urgency = 0, tonumber(ARGV[5]) do
   for _, one in ipairs(due) do claim(one[2], one[3], urgency, now - one[1]) end
 end
 for j = 1, planned do
-  local at = 4 + 2 * n + 2 * j
+  local at = 5 + 2 * n + 2 * j
   local i = tonumber(ARGV[at])
   if good[i] then claim(ARGV[at + 1], i, {_PLANNED}, 0) end
 end
@@ -169,7 +170,7 @@ class RedisWanted:
             await self._ask(keys=keys, args=[delay, *chats])
 
     async def claim(
-        self, held: Mapping[int, int], planned: Mapping[ChatId, Urgency], most: int, *, only_asked: bool = False
+        self, held: Mapping[int, int], planned: Mapping[ChatId, Urgency], most: int, *, of: Of = Of.ALL
     ) -> list[Claim]:
         if not held or most <= 0:
             return []
@@ -178,7 +179,8 @@ class RedisWanted:
             places = {slot: place for place, slot in enumerate(held, 1)}
             ready = (chat for chat in planned if slot_of(chat) in places and chat not in self._reading)
             chosen = [number for chat in islice(ready, most) for number in (places[slot_of(chat)], chat)]
-            counts = [self._read_ms, most, len(held), len(chosen) // 2, 0 if only_asked else 1]
+            first, last = int(of is Of.OTHERS), int(of is not Of.ASKED)
+            counts = [self._read_ms, most, len(held), len(chosen) // 2, first, last]
             arguments = [*counts, *_pairs(held), *chosen, *self._reading]
             async with redis_outage():
                 flat = await self._claim(keys=self._sets(held), args=arguments)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from chatferry.participants.domain.counts import ChatId, Count, Mark, MaxChatId
@@ -43,6 +44,16 @@ class Entry:
 def slot_of(chat: ChatId) -> int:
     """Which share of the work a chat belongs to."""
     return zlib.crc32(b"%d" % chat) % SLOTS
+
+
+def newest_epochs(entries: Iterable[Entry]) -> dict[int, int]:
+    """Of each slot, the greatest epoch of the counts that are known of its chats."""
+    epochs: dict[int, int] = {}
+    for entry in entries:
+        if entry.counted is not None and entry.counted.stamp.epoch > 0:
+            slot = slot_of(entry.id)
+            epochs[slot] = max(entry.counted.stamp.epoch, epochs.get(slot, 0))
+    return epochs
 
 
 def spread_of(chat: ChatId) -> float:

@@ -10,6 +10,10 @@ from zoneinfo import ZoneInfo
 _DAY_MS = 86_400_000
 _UNCONFIRMED_MS = 10_000
 _OWN_LEAST_MS, _OWN_MS_EACH = 60_000, 100
+# One answer that a chat is lost may be a mistake of that moment, two within ten minutes of the hour.
+_LOST_AGAIN_MS = (600_000, 3_600_000)
+SURELY_LOST = len(_LOST_AGAIN_MS) + 1
+"""So many reads, one after the other, leave no doubt that a chat is lost."""
 
 
 class Urgency(IntEnum):
@@ -41,17 +45,17 @@ class PlanRules:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What decides when a chat is due. `read_ms`: when its last read was started; 0: never. `lost`: the bot is out, as
-    far as we know. `spread`: in [0, 1), of the chat's id, so that equal intervals do not fall on one moment.
-    `moved_ms`: since when events have moved its count and no read has confirmed it.
+    """What decides when a chat is due. `read_ms`: when its last read was started; 0: never. `spread`: in [0, 1), of the
+    chat's id, so that equal intervals do not fall on one moment. `moved_ms`: since when events have moved its count and
+    no read has confirmed it. `lost`: how many reads in a row, the last one among them, say that the bot is out.
     """
 
     read_ms: int
     trusted: bool
     top: bool
-    lost: bool
     spread: float
     moved_ms: int | None = None
+    lost: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,13 +100,25 @@ def due(standing: Standing, rules: PlanRules, nightly_ms: int, turn: Pass) -> Du
         return Due(nightly_ms, Urgency.NIGHTLY)
     if standing.lost:
         # Once a night only: in case the event that brought the bot back was lost.
-        return Due(nightly_ms + _DAY_MS, Urgency.NIGHTLY)
-    every_s = rules.safety_s if standing.trusted else min(rules.untrusted_s, rules.safety_s)
-    # Between nine tenths and the whole of it: never later than promised.
-    safety = Due(standing.read_ms + int(every_s * 1_000 * (0.9 + 0.1 * standing.spread)), Urgency.SAFETY)
+        night = Due(nightly_ms + _DAY_MS, Urgency.NIGHTLY)
+        if standing.lost >= SURELY_LOST:
+            return night
+        sooner = Due(standing.read_ms + _LOST_AGAIN_MS[standing.lost - 1], Urgency.SAFETY)
+        return min(sooner, night, key=lambda one: one.at_ms)
+    safety = Due(_safety_ms(standing, rules, nightly_ms), Urgency.SAFETY)
     if not standing.top or _left_out(standing.read_ms, rules, turn):
         return safety
     return min(Due(turn.begun_ms, Urgency.TOP), safety, key=lambda one: one.at_ms)
+
+
+def _safety_ms(standing: Standing, rules: PlanRules, nightly_ms: int) -> int:
+    every_ms = 1_000 * (rules.safety_s if standing.trusted else min(rules.untrusted_s, rules.safety_s))
+    latest_ms = standing.read_ms + every_ms
+    if nightly_ms + _DAY_MS <= latest_ms:
+        # The night's pass comes before that, and is this read too. Where clocks make it later, this one is made.
+        return latest_ms
+    # Between nine tenths and the whole of it: never later than promised.
+    return standing.read_ms + int(every_ms * (0.9 + 0.1 * standing.spread))
 
 
 def _left_out(read_ms: int, rules: PlanRules, turn: Pass) -> bool:

@@ -251,7 +251,9 @@ class Keeper:
 
     async def _leave(self, kind: str) -> None:
         """For one call of this kind, which is made at once."""
-        while (grant := await self.parts.budget.take(Urgency.CHANGED)).wait_s > 0:
+        while (grant := await self.parts.budget.take(Urgency.CHANGED)).wait_s > 0 or (
+            self.clock.monotonic() > grant.until
+        ):
             await self.clock.sleep(grant.wait_s)
         self.parts.watch.called(kind)
 

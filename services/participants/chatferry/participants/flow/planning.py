@@ -11,7 +11,16 @@ from typing import NamedTuple
 from chatferry.common.clock import Clock
 from chatferry.participants.domain.catalogue import Entry, slot_of, spread_of
 from chatferry.participants.domain.counts import ChatId, Mark, Stamp
-from chatferry.participants.domain.plan import Pass, PlanRules, Standing, Urgency, due, last_night, pass_at
+from chatferry.participants.domain.plan import (
+    SURELY_LOST,
+    Pass,
+    PlanRules,
+    Standing,
+    Urgency,
+    due,
+    last_night,
+    pass_at,
+)
 from chatferry.participants.flow.parts import Chats, Held, Trust
 
 LOOK_EVERY_S = 5.0
@@ -44,6 +53,8 @@ class Planner:
     _pass: Pass | None = None
     # Since when a count was seen to be provisional, and upon which read.
     _moved: dict[ChatId, tuple[Stamp, float]] = field(default_factory=dict)
+    # The last read that said that a chat is lost, and how many have, as far as this replica knows.
+    _lost: dict[ChatId, tuple[int, int]] = field(default_factory=dict)
 
     async def planned(self, held: Held, clock: Clock, most: int) -> list[tuple[ChatId, Urgency]]:
         """The most urgent that are due, each once in a look; others have their turns during a look at many chats.
@@ -66,7 +77,7 @@ class Planner:
 
     async def _look(self, held: Held, turn: Pass, now: datetime, at: float) -> None:
         self._looked_at, self._held = at, frozenset(held)
-        moved = dict[ChatId, tuple[Stamp, float]]()
+        moved, lost = dict[ChatId, tuple[Stamp, float]](), dict[ChatId, tuple[int, int]]()
         horizon = int((now.timestamp() + LOOK_EVERY_S) * 1_000)
         night = int(last_night(now, self.rules).timestamp() * 1_000)
         self._choose(turn, at)
@@ -79,6 +90,9 @@ class Planner:
             if entry is None or entry.max_chat is None or slot_of(entry.id) not in held:
                 continue
             standing = self._standing(entry, top=entry.id in self._top)
+            if entry.lost:
+                lost[entry.id] = self._seen_lost(entry)
+                standing = replace(standing, lost=lost[entry.id][1])
             if entry.count.mark is Mark.PROVISIONAL:
                 moved[entry.id] = self._seen_moved(entry, at)
                 standing = replace(standing, moved_ms=int((now.timestamp() - at + moved[entry.id][1]) * 1_000))
@@ -87,10 +101,13 @@ class Planner:
                 # Of the most active comes first whatever is due: for a whole night's pass they would be nothing more.
                 rank = min(one.urgency, Urgency.TOP) if standing.top else one.urgency
                 found.append(_Planned(one.at_ms, rank, one.urgency, entry.id, standing.read_ms))
-        self._moved = moved
+        self._moved, self._lost = moved, lost
         # What is overdue already goes by its reason, what is to come by its time.
         now_ms = int(now.timestamp() * 1_000)
-        overdue = sorted((one for one in found if one.at_ms <= now_ms), key=lambda one: (one.rank, one.at_ms))
+        # A night's pass reads in the order of the last one: so each chat has its next read a day later, and no more.
+        overdue = sorted(
+            (one for one in found if one.at_ms <= now_ms), key=lambda one: (one.rank, one.at_ms, one.read_ms)
+        )
         self._due = deque([*overdue, *sorted(one for one in found if one.at_ms > now_ms)])
 
     def chosen_since(self, chat: ChatId) -> float | None:
@@ -113,14 +130,19 @@ class Planner:
         # Another stamp: it was read meanwhile, and has moved anew.
         return known if known is not None and known[0] == stamp else (stamp, at)
 
+    def _seen_lost(self, entry: Entry) -> tuple[int, int]:
+        read_ms = _read_ms(entry)
+        if entry.id in self._lost:
+            last_ms, times = self._lost[entry.id]
+            return (last_ms, times) if last_ms == read_ms else (read_ms, times + 1)
+        told_ms = entry.count.told_ms
+        # An event says so, which asks for a read by itself; or there were refused reads before this one, for whatever
+        # is not lost is read within the interval.
+        sure = told_ms is None or 0 < told_ms < read_ms - self.rules.safety_s * 1_000
+        return read_ms, SURELY_LOST if sure else 1
+
     def _standing(self, entry: Entry, *, top: bool) -> Standing:
-        return Standing(
-            read_ms=_read_ms(entry),
-            trusted=self.trust.of(entry),
-            top=top,
-            lost=entry.lost,
-            spread=spread_of(entry.id),
-        )
+        return Standing(_read_ms(entry), self.trust.of(entry), top, spread_of(entry.id))
 
 
 def _read_ms(entry: Entry) -> int:

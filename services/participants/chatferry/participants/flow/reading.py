@@ -14,7 +14,8 @@ from chatferry.participants.domain.plan import Urgency
 from chatferry.participants.flow.failures import FIRST_AGAIN_S, Failing, Rest
 from chatferry.participants.flow.parts import Held, Parts, learn
 from chatferry.participants.flow.planning import Planner
-from chatferry.participants.ports import Claim, Grant, MaxBusyError, MaxRefusedError, Told
+from chatferry.participants.flow.sharing import Share
+from chatferry.participants.ports import Claim, Grant, LateLeaveError, MaxBusyError, MaxRefusedError, Of, Ready, Told
 
 log = get_logger(__name__)
 _KEEP_EVERY_S = 2.0
@@ -24,6 +25,8 @@ _AHEAD = 10
 # One of them gives its chat back when leave comes later than this: a reader may ask for it meanwhile, and goes first.
 _FAR_S = 1.0
 _REFUSED_REST_S = 30.0
+# Of a call's time, for leave that is taken anew when it is about to be sent.
+_LATEST_S = 1.0
 _RIGHTS_MAY_HAVE_COME = (Urgency.NIGHTLY, Urgency.CHANGED)
 
 
@@ -39,6 +42,7 @@ class Reader:
     _reads: set[asyncio.Task[None]] = field(default_factory=set)
     _rest: Rest = field(default_factory=Rest)
     _failing: Failing = field(default_factory=Failing)
+    _share: Share = field(default_factory=Share)
     _kept_at: float = float("-inf")
     _held_until: float = float("-inf")
     _ahead: set[ChatId] = field(default_factory=set)
@@ -77,22 +81,36 @@ class Reader:
         room = self._room(now)
         if room <= 0 or not self.held:
             return 0
-        ahead = _AHEAD - len(self._ahead)
-        if ahead <= 0:
-            claims = await self.parts.wanted.claim(self.held, {}, room, only_asked=True)
-        else:
-            room = min(room, ahead)
-            due = await self.planner.planned(self.held, self.clock, room)
-            # While MAX is away whichever is due serves to look for it.
-            looking = self._rest.looking
-            planned = {chat: why for chat, why in due if looking or not self._failing.left_alone(chat, now)}
-            claims = await self.parts.wanted.claim(self.held, planned, room)
+        claims = await self._claims(room, now)
         for claim in claims:
             task = asyncio.create_task(self._read(claim), name="read of a chat")
             self._reads.add(task)
             if claim.urgency is not Urgency.ASKED:
                 self._ahead.add(claim.chat)
         return len(claims)
+
+    async def _claims(self, room: int, now: float) -> list[Claim]:
+        wanted, room_ahead = self.parts.wanted, min(room, _AHEAD - len(self._ahead))
+        if room_ahead <= 0:
+            return await wanted.claim(self.held, {}, room, of=Of.ASKED)
+        claims = list[Claim]()
+        owed = min(room_ahead, self._share.places)
+        if owed > 0:
+            claims += await wanted.claim(self.held, await self._planned(owed, now), owed, of=Of.OTHERS)
+        if len(claims) < room_ahead:
+            left = room_ahead - len(claims)
+            # What is planned and not claimed is planned no more until the next look.
+            planned = {} if self._share.crowded else await self._planned(left, now)
+            claims += await wanted.claim(self.held, planned, left)
+        asked = sum(claim.urgency is Urgency.ASKED for claim in claims)
+        self._share.claimed(asked, len(claims) - asked, crowded=asked > 0 and len(claims) == room_ahead)
+        return claims
+
+    async def _planned(self, most: int, now: float) -> dict[ChatId, Urgency]:
+        due = await self.planner.planned(self.held, self.clock, most)
+        # While MAX is away whichever is due serves to look for it.
+        looking = self._rest.looking
+        return {chat: why for chat, why in due if looking or not self._failing.left_alone(chat, now)}
 
     async def _keep_slots(self) -> None:
         before, kept = self.held, await self.parts.slots.keep()
@@ -139,7 +157,9 @@ class Reader:
         if self.held.get(slot_of(claim.chat)) != claim.epoch or self.clock.monotonic() > self._held_until:
             return FIRST_AGAIN_S
         try:
-            answer = await self._asked(max_chat)
+            answer = await self._asked(max_chat, _kind(claim, entry), self._ready(claim, grant))
+        except LateLeaveError:
+            return FIRST_AGAIN_S
         except OutageError as away:
             if away.part != "max":
                 raise
@@ -183,10 +203,25 @@ class Reader:
             if await self.parts.catalogue.note(claim.chat, told):
                 learn(self.parts.chats, claim.chat, told)
 
-    async def _asked(self, max_chat: MaxChatId) -> Answer:
+    def _ready(self, claim: Claim, grant: Grant) -> Ready:
+        """Leave that has gone by meanwhile (a connection was made first, or the loop was busy) is taken anew."""
+        late = self.clock.monotonic() + _LATEST_S
+
+        async def ready() -> None:
+            until = grant.until
+            while (now := self.clock.monotonic()) > until:
+                anew = await self.parts.budget.take(claim.urgency)
+                until = anew.until if anew.wait_s <= 0 else float("-inf")
+                if now + anew.wait_s > late:
+                    raise LateLeaveError
+                await self.clock.sleep(anew.wait_s)
+
+        return ready
+
+    async def _asked(self, max_chat: MaxChatId, kind: str, ready: Ready) -> Answer:
         try:
-            self.parts.watch.called("chat")
-            return await self.parts.max.chat(max_chat)
+            self.parts.watch.called(kind)
+            return await self.parts.max.chat(max_chat, ready)
         except MaxBusyError as busy:
             await self.parts.budget.refused(busy.retry_after_s)
             raise OutageError("max", "MAX answers that we ask too often; we go on more slowly") from busy
@@ -201,10 +236,13 @@ class Reader:
         doubtful = missed or entry.trusted is None or (not entry.trusted and may_have_come)
         if not doubtful or not self.planner.trust.events_on or entry.max_chat is None:
             return None
-        await self._leave(claim, patient=True)
+        leave = await self._leave(claim, patient=True)
+        assert leave is not None
         self.parts.watch.called("membership")
         try:
-            membership = await self.parts.max.membership(entry.max_chat)
+            membership = await self.parts.max.membership(entry.max_chat, self._ready(claim, leave))
+        except LateLeaveError:
+            return None
         except MaxBusyError as busy:
             await self.parts.budget.refused(busy.retry_after_s)
             return None
@@ -239,9 +277,12 @@ class Reader:
             self._ahead.add(claim.chat)
         try:
             while True:
-                grant = await self.parts.budget.take(claim.urgency)
-                if grant.wait_s <= 0 and self.clock.monotonic() <= grant.until:
-                    return grant
+                urgency = self._share.leave_as(claim.urgency)
+                grant = await self.parts.budget.take(urgency)
+                if grant.wait_s <= 0:
+                    self._share.left(claim.urgency, urgency)
+                    if self.clock.monotonic() <= grant.until:
+                        return grant
                 if grant.wait_s > _FAR_S and not patient:
                     await self.clock.sleep(_FAR_S)
                     return None
@@ -260,3 +301,8 @@ class Reader:
         self._rest.failed(now, at_once=away.retry_after_s)
         if self._rest.until > now:
             self.parts.watch.max_away(away.sentence)
+
+
+def _kind(claim: Claim, entry: Entry) -> str:
+    """Of a chat that is known to be lost a refusal is no news; while that is not sure, it is."""
+    return "lost" if entry.lost and claim.urgency is not Urgency.SAFETY else "chat"
