@@ -94,3 +94,16 @@ def test_an_address_of_kafka_that_nobody_can_ask_is_told_before_anything_is_made
         main()
     assert ended.value.code == 2
     assert capsys.readouterr().err.startswith("chatferry: CHATFERRY_KAFKA must be host:port")
+
+
+def test_servers_that_are_started_again_at_once_are_not_stopped_without_their_services(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("CHATFERRY_LOCAL", str(tmp_path))
+    monkeypatch.setattr("chatferry.operator.processes.supervisor_of", lambda *_: object())
+    monkeypatch.setattr(sys, "argv", ["chatferry", "stack", "down"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    said = capsys.readouterr()
+    assert (ended.value.code, said.out) == (2, "")
+    assert "`chatferry down` stops them and the servers" in said.err

@@ -33,7 +33,7 @@ from chatferry.operator.folder import Folder, named_project
 from chatferry.operator.kept import SERVERS, keep, project_of_up
 from chatferry.operator.launch import Launch, given_portal, given_target, launch
 from chatferry.operator.migration import Migration
-from chatferry.operator.processes import stop
+from chatferry.operator.processes import check_unsupervised, stop
 from chatferry.operator.runs import UNDER_WAY, Options, Store
 from chatferry.operator.status import Wanted, show, snapshot
 from chatferry.operator.stopping import ask_to_stop, wait_for_end
@@ -304,7 +304,9 @@ def stack_up() -> None:
 @stack_app.command("down")
 def stack_down() -> None:
     """Stop what runs; data stay."""
-    LocalStack(_folder().root, announce=_plainly).down()
+    folder = _folder()
+    check_unsupervised(folder)
+    LocalStack(folder.root, announce=_plainly).down()
 
 
 @stack_app.command("status")

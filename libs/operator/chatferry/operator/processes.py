@@ -12,7 +12,7 @@ from typing import Any
 
 import psutil
 
-from chatferry.common.errors import FatalError
+from chatferry.common.errors import ConfigurationError, FatalError
 from chatferry.operator.folder import Folder, read_json
 
 MARKER = "CHATFERRY_SUPERVISED"
@@ -53,6 +53,15 @@ def stop(folder: Folder) -> bool:
     _end(left)
     folder.processes.unlink(missing_ok=True)
     return supervisor is not None or bool(left)
+
+
+def check_unsupervised(folder: Folder) -> None:
+    """Before the servers are stopped alone. Raises ConfigurationError where a supervisor would start them again."""
+    if supervisor_of(folder, read_json(folder.processes)) is not None:
+        raise ConfigurationError(
+            "the services that `chatferry up` or a demo runs here use these servers, and would start them again;"
+            " `chatferry down` stops them and the servers"
+        )
 
 
 def leftovers(folder: Folder) -> list[psutil.Process]:
