@@ -100,6 +100,26 @@ async def test_counts_go_on_in_the_process_and_are_written_back(server: RedisOfO
         assert await other.counts.load([ONE, TWO]) == {ONE: later, TWO: moved}
 
 
+async def test_an_event_of_a_read_that_redis_still_has_is_not_undone_when_redis_returns(
+    server: RedisOfOurs, replicas: list[Replica]
+) -> None:
+    replica, other, _ = replicas
+    async with LayeredCounts(replica.counts, replica.local_counts, replica.quick) as counts:
+        known = read(10)
+        for chat in (ONE, TWO):
+            await counts.write(chat, known)
+        assert await counts.hint(TWO, known, joined(known.stamp.started_ms + 3)) is not None
+        replica.quick._fell()
+        moved = await counts.hint(ONE, known, joined(known.stamp.started_ms + 5))
+        twice = await counts.hint(TWO, known, joined(known.stamp.started_ms + 5))
+        assert moved == Count(11, Mark.PROVISIONAL, known.stamp)
+        assert twice == Count(12, Mark.PROVISIONAL, known.stamp)
+        await until_back(replica)
+        assert await counts.load([ONE, TWO]) == {ONE: moved, TWO: twice}, "before it is written back, too"
+        await settled(replica)
+        assert await other.counts.load([ONE, TWO]) == {ONE: moved, TWO: twice}
+
+
 async def test_after_a_moment_only_what_was_written_meanwhile_is_written_back(
     server: RedisOfOurs, replicas: list[Replica]
 ) -> None:

@@ -103,6 +103,18 @@ async def test_the_newer_read_is_served_wherever_it_is() -> None:
     assert chat["participants_count"] == 9
 
 
+@pytest.mark.parametrize("mark", [Mark.PROVISIONAL, Mark.FROZEN])
+async def test_what_an_event_has_made_of_a_read_is_served_before_the_read_wherever_it_is(mark: Mark) -> None:
+    one = await service([entry(1, max_chat=-1, counted=confirmed(11, age_s=5, mark=mark))])
+    one.sources.cached[ChatId(1)] = confirmed(10, age_s=5)
+    [chat] = (await _page(one))["chats"]
+    assert (chat["participants_count"], chat["participants_count_state"]) == (11, mark.value)
+    one = await service([entry(1, max_chat=-1, counted=confirmed(10, age_s=5))])
+    one.sources.cached[ChatId(1)] = confirmed(11, age_s=5, mark=mark)
+    [chat] = (await _page(one))["chats"]
+    assert (chat["participants_count"], chat["participants_count_state"]) == (11, mark.value)
+
+
 async def test_a_chat_that_max_does_not_have_is_not_looked_for_in_the_cache() -> None:
     one = await service([entry(1, static=4)])
     one.sources.cached[ChatId(1)] = confirmed(99)

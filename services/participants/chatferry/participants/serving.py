@@ -137,7 +137,7 @@ class Serving:
 
     def _best(self, entry: Entry, cached: Count | None, now_ms: int) -> Served:
         own = entry.count
-        if cached is None or cached.stamp < own.stamp:
+        if cached is None or cached.order < own.order:
             return Served(entry, own, state_of(own, now_ms, self._rules.fresh_ms), cached=False)
         state = state_of(cached, now_ms, self._rules.fresh_ms)
         # The cache tells too what it knew until its time was over.

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from chatferry.common.clock import Clock
 from chatferry.participants.domain.catalogue import Entry, slot_of, spread_of
-from chatferry.participants.domain.counts import ChatId, Mark, Stamp
+from chatferry.participants.domain.counts import ChatId, Stamp
 from chatferry.participants.domain.plan import Pass, PlanRules, Standing, Urgency, due, last_night, pass_at
 from chatferry.participants.flow.parts import Chats, Held, Trust
 
@@ -42,7 +42,7 @@ class Planner:
     # Since when each is among the most active of this pass, as far as this replica knows.
     _top: dict[ChatId, float] = field(default_factory=dict)
     _pass: Pass | None = None
-    # Since when a count was seen to be provisional, and upon which read.
+    # Since when a count was seen to be moved by events alone, and upon which read.
     _moved: dict[ChatId, tuple[Stamp, float]] = field(default_factory=dict)
 
     async def planned(self, held: Held, clock: Clock, most: int) -> list[tuple[ChatId, Urgency]]:
@@ -79,7 +79,7 @@ class Planner:
             if entry is None or entry.max_chat is None or slot_of(entry.id) not in held:
                 continue
             standing = self._standing(entry, top=entry.id in self._top)
-            if entry.count.mark is Mark.PROVISIONAL:
+            if entry.count.moved:
                 moved[entry.id] = self._seen_moved(entry, at)
                 standing = replace(standing, moved_ms=int((now.timestamp() - at + moved[entry.id][1]) * 1_000))
             one = due(standing, self.rules, night, turn)
