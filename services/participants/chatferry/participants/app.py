@@ -84,7 +84,8 @@ class Participants:
     def _calls(self, context: Context) -> Calls:
         settings, shared = self._settings, self._shared
         rules = Rules(settings.cache_ttl_s * 1_000, settings.fresh_wait_seconds, settings.wishes_per_second)
-        sources = Sources(shared.counts, shared.wanted, shared.waiting, lambda: shared.budget.now_ms)
+        now_ms = lambda: shared.budget.now_ms  # noqa: E731
+        sources = Sources(shared.counts, shared.wanted, shared.waiting, now_ms, lambda: shared.counts.shared)
         serving = Serving(self._view, sources, context.clock, rules, self._watching)
         # Any replica goes on with any other's page.
         cursors = Cursors(f"{settings.project}:{':'.join(sorted(self._keys))}".encode())

@@ -100,7 +100,7 @@ class Watching:
         def gauge(name: str, text: str, *labels: str) -> Gauge:
             return Gauge(name, text, labels, registry=registry)
 
-        hit_rate = "Share of served counts of MAX's chats that came from the cache, fresh, in the last 5 minutes."
+        hit_rate = "Share of served counts of MAX's chats that the shared cache gave fresh, in the last 5 minutes."
         gauge("participants_cache_hit_rate", hit_rate).set_function(self.hit_rate)
         self._counts_served = counter("participants_counts_served", "Served counts of MAX's chats.", "cache")
         self._update = histogram(

@@ -114,7 +114,7 @@ class ParticipantsSettings(ServiceSettings):
     )
     api_page_max: int = Field(default=200, ge=1, le=1_000, description="Most chats on a page.")
     fresh_wait_seconds: float = Field(
-        default=2.0, gt=0, le=30, description="Longest wait of a reader who asks for fresh counts."
+        default=1.8, gt=0, le=30, description="Within which a reader is answered who asks for fresh counts."
     )
 
     @field_validator("timezone")

@@ -98,6 +98,11 @@ class LayeredCounts:
         assert self._restoring is not None
         await end(self._restoring)
 
+    @property
+    def shared(self) -> bool:
+        """Whether Redis is there, and has what was written here while it was not: else counts are this process' own."""
+        return not self._switch.away and not self._switch.back.is_set()
+
     async def load(self, chats: Sequence[ChatId]) -> dict[ChatId, Count]:
         try:
             found = await self._switch.attempt(lambda: self._redis.load(chats))
