@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Literal, Protocol
 
 from chatferry.participants.domain.catalogue import Entry
 from chatferry.participants.domain.counts import ChatId
+from chatferry.participants.domain.plan import Urgency
 from chatferry.participants.ports import (
     Announcements,
     Budget,
@@ -22,6 +23,10 @@ from chatferry.participants.ports import (
     Waiting,
     Wanted,
 )
+
+Why = Literal["event", "audit", "other"]
+"""Of a read: an event had said that the chat changes; it was planned, of a chat of which every change should have been
+told; neither."""
 
 
 class Chats(Protocol):
@@ -43,8 +48,8 @@ class Chats(Protocol):
 class Watch(Protocol):
     """What the story tells those who watch it (`metrics.Watching`)."""
 
-    def read(self, seconds: float, *, changed: bool, foreseen: bool) -> None:
-        """A read ended, so long after it was wanted. `foreseen`: an event had said that the chat changes."""
+    def read(self, seconds: float, *, changed: bool, why: Why) -> None:
+        """A read ended, so long after it was wanted."""
 
     def called(self, kind: str) -> None:
         """A call to MAX was made."""
@@ -86,6 +91,13 @@ class Trust:
         """Whether a change of this chat would have been told."""
         read_ms = entry.counted.stamp.started_ms if entry.counted is not None else 0
         return self.events_on and entry.trusted is True and read_ms > self.gap_ms
+
+    def why(self, urgency: Urgency, entry: Entry) -> Why:
+        """What a read of this chat is to those who count what events miss. One that a reader has asked for is no
+        sample: it may be ahead of the event; nor is one of a chat whose events do not come."""
+        if urgency is Urgency.CHANGED:
+            return "event"
+        return "audit" if urgency is not Urgency.ASKED and self.of(entry) else "other"
 
 
 @dataclass(slots=True)
