@@ -170,6 +170,7 @@ class MemoryLinks:
 
     chats: set[int] = field(default_factory=set)
     links: list[tuple[ChatId, MaxChatId | None]] = field(default_factory=list)
+    known: list[MaxChatId] = field(default_factory=list)
     away: bool = False
 
     async def link(self, chat: ChatId, max_chat: MaxChatId | None) -> frozenset[ChatId] | None:
@@ -181,7 +182,11 @@ class MemoryLinks:
         return frozenset({chat} if max_chat is None else {chat, ChatId(max_chat)})
 
     async def arrived(self, max_chat: MaxChatId, title: str | None) -> Entry | None:
-        raise AssertionError((max_chat, title))
+        if self.away:
+            raise OutageError("mongodb", "away")
+        self.known.append(max_chat)
+        linked = next((chat for chat, one in reversed(self.links) if one == max_chat), max_chat)
+        return entry(linked, title, max_chat=max_chat)
 
     async def note(self, chat: ChatId, told: Told) -> bool:
         raise AssertionError((chat, told))

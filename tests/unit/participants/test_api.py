@@ -235,7 +235,7 @@ async def test_a_chat_that_only_max_has_may_be_taken_over_and_is_not_linked_itse
     one = await service([entry(1), entry(-20, max_chat=-20)])
     async with one.client() as http:
         assert (await http.put("/chats/1/max", json={"max_chat_id": -20})).status_code == 200
-        assert (await http.put("/chats/-20/max", json={"max_chat_id": -21})).status_code == 422
+        assert (await http.put("/chats/-20/max", json={"max_chat_id": -21})).status_code == 409
 
 
 @pytest.mark.parametrize("body", [b"{}", b'{"max_chat_id": 5}', b'{"max_chat_id": "-5"}', b'{"max_chat_id": 0}', b"[]"])

@@ -10,11 +10,11 @@ from typing import Protocol
 from chatferry.common.clock import Clock
 from chatferry.common.errors import OutageError
 from chatferry.participants.domain.catalogue import Entry
-from chatferry.participants.domain.counts import ChatId, Count, State, state_of
+from chatferry.participants.domain.counts import ChatId, Count, MaxChatId, State, state_of
 from chatferry.participants.domain.pages import Place, Query
 from chatferry.participants.domain.plan import Urgency
-from chatferry.participants.flow.linking import begin_anew
-from chatferry.participants.ports import NEW_ENOUGH_S, Counts, Waiting, Wanted
+from chatferry.participants.flow.linking import begin_anew, make_known
+from chatferry.participants.ports import NEW_ENOUGH_S, Counts, MaxSide, Waiting, Wanted
 from chatferry.participants.view import View
 from chatferry.participants.wishes import Wishes
 
@@ -137,6 +137,10 @@ class Serving:
     async def renew(self, chats: Collection[ChatId]) -> None:
         """These are other chats of MAX now: their counts are forgotten, and asked for."""
         await begin_anew(chats, self._sources.counts, self._sources.wanted)
+
+    async def make_known(self, max_chat: MaxChatId, catalogue: MaxSide) -> ChatId | None:
+        """See `linking.make_known`."""
+        return await make_known(max_chat, catalogue, self._sources.wanted)
 
     async def _serve(self, entries: Sequence[Entry], time: _Time, *, fresh: bool) -> tuple[list[Served], set[ChatId]]:
         served, late = await self._known(entries, time), set[ChatId]()

@@ -100,7 +100,8 @@ class ParticipantsSettings(ServiceSettings):
         default=256 * _KIB, ge=_KIB, le=768 * _KIB, description="Largest body of an event."
     )
     max_links_file: Path | None = Field(
-        default=None, description="Which MAX chat a portal's chat is: a line chat_id,max_chat_id for each."
+        default=None,
+        description="Which MAX chat a portal's chat is: a line chat_id,max_chat_id for each, or a max_chat_id alone.",
     )
     redis_prefix: str = Field(
         default="",
