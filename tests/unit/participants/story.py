@@ -20,10 +20,10 @@ from chatferry.participants.domain.counts import Answer, ChatId, MaxChatId, Verd
 from chatferry.participants.domain.plan import Debounce, PlanRules
 from chatferry.participants.flow.events import Listener
 from chatferry.participants.flow.keeping import Keeper
-from chatferry.participants.flow.parts import Hearing, Parts, Trust, Why
+from chatferry.participants.flow.parts import Hearing, Parts, Trust
 from chatferry.participants.flow.planning import Planner
 from chatferry.participants.flow.reading import Reader
-from chatferry.participants.ports import Change, Held, MaxBusyError, Membership, SourceChat
+from chatferry.participants.ports import Change, Held, MaxBusyError, Membership, SourceChat, Why
 from chatferry.participants.view import View
 
 T = TypeVar("T")

@@ -36,7 +36,7 @@ async def test_a_call_makes_a_chat_of_max_known_and_has_it_read() -> None:
     one = await service([entry(1)])
     assert await _put(one, SILENT, SILENT) == (200, {"id": SILENT, "max_chat_id": SILENT})
     assert (one.links.known, one.links.links) == ([SILENT], [])
-    assert one.sources.asked == [(frozenset({SILENT}), Urgency.CHANGED)], "once views have seen it"
+    assert one.sources.asked == [(frozenset({ChatId(SILENT)}), Urgency.CHANGED)], "once views have seen it"
 
 
 async def test_one_that_is_a_chat_of_the_portals_already_stays_that() -> None:

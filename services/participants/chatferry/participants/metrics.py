@@ -22,7 +22,7 @@ from chatferry.common.health import Health
 from chatferry.common.telemetry.metrics import Metrics
 from chatferry.participants.domain.catalogue import Entry
 from chatferry.participants.domain.counts import State, state_of
-from chatferry.participants.flow.parts import Why
+from chatferry.participants.ports import Why
 
 _HIT_SPAN_S, _CALL_SPAN_S = 300.0, 3_600.0
 _SLICES = 60

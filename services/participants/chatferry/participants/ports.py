@@ -10,7 +10,7 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Protocol
+from typing import Literal, Protocol
 
 from chatferry.participants.domain.catalogue import Entry
 from chatferry.participants.domain.counts import Answer, ChatId, Count, MaxChatId
@@ -132,6 +132,11 @@ class Waiting(Protocol):
 
     async def tell(self, reads: Mapping[ChatId, int]) -> None:
         """Reads have ended: chat -> when it was started."""
+
+
+Why = Literal["event", "audit", "other"]
+"""Of a read: an event had said that the chat changes; it was planned, of a chat of which every change should have been
+told; neither."""
 
 
 @dataclass(frozen=True, slots=True)

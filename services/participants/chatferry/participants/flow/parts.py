@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol
+from typing import Protocol
 
 from chatferry.participants.domain.catalogue import Entry
 from chatferry.participants.domain.counts import ChatId
@@ -22,11 +22,8 @@ from chatferry.participants.ports import (
     Told,
     Waiting,
     Wanted,
+    Why,
 )
-
-Why = Literal["event", "audit", "other"]
-"""Of a read: an event had said that the chat changes; it was planned, of a chat of which every change should have been
-told; neither."""
 
 
 class Chats(Protocol):
