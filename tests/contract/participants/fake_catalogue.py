@@ -9,8 +9,6 @@ from chatferry.participants.domain.catalogue import Entry, own_id
 from chatferry.participants.domain.counts import NEVER, ChatId, Count, Mark, MaxChatId, Stamp
 from chatferry.participants.ports import Change, Marks, SourceChat, Told
 
-_RANKS = {Mark.STATIC: 0, Mark.CONFIRMED: 1, Mark.PROVISIONAL: 2, Mark.DENIED: 3, Mark.FROZEN: 3}
-
 
 @dataclass(slots=True)
 class _Row:
@@ -183,7 +181,7 @@ def _taken_over(entry: Entry, told: Entry) -> Entry:
 
 
 def _order(count: Count | None) -> tuple[Stamp, int]:
-    return (NEVER, -1) if count is None else (count.stamp, _RANKS[count.mark])
+    return (NEVER, -1) if count is None else count.order
 
 
 def _worth(count: Count | None) -> tuple[int, Mark] | None:

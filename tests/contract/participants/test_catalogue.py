@@ -61,6 +61,15 @@ async def test_a_change_is_told_once_and_a_repeated_write_is_none(kept: Kept) ->
     assert await kept.changed() == []
 
 
+async def test_a_refusal_never_hides_that_the_bot_was_put_out_since(kept: Kept) -> None:
+    await counted(kept, 10, 100)
+    denied = Count(10, Mark.DENIED, Stamp(1, 200), 100)
+    frozen = replace(denied, mark=Mark.FROZEN)
+    for count in (denied, frozen, denied):
+        await kept.max_side.note(OWN, Told(count=count))
+    assert (await kept.known(OWN)).counted == frozen
+
+
 async def test_many_chats_come_page_by_page_and_none_is_left_out(kept: Kept) -> None:
     chats = [replace(SOURCE, id=ChatId(number)) for number in range(1, 26)]
     await kept.catalogue.note_sources(chats)

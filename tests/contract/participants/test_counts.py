@@ -168,3 +168,14 @@ async def test_what_is_forgotten_is_not_known_and_the_first_read_after_it_is_wri
     assert await counts.load([CHAT, OTHER]) == {OTHER: read(3)}
     assert await counts.write(CHAT, read(7, 1))
     assert await counts.load([CHAT]) == {CHAT: read(7, 1)}
+
+
+@pytest.mark.parametrize(
+    ("mark", "moved"),
+    [(Mark.PROVISIONAL, Count(12, Mark.PROVISIONAL, Stamp(1, NOW))), (Mark.FROZEN, None)],
+)
+async def test_what_events_have_made_of_a_read_stands_before_it_where_the_caller_alone_has_heard_of_them(
+    counts: Counts, mark: Mark, moved: Count | None
+) -> None:
+    await counts.write(CHAT, read(10))
+    assert await counts.hint(CHAT, Count(11, mark, Stamp(1, NOW)), joined(NOW + 9)) == moved

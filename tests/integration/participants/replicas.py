@@ -151,6 +151,10 @@ class Site:
         known = truth.counts(self.max.world)["counts"]
         return {int(chat): count for chat, count in known.items() if int(chat) < 0}
 
+    def heard(self) -> list[int]:
+        """Chats of which MAX tells the bot what happens, in a fixed order."""
+        return sorted(chat["chat_id"] for chat in truth.chats(self.max.world) if chat["events"] and chat["chat_id"] < 0)
+
     async def exact(self, replica: Replica | None = None) -> bool:
         """Whether every count is MAX's own, and confirmed."""
         return await self.served(replica) == {chat: (count, "fresh") for chat, count in self.truth().items()}

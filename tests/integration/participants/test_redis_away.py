@@ -6,12 +6,11 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Sequence
 
 import pytest
-from tests.contract.participants.redis_ports import Replica, joined
+from tests.contract.participants.redis_ports import Replica
 from tests.integration.common.portal.redis_of_ours import RedisOfOurs
-from tests.integration.participants.redis_gone import GRACE, until_back
+from tests.integration.participants.redis_gone import GRACE
 
 from chatferry.participants.adapters.layered_budget import LayeredBudget
 from chatferry.participants.adapters.redis_layers import (
@@ -41,60 +40,6 @@ async def settled(replica: Replica) -> None:
             return
         assert time.monotonic() < deadline
         await asyncio.sleep(0.02)
-
-
-async def test_counts_go_on_in_the_process_and_are_written_back(server: RedisOfOurs, replicas: list[Replica]) -> None:
-    replica, other, _ = replicas
-    async with LayeredCounts(replica.counts, replica.local_counts, replica.quick) as counts:
-        before = read(10)
-        during = read(20, before.stamp.started_ms + 10)
-        await counts.write(ONE, before)
-        await counts.write(TWO, read(5, before.stamp.started_ms))
-        server.kill()
-        assert await counts.load([ONE]) == {ONE: before}
-        assert replica.quick.away
-        assert await counts.write(TWO, during)
-        moved = await counts.hint(TWO, during, joined(during.stamp.started_ms + 5))
-        assert moved == Count(21, Mark.PROVISIONAL, during.stamp)
-        server.start()
-        await other.redis.connection_pool.disconnect()
-        later = read(99, before.stamp.started_ms + 60_000)
-        await other.counts.write(ONE, later)
-        await until_back(replica)
-        assert (await counts.load([TWO]))[TWO] == moved, "before it is written back, too"
-        await settled(replica)
-        assert await other.counts.load([ONE, TWO]) == {ONE: later, TWO: moved}
-
-
-async def test_after_a_moment_only_what_was_written_meanwhile_is_written_back(
-    server: RedisOfOurs, replicas: list[Replica]
-) -> None:
-    replica, other, _ = replicas
-    async with LayeredCounts(replica.counts, replica.local_counts, replica.quick) as counts:
-        before = read(10)
-        chats = [ChatId(n) for n in range(1, 101)]
-        for chat in chats:
-            await counts.write(chat, before)
-        replica.quick._fell()
-        during = read(20, before.stamp.started_ms + 10)
-        await counts.write(TWO, during)
-        written: list[ChatId] = []
-        restore = replica.counts.restore
-
-        async def noted(counts: Sequence[tuple[ChatId, Count]]) -> None:
-            written.extend(chat for chat, _ in counts)
-            await restore(counts)
-
-        replica.counts.restore = noted  # type: ignore[method-assign]
-        for forgotten, expected in ((False, [TWO]), (True, chats)):
-            written.clear()
-            if forgotten:
-                await replica.redis.flushall()
-                replica.quick._fell()
-            await until_back(replica)
-            await settled(replica)
-            assert sorted(written) == expected
-            assert (await other.counts.load([TWO]))[TWO] == during
 
 
 async def test_no_request_waits_long_for_a_redis_that_hangs_and_few_look_for_it(

@@ -144,6 +144,28 @@ async def test_what_is_written_back_has_what_is_left_of_its_time_and_replaces_no
     assert await replica.redis.get(replica.keys.value(old)) is None
 
 
+@pytest.mark.parametrize("mark", [Mark.PROVISIONAL, Mark.FROZEN])
+async def test_what_is_written_back_is_refused_by_what_events_have_made_of_the_same_read_alone(
+    replica: Replica, mark: Mark
+) -> None:
+    now = now_ms()
+    confirmed, moved = read(10, now), Count(11, mark, Stamp(1, now))
+    await replica.counts.write(CHAT, confirmed)
+    await replica.counts.restore([(CHAT, moved)])
+    assert await replica.counts.load([CHAT]) == {CHAT: moved}
+    await replica.counts.restore([(CHAT, confirmed)])
+    assert await replica.counts.load([CHAT]) == {CHAT: moved}
+
+
+async def test_an_event_that_came_while_redis_was_away_follows_one_that_redis_has_seen(replica: Replica) -> None:
+    now = now_ms()
+    await replica.counts.write(CHAT, read(10, now))
+    assert await replica.counts.hint(CHAT, read(10, now), joined(now + 5)) is not None
+    twice = Count(12, Mark.PROVISIONAL, Stamp(1, now))
+    await replica.counts.restore([(CHAT, twice)])
+    assert await replica.counts.load([CHAT]) == {CHAT: twice}
+
+
 async def test_a_page_of_fifty_costs_one_round_trip_and_a_millisecond_of_cpu_at_most(replica: Replica) -> None:
     chats = [ChatId(n) for n in range(1, 51)]
     for chat in chats:

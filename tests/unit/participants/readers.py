@@ -91,7 +91,8 @@ class MemoryCatalogue:
 class MemorySources:
     """The cache, and who brings newer counts. `brings`: what reads bring at once when they are waited for.
 
-    `away`: Redis; `hangs`: it takes a connection and never answers.
+    `away`: Redis; `hangs`: it takes a connection and never answers; `slow_s`: how long each answer of it takes.
+    `silent`: MAX never answers. `elsewhere`: what is loaded is this process' own, for Redis is away.
     """
 
     cached: dict[ChatId, Count] = field(default_factory=dict)
@@ -101,6 +102,9 @@ class MemorySources:
     waits: list[float] = field(default_factory=list)
     away: bool = False
     hangs: bool = False
+    slow_s: float = 0.0
+    silent: bool = False
+    elsewhere: bool = False
 
     async def load(self, chats: Sequence[ChatId]) -> dict[ChatId, Count]:
         self.loads.append(list(chats))
@@ -125,6 +129,8 @@ class MemorySources:
     async def wait(self, chats: Collection[ChatId], since_ms: int, seconds: float) -> set[ChatId]:
         await self._reach()
         self.waits.append(seconds)
+        if self.silent:
+            await asyncio.sleep(seconds)
         came = {chat for chat in chats if chat in self.brings and self.brings[chat].stamp.started_ms >= since_ms}
         self.cached.update({chat: self.brings[chat] for chat in came})
         return came
@@ -132,6 +138,8 @@ class MemorySources:
     async def _reach(self) -> None:
         if self.hangs:
             await asyncio.Event().wait()
+        if self.slow_s:
+            await asyncio.sleep(self.slow_s)
         if self.away:
             raise OutageError("redis", "away")
 
@@ -162,6 +170,7 @@ class MemoryLinks:
 
     chats: set[int] = field(default_factory=set)
     links: list[tuple[ChatId, MaxChatId | None]] = field(default_factory=list)
+    known: list[MaxChatId] = field(default_factory=list)
     away: bool = False
 
     async def link(self, chat: ChatId, max_chat: MaxChatId | None) -> frozenset[ChatId] | None:
@@ -173,7 +182,11 @@ class MemoryLinks:
         return frozenset({chat} if max_chat is None else {chat, ChatId(max_chat)})
 
     async def arrived(self, max_chat: MaxChatId, title: str | None) -> Entry | None:
-        raise AssertionError((max_chat, title))
+        if self.away:
+            raise OutageError("mongodb", "away")
+        self.known.append(max_chat)
+        linked = next((chat for chat, one in reversed(self.links) if one == max_chat), max_chat)
+        return entry(linked, title, max_chat=max_chat)
 
     async def note(self, chat: ChatId, told: Told) -> bool:
         raise AssertionError((chat, told))
@@ -233,7 +246,8 @@ async def service(
     if filled:
         await view.follow(MemoryCatalogue(list(entries)))
     watching = Watching(metrics, clock)
-    serving = Serving(view, Sources(sources, sources, sources), clock, Rules(HOUR_MS, fresh_wait_s), watching)
+    where = Sources(sources, sources, sources, shared=lambda: not sources.elsewhere)
+    serving = Serving(view, where, clock, Rules(HOUR_MS, fresh_wait_s), watching)
     links, inbox, hearing = MemoryLinks({one.id for one in entries}), MemoryInbox(), Hearing()
     gate = Gate(Keys([KEY, OTHER_KEY]), Rates(rate, clock), watching)
     calls = Calls(serving, links, Cursors(b"a secret of cursors"), 200)

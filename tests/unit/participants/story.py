@@ -23,7 +23,7 @@ from chatferry.participants.flow.keeping import Keeper
 from chatferry.participants.flow.parts import Hearing, Parts, Trust
 from chatferry.participants.flow.planning import Planner
 from chatferry.participants.flow.reading import Reader
-from chatferry.participants.ports import Change, Held, MaxBusyError, Membership, Ready, SourceChat, at_once
+from chatferry.participants.ports import Change, Held, MaxBusyError, Membership, Ready, SourceChat, Why, at_once
 from chatferry.participants.view import View
 
 T = TypeVar("T")
@@ -91,16 +91,16 @@ class ObedientMax:
 class Noted:
     """Port Watch."""
 
-    reads: list[tuple[bool, bool]] = field(default_factory=list)
+    reads: list[tuple[bool, Why]] = field(default_factory=list)
     took: list[float] = field(default_factory=list)
     lags: list[float] = field(default_factory=list)
     away: list[str | None] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
 
-    def read(self, seconds: float, *, changed: bool, foreseen: bool) -> None:
+    def read(self, seconds: float, *, changed: bool, why: Why) -> None:
         assert seconds >= 0
         self.took.append(seconds)
-        self.reads.append((changed, foreseen))
+        self.reads.append((changed, why))
 
     def called(self, kind: str) -> None:
         self.calls.append(kind)

@@ -10,7 +10,7 @@ from tests.simulation.loop import Host, Loop, running
 
 from chatferry.common.errors import OutageError
 from chatferry.common.service import Context
-from chatferry.participants.lasting import side_by_side
+from chatferry.participants.lasting import either, side_by_side
 
 
 async def test_what_an_outage_ended_is_begun_again_and_the_rest_goes_on_meanwhile() -> None:
@@ -142,3 +142,13 @@ def test_an_outage_of_a_moment_is_over_after_seconds_however_long_the_work_went_
         replica.shown(1)
         replica.failing_s = None
         assert sum(replica.shown(600)) <= 10
+
+
+@pytest.mark.parametrize("which", [0, 1])
+async def test_of_two_reasons_to_end_either_ends_the_work(which: int) -> None:
+    reasons = asyncio.Event(), asyncio.Event()
+    async with either(*reasons) as ends:
+        await asyncio.sleep(0)
+        assert not ends.is_set()
+        reasons[which].set()
+        await asyncio.wait_for(ends.wait(), 1)

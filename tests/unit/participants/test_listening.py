@@ -42,7 +42,7 @@ def test_who_comes_shows_at_once_and_a_read_confirms_it_within_two_seconds(story
     assert story.count(chat) == (11, "provisional")
     story.after(2)
     assert story.count(chat) == (11, "confirmed")
-    assert story.watch.reads[-1] == (False, True)
+    assert story.watch.reads[-1] == (False, "event")
 
 
 def test_many_events_of_a_chat_cost_one_read(story: Story) -> None:

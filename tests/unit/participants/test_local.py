@@ -47,6 +47,14 @@ async def test_what_redis_says_replaces_nothing_newer() -> None:
     assert (await counts.load(CHATS))[CHATS[0]] == provisional
 
 
+@pytest.mark.parametrize("mark", [Mark.PROVISIONAL, Mark.FROZEN])
+async def test_what_redis_knows_of_a_read_does_not_undo_what_events_have_made_of_it(mark: Mark) -> None:
+    counts, moved = LocalCounts(FakeClock()), Count(11, mark, Stamp(1, 100))
+    counts.learn({CHATS[0]: moved})
+    counts.learn({CHATS[0]: read(10, 100)})
+    assert await counts.load(CHATS) == {CHATS[0]: moved}
+
+
 async def test_an_event_is_known_for_nine_hours() -> None:
     clock = FakeClock()
     counts = LocalCounts(clock)

@@ -35,7 +35,7 @@ def test_it_is_what_the_story_tells() -> None:
 def test_the_names_of_the_requirement_are_shown_as_they_are() -> None:
     watching, metrics, _ = _watching()
     watching.failed("timeout")
-    watching.read(1, changed=False, foreseen=False)
+    watching.read(1, changed=False, why="audit")
     text = generate_latest(metrics.registry).decode()
     lines = {line.split("{")[0].split(" ")[0] for line in text.splitlines() if not line.startswith("#")}
     assert {
@@ -79,21 +79,24 @@ def test_where_nobody_reads_there_is_no_hit_rate() -> None:
 
 def test_an_update_of_thirty_seconds_is_told_from_a_longer_one() -> None:
     watching, metrics, _ = _watching()
-    watching.read(30.0, changed=True, foreseen=True)
-    watching.read(30.1, changed=True, foreseen=True)
+    watching.read(30.0, changed=True, why="event")
+    watching.read(30.1, changed=True, why="event")
     assert _shown(metrics, "participants_update_duration_bucket", le="30.0") == 1
     assert _shown(metrics, "participants_update_duration_count") == 2
 
 
-def test_changes_that_events_missed_are_those_that_a_read_not_foretold_has_found() -> None:
+def test_changes_that_events_missed_are_those_that_an_audit_has_found() -> None:
     watching, metrics, _ = _watching()
     watching.heard(0.2)
-    watching.read(1, changed=False, foreseen=True)
-    watching.read(1, changed=True, foreseen=True)
-    watching.read(1, changed=True, foreseen=False)
-    watching.read(1, changed=False, foreseen=False)
-    found = {by: _shown(metrics, "participants_changes_total", by=by) for by in ("event", "correction", "audit")}
-    assert found == {"event": 1, "correction": 1, "audit": 1}
+    watching.read(1, changed=False, why="event")
+    watching.read(1, changed=True, why="event")
+    watching.read(1, changed=True, why="audit")
+    watching.read(1, changed=True, why="other")
+    watching.read(1, changed=False, why="audit")
+    found = {
+        by: _shown(metrics, "participants_changes_total", by=by) for by in ("event", "correction", "audit", "other")
+    }
+    assert found == {"event": 1, "correction": 1, "audit": 1, "other": 1}
     assert _shown(metrics, "participants_reads_total", why="audit") == 2
     assert _shown(metrics, "participants_reads_total", why="event") == 2
 

@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from tests.unit.participants.readers import MemoryCatalogue, entry
 from tests.unit.participants.story import RULES
 
@@ -67,6 +68,22 @@ async def test_a_count_that_is_read_and_moved_again_and_again_is_left_to_its_eve
     assert await planner.planned(HELD, clock, 5) == [], "it is seen for the first time"
     clock.seconds += 11
     assert await planner.planned(HELD, clock, 5) == [(ChatId(1), Urgency.CHANGED)]
+
+
+@pytest.mark.parametrize(
+    ("told_ms", "planned"), [(None, [(ChatId(1), Urgency.CHANGED)]), (1_000, [])], ids=["by an event", "by a read"]
+)
+async def test_a_count_that_an_event_has_frozen_is_read_though_the_wish_for_it_was_lost(
+    told_ms: int | None, planned: list[tuple[ChatId, Urgency]]
+) -> None:
+    clock = WallClock()
+    view = View(clock)
+    planner = Planner(view, Trust(events_on=True), RULES, 0)
+    frozen = Count(5, Mark.FROZEN, Stamp(1, int(clock.now().timestamp() * 1_000)), told_ms)
+    await view.follow(MemoryCatalogue([entry(1, max_chat=-1, counted=frozen)]))
+    assert await planner.planned(HELD, clock, 5) == []
+    clock.seconds += 11
+    assert await planner.planned(HELD, clock, 5) == planned
 
 
 async def test_chats_that_take_turns_in_being_active_cost_no_more_reads_than_the_most_active_of_an_interval() -> None:

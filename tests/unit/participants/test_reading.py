@@ -177,7 +177,7 @@ def test_changes_that_a_gap_explains_are_no_reason_to_ask_for_the_rights(story: 
     story.trust.gap_ms = int(story.clock.now().timestamp() * 1_000)
     story.max.counts[MaxChatId(chat)] = 5
     story.after(400)
-    assert story.watch.reads[-1] == (True, False)
+    assert story.watch.reads[-1] == (True, "other")
     assert len(story.max.rights_asked) == 1
 
 
@@ -188,7 +188,7 @@ def test_a_change_that_an_event_has_told_is_no_reason_to_ask_for_the_rights(stor
     story.max.counts[MaxChatId(chat)] = 9
     story.do(story.wanted.ask([chat], Urgency.CHANGED))
     story.after(10)
-    assert story.watch.reads[-1] == (True, True)
+    assert story.watch.reads[-1] == (True, "event")
     assert len(story.max.rights_asked) == 1
 
 
@@ -223,5 +223,24 @@ def test_reads_that_find_another_count_without_an_event_are_told_as_missed() -> 
     story.after(5)
     story.max.counts[MaxChatId(chat)] = 5
     story.after(60)
-    assert story.watch.reads[-1] == (True, False)
+    assert story.watch.reads[-1] == (True, "audit")
+    story.end()
+
+
+def test_what_a_reader_brings_about_or_no_event_can_tell_is_no_sample_of_what_events_miss() -> None:
+    story = Story(safety_s=60)
+    [chat] = story.chats(4)
+    story.begin(story.reader.run(story.stopping))
+    story.after(5)
+    story.max.counts[MaxChatId(chat)] = 5
+    story.do(story.wanted.ask([chat], Urgency.ASKED))
+    story.after(5)
+    assert story.watch.reads[-1] == (True, "other"), "its event may be on its way"
+    story.max.trusted = False
+    story.max.counts[MaxChatId(chat)] = 6
+    story.after(60)
+    assert story.watch.reads[-1] == (True, "audit")
+    story.max.counts[MaxChatId(chat)] = 7
+    story.after(60)
+    assert story.watch.reads[-1] == (True, "other"), "the bot is not told of this chat's changes"
     story.end()

@@ -314,7 +314,7 @@ def test_a_chats_first_read_is_no_change_that_events_have_missed(story: Story) -
     story.chats(4)
     story.begin(story.reader.run(story.stopping))
     story.after(5)
-    assert story.watch.reads == [(False, False)]
+    assert story.watch.reads == [(False, "other")]
 
 
 def test_what_failed_while_max_was_away_is_read_soon_after_it_is_back() -> None:

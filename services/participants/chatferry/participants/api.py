@@ -14,7 +14,8 @@ from starlette.requests import ClientDisconnect
 from chatferry.common.errors import OutageError
 from chatferry.participants.admission import Keys, Rates, read_body
 from chatferry.participants.describing import OPERATIONS, describe, described
-from chatferry.participants.domain.counts import ChatId
+from chatferry.participants.domain.catalogue import own_id
+from chatferry.participants.domain.counts import ChatId, MaxChatId
 from chatferry.participants.domain.pages import BrokenCursorError, Cursors
 from chatferry.participants.metrics import Watching
 from chatferry.participants.ports import MaxSide
@@ -27,7 +28,6 @@ from chatferry.participants.refusals import (
     answer_outage,
     answer_refused,
     not_yet,
-    unreadable,
 )
 from chatferry.participants.serving import Serving
 from chatferry.participants.webhook import Webhook
@@ -93,7 +93,7 @@ class Calls:
         max_chat = link_request(await read_body(request, _BODY_BYTES_MAX))
         view = self._filled().view
         if chat <= 0:
-            raise unreadable("Only a chat of the portal, with an id above 0, can be linked.")
+            return await self._made_known(chat, max_chat)
         holder = None if max_chat is None else view.linked_to(max_chat)
         if holder is not None and holder.id > 0 and holder.id != chat:
             sentence = "Another chat is linked to this chat of MAX: end that link first."
@@ -104,6 +104,15 @@ class Calls:
         # What is cached is of the chats of MAX that they were before.
         await self.serving.renew(changed)
         return {"id": chat, "max_chat_id": max_chat}
+
+    async def _made_known(self, chat: ChatId, max_chat: MaxChatId | None) -> Rendered:
+        if chat == 0:
+            raise _unknown()
+        if max_chat is None or own_id(max_chat) != chat:
+            sentence = "A chat that only MAX has, with an id below 0, is itself: give the same id as max_chat_id."
+            raise RefusedCallError(409, "MAX_CHAT_OTHER", sentence)
+        known = await self.serving.make_known(max_chat, self.catalogue)
+        return {"id": known, "max_chat_id": max_chat}
 
     def _filled(self) -> Serving:
         if not self.serving.view.filled:

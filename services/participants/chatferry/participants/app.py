@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import random
 from contextlib import AsyncExitStack
@@ -19,12 +20,14 @@ from chatferry.common.streaming.producer import RecordProducer
 from chatferry.participants.adapters.kafka_out import KafkaAnnouncements, KafkaInbox
 from chatferry.participants.adapters.links import read_links
 from chatferry.participants.adapters.max_api import HttpMax, MaxAddress
+from chatferry.participants.adapters.mongo_applied import MongoApplied
 from chatferry.participants.adapters.mongo_catalogue import MongoCatalogue, MongoOutbox
 from chatferry.participants.adapters.mongo_entries import prepare, reachable
 from chatferry.participants.adapters.mongo_max_side import MongoMaxSide
 from chatferry.participants.adapters.mongo_memory import MongoMemory
 from chatferry.participants.admission import Keys, Rates, Secret
 from chatferry.participants.api import Calls, Gate, answers_of, build_api
+from chatferry.participants.applying import Applying
 from chatferry.participants.domain.pages import Cursors
 from chatferry.participants.flow.events import Listener
 from chatferry.participants.flow.keeping import Keeper, Subscription
@@ -33,7 +36,7 @@ from chatferry.participants.flow.parts import Hearing, Parts, Trust
 from chatferry.participants.flow.planning import Planner
 from chatferry.participants.flow.reading import Reader
 from chatferry.participants.handlers import SourceWorker, UpdateWorker
-from chatferry.participants.lasting import Kind, side_by_side
+from chatferry.participants.lasting import Kind, either, side_by_side
 from chatferry.participants.metrics import Watching, keep_looking
 from chatferry.participants.serving import Rules, Serving, Sources
 from chatferry.participants.settings import ParticipantsSettings
@@ -85,7 +88,8 @@ class Participants:
     def _calls(self, context: Context) -> Calls:
         settings, shared = self._settings, self._shared
         rules = Rules(settings.cache_ttl_s * 1_000, settings.fresh_wait_seconds, settings.wishes_per_second)
-        sources = Sources(shared.counts, shared.wanted, shared.waiting, lambda: shared.budget.now_ms)
+        now_ms = lambda: shared.budget.now_ms  # noqa: E731
+        sources = Sources(shared.counts, shared.wanted, shared.waiting, now_ms, lambda: shared.counts.shared)
         serving = Serving(self._view, sources, context.clock, rules, self._watching)
         # Any replica goes on with any other's page.
         cursors = Cursors(f"{settings.project}:{':'.join(sorted(self._keys))}".encode())
@@ -149,7 +153,7 @@ class Participants:
         works: list[tuple[str, Kind]] = [
             ("view", lambda: self._follow(context)),
             ("reads", lambda: self._read(reader, context)),
-            ("records", lambda: self._consume("catalogue", topics, sources, context)),
+            ("records", lambda: self._apply(topics, sources, context)),
             ("announcements", lambda: keeper.announce(stopping)),
             ("marks", lambda: keeper.remember(stopping)),
             ("looks", lambda: keep_looking(self._watching, self._view.entries, clock, fresh_ms, stopping)),
@@ -157,7 +161,7 @@ class Participants:
         ]
         if self._settings.max_events != "off":
             names = (self._settings.topic("max.updates"),)
-            works.append(("updates", lambda: self._consume("updates", names, updates, context)))
+            works.append(("updates", lambda: self._consume("updates", names, updates, context, stopping)))
         if self._settings.max_events == "polling":
             works.append(("polling", lambda: keeper.poll(self._max, self._inbox, stopping)))
         elif self._secret is not None and self._settings.max_webhook_url is not None:
@@ -185,14 +189,25 @@ class Participants:
         while not self._view.filled and not context.stopping.is_set():
             await context.clock.sleep(_FOLLOW_EVERY_S)
 
-    async def _consume(self, group: str, topics: tuple[str, ...], worker: RecordWorker, context: Context) -> None:
+    async def _apply(self, topics: tuple[str, ...], sources: RecordWorker, context: Context) -> None:
+        """Again from the start as often as the catalogue is lost, or an older one takes its place."""
+        applied = MongoApplied(self._database, lambda: uuid4().hex[:12])
+        while not context.stopping.is_set():
+            reading = await applied.reading()
+            worker = Applying(sources, applied, reading)
+            async with either(context.stopping, worker.lost) as ends:
+                await self._consume(f"catalogue.{reading}", topics, worker, context, ends)
+
+    async def _consume(
+        self, group: str, topics: tuple[str, ...], worker: RecordWorker, context: Context, ends: asyncio.Event
+    ) -> None:
         for topic in topics:
             await self._producer.partitions_of(topic)
         broker = open_broker(self._settings.kafka, client_id=f"{self._settings.project}.participants")
         wanted = ConsumerSettings(
             group=self._settings.group(f"participants.{group}"), topics=topics, drain_s=self._settings.drain_seconds
         )
-        await RecordConsumer(broker, wanted, worker, context.clock, context.health).run(context.stopping)
+        await RecordConsumer(broker, wanted, worker, context.clock, context.health).run(ends)
 
     async def _probe(self, away: OutageError) -> None:
         """Whatever an update or a record needs is in MongoDB."""

@@ -25,7 +25,7 @@ _CODES = {
     400: "BROKEN_CURSOR, BROKEN_UPDATE, INVALID_REQUEST (a body that was not sent to its end)",
     401: "INVALID_KEY, INVALID_SECRET",
     404: "UNKNOWN_CHAT, NOT_FOUND",
-    409: "MAX_CHAT_TAKEN",
+    409: "MAX_CHAT_TAKEN, MAX_CHAT_OTHER",
     413: "BODY_TOO_LARGE",
     422: "INVALID_REQUEST: the sentence says what is wrong",
     429: "TOO_MANY_REQUESTS, with Retry-After",
@@ -58,10 +58,9 @@ _ID: Json = {
     "description": "A chat of the portal, above 0; one that only MAX has, below 0.",
     "schema": {"type": "integer", "format": "int64", "minimum": -(2**63), "maximum": 2**63 - 1},
 }
-_OF_PORTAL: Json = {
+_LINKED: Json = {
     **_ID,
-    "description": "A chat of the portal.",
-    "schema": {"type": "integer", "format": "int64", "minimum": 1, "maximum": 2**63 - 1},
+    "description": "A chat of the portal, above 0; below 0 one of MAX, with the same max_chat_id: to be known.",
 }
 _FRESH = _query(
     "fresh_participants", "Read from MAX what is older than a second, and wait for it a little.", type="boolean"
@@ -71,7 +70,7 @@ _PAGE = (
     _query("order", "Without it titles ascend and all else descends.", type="string", enum=["asc", "desc"]),
     _query(
         "search",
-        "Part of a title; case, accents and the dots of ё make no difference.",
+        "Part of a title; case, accents and the dots of ё make no difference; й is not и.",
         type="string",
         maxLength=SEARCH_MAX,
     ),
@@ -98,10 +97,10 @@ OPERATIONS: dict[str, Operation] = {
     "link": Operation(
         "PUT",
         "/chats/{id}/max",
-        "Say which chat of MAX a chat of the portal is.",
+        "Say which chat of MAX a chat of the portal is, or that there is one that only MAX has.",
         LinkAnswer,
         (400, 404, 409, 413, *_READING),
-        (_OF_PORTAL,),
+        (_LINKED,),
         body=LinkRequest,
     ),
     "webhook": Operation("POST", "/max/updates", "MAX's events; for MAX alone.", None, (400, 401, 413, 503)),

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 
 from chatferry.common.errors import OutageError
 from chatferry.common.service import Context
@@ -34,6 +34,24 @@ async def side_by_side(context: Context, works: Sequence[tuple[str, Kind]]) -> N
         for task in (stopped, *tasks):
             task.cancel()
         await asyncio.gather(stopped, *tasks, return_exceptions=True)
+
+
+@asynccontextmanager
+async def either(one: asyncio.Event, other: asyncio.Event) -> AsyncIterator[asyncio.Event]:
+    """An event that is set once one of the two is."""
+    ends = asyncio.Event()
+    waiting = [asyncio.create_task(_pass_on(event, ends), name="end of work") for event in (one, other)]
+    try:
+        yield ends
+    finally:
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+
+
+async def _pass_on(event: asyncio.Event, ends: asyncio.Event) -> None:
+    await event.wait()
+    ends.set()
 
 
 async def _until(stopping: asyncio.Event) -> None:

@@ -22,6 +22,7 @@ from chatferry.common.health import Health
 from chatferry.common.telemetry.metrics import Metrics
 from chatferry.participants.domain.catalogue import Entry
 from chatferry.participants.domain.counts import State, state_of
+from chatferry.participants.ports import Why
 
 _HIT_SPAN_S, _CALL_SPAN_S = 300.0, 3_600.0
 _SLICES = 60
@@ -103,7 +104,7 @@ class Watching:
         def gauge(name: str, text: str, *labels: str) -> Gauge:
             return Gauge(name, text, labels, registry=registry)
 
-        hit_rate = "Share of served counts of MAX's chats that came from the cache, fresh, in the last 5 minutes."
+        hit_rate = "Share of served counts of MAX's chats that the shared cache gave fresh, in the last 5 minutes."
         gauge("participants_cache_hit_rate", hit_rate).set_function(self.hit_rate)
         self._counts_served = counter("participants_counts_served", "Served counts of MAX's chats.", "cache")
         self._update = histogram(
@@ -121,7 +122,7 @@ class Watching:
         self._calls = counter("participants_max_calls", "Calls to MAX.", "kind")
         calls_each = "Calls to MAX by this replica in the last hour, for each chat that it can be asked about."
         gauge("participants_max_calls_per_chat_hour", calls_each).set_function(self.calls_per_chat)
-        self._reads = counter("participants_reads", "Counts read from MAX, by whether an event had foretold.", "why")
+        self._reads = counter("participants_reads", "Counts read, by what they are to an audit of events.", "why")
         self._changes = counter("participants_changes", "Changes of counts, by what told of them first.", "by")
         self._events = counter("participants_webhook_events", "Events that MAX has sent.", "outcome")
         self._api = histogram("participants_api_seconds", "Length of calls of readers.", _CALL_S, "call", "status")
@@ -132,19 +133,19 @@ class Watching:
         shown = (
             (self._errors, _FAILURES),
             (self._calls, _CALLS),
-            (self._reads, ("event", "audit")),
-            (self._changes, ("event", "correction", "audit")),
+            (self._reads, ("event", "audit", "other")),
+            (self._changes, ("event", "correction", "audit", "other")),
         )
         for metric, labels in shown:
             for label in labels:
                 metric.labels(label)
 
-    def read(self, seconds: float, *, changed: bool, foreseen: bool) -> None:
-        """A read nobody's event had foretold is an audit of the events: what it finds changed, they have missed."""
+    def read(self, seconds: float, *, changed: bool, why: Why) -> None:
+        """What an audit finds changed, events have missed."""
         self._update.observe(seconds)
-        self._reads.labels("event" if foreseen else "audit").inc()
+        self._reads.labels(why).inc()
         if changed:
-            self._changes.labels("correction" if foreseen else "audit").inc()
+            self._changes.labels("correction" if why == "event" else why).inc()
 
     def called(self, kind: str) -> None:
         self._calls.labels(kind).inc()

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from types import MappingProxyType
-from typing import Protocol
+from typing import Literal, Protocol
 
 from chatferry.participants.domain.catalogue import Entry
 from chatferry.participants.domain.counts import Answer, ChatId, Count, MaxChatId
@@ -141,6 +141,11 @@ class Waiting(Protocol):
 
     async def tell(self, reads: Mapping[ChatId, int]) -> None:
         """Reads have ended: chat -> when it was started."""
+
+
+Why = Literal["event", "audit", "other"]
+"""Of a read: an event had said that the chat changes; it was planned, of a chat of which every change should have been
+told; neither."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,7 +100,8 @@ class ParticipantsSettings(ServiceSettings):
         default=256 * _KIB, ge=_KIB, le=768 * _KIB, description="Largest body of an event."
     )
     max_links_file: Path | None = Field(
-        default=None, description="Which MAX chat a portal's chat is: a line chat_id,max_chat_id for each."
+        default=None,
+        description="Which MAX chat a portal's chat is: a line chat_id,max_chat_id for each, or a max_chat_id alone.",
     )
     redis_prefix: str = Field(
         default="",
@@ -114,7 +115,7 @@ class ParticipantsSettings(ServiceSettings):
     )
     api_page_max: int = Field(default=200, ge=1, le=1_000, description="Most chats on a page.")
     fresh_wait_seconds: float = Field(
-        default=2.0, gt=0, le=30, description="Longest wait of a reader who asks for fresh counts."
+        default=1.8, gt=0, le=30, description="Within which a reader is answered who asks for fresh counts."
     )
 
     @field_validator("timezone")

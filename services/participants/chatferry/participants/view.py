@@ -197,7 +197,7 @@ class View:
 
 
 def _older(entry: Entry, known: Entry) -> bool:
-    """What the catalogue had before this replica's own read: it comes again, newer, in a moment."""
+    """What the catalogue had before this replica's own read, or event: it comes again, newer, in a moment."""
     if known.counted is None or entry.max_chat != known.max_chat:
         return False
-    return entry.counted is None or entry.counted.stamp < known.counted.stamp
+    return entry.counted is None or entry.counted.order < known.counted.order

@@ -146,7 +146,9 @@ def page_request(given: Mapping[str, str], page_max: int) -> PageRequest:
     limit = given.get("limit", str(min(50, page_max)))
     if not _INTEGER.fullmatch(limit) or not 1 <= int(limit) <= page_max:
         raise unreadable(f"limit must be a number from 1 to {page_max}.")
-    query = Query(sort, order == "desc", folded(search.strip()))
+    search = search.strip()
+    # Marks alone are in no title.
+    query = Query(sort, order == "desc", folded(search) or search)
     return PageRequest(query, int(limit), given.get("cursor"), wants_fresh(given))
 
 

@@ -63,7 +63,7 @@ async def test_the_names_of_the_participants_are_all_shown_with_their_labels() -
     context = service.Context()
     watching = Watching(context.metrics, HandClock())
     watching.failed("timeout")
-    watching.read(1, changed=False, foreseen=False)
+    watching.read(1, changed=False, why="audit")
     shown = await _shown(context)
     wanted = {name: set(labels) for name, labels in OF_PARTICIPANTS.items()}
     assert {name: shown.get(name) for name in wanted} == wanted

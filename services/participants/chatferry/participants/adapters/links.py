@@ -1,4 +1,4 @@
-"""Which MAX chat a portal's chat is, from a file: a line `chat_id,max_chat_id` for each."""
+"""Which MAX chat a portal's chat is, from a file: a line `chat_id,max_chat_id` for each, or a MAX chat's id alone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ _INT64 = 2**63
 
 
 def read_links(file: Path | None) -> dict[ChatId, MaxChatId]:
-    """Raises ConfigurationError that names the line. A first line of words is a head."""
+    """A chat that only MAX has is under its own id (`own_id`). Raises ConfigurationError that names the line. A first
+    line of words is a head."""
     if file is None:
         return {}
     links: dict[ChatId, MaxChatId] = {}
@@ -30,10 +31,12 @@ def read_links(file: Path | None) -> dict[ChatId, MaxChatId]:
 
 
 def _link(row: list[str], where: str) -> tuple[ChatId, MaxChatId]:
+    alone = len(row) == 1 or (len(row) == 2 and not row[0].strip())
     try:
-        chat, max_chat = (int(cell) for cell in row)
+        chat, max_chat = (1, int(row[-1])) if alone else (int(cell) for cell in row)
     except ValueError:
-        raise ConfigurationError(f"{where}: give two whole numbers, chat_id,max_chat_id") from None
+        sentence = "give two whole numbers, chat_id,max_chat_id, or the max_chat_id alone"
+        raise ConfigurationError(f"{where}: {sentence}") from None
     if not 0 < chat < _INT64 or not -_INT64 <= max_chat < 0:
         raise ConfigurationError(f"{where}: a chat_id is above 0, and a max_chat_id of a group or channel below it")
-    return ChatId(chat), MaxChatId(max_chat)
+    return ChatId(max_chat if alone else chat), MaxChatId(max_chat)

@@ -42,11 +42,11 @@ class LocalCounts:
         self._hints: _Bounded[tuple[ChatId, str], float] = _Bounded(most)
 
     def learn(self, counts: Mapping[ChatId, Count]) -> None:
-        """What Redis knows, unless what is known here comes from a later read."""
+        """What Redis knows, unless what is known here comes from a later read, or from events since."""
         ends = self._clock.monotonic() + _STATE_S
         for chat, count in counts.items():
             known = self._counts.get(chat)
-            if known is None or known[0].stamp <= count.stamp:
+            if known is None or known[0].order <= count.order:
                 self._counts.put(chat, (count, ends))
 
     def known(self) -> list[tuple[ChatId, Count]]:
@@ -70,7 +70,7 @@ class LocalCounts:
         if update.effect not in MOVING or self._hints.get(event, 0.0) > now:
             return None
         here = (await self.load([chat])).get(chat)
-        newest = here if here is not None and here.stamp >= known.stamp else known
+        newest = here if here is not None and here.order >= known.order else known
         if update.effect is Effect.LEAVES:
             moved = frozen(newest, update.at_ms)
         else:

@@ -13,11 +13,9 @@ from typing import Any
 
 from chatferry.common.adapters.mongo import ASCENDING, Database, Document, mongo_outage
 from chatferry.participants.domain.catalogue import Entry
-from chatferry.participants.domain.counts import ChatId, Count, Mark, MaxChatId, Stamp
+from chatferry.participants.domain.counts import RANKS, ChatId, Count, Mark, MaxChatId, Stamp
 
 CHATS = "chats"
-_RANKS = {Mark.STATIC: 0, Mark.CONFIRMED: 1, Mark.PROVISIONAL: 2, Mark.DENIED: 3, Mark.FROZEN: 3}
-"""Between counts of one read: what came of it later has the higher rank."""
 _BEFORE_ALL = -1
 
 
@@ -64,7 +62,7 @@ def kept_count(count: Count) -> Document:
         "mark": count.mark.value,
         "epoch": count.stamp.epoch,
         "started": count.stamp.started_ms,
-        "rank": _RANKS[count.mark],
+        "rank": RANKS[count.mark],
     }
     return kept if count.told_ms is None else {**kept, "told": count.told_ms}
 

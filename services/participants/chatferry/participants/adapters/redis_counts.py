@@ -11,7 +11,7 @@ import orjson
 from redis.asyncio import Redis
 
 from chatferry.participants.adapters.redis_base import NOW_LUA, QUICK_S, Keys, redis_outage
-from chatferry.participants.domain.counts import ChatId, Count, Mark, Stamp
+from chatferry.participants.domain.counts import RANKS, ChatId, Count, Mark, Stamp
 from chatferry.participants.domain.updates import MOVING, Update
 
 _STATE_MS = 7 * 86_400_000
@@ -33,31 +33,38 @@ for i = 1, n do
 end
 return out
 """
-# `known`: nil, or epoch and started of what is there; numbers of 53 bits are exact in Lua.
+# `order`: -1, 0 or 1: what is `known` (nil, or epoch, started and mark) is older than what is new, as old, or newer
+# (`Count.order`). Numbers of 53 bits are exact in Lua.
 _PUT = """
+local ranks = {RANKS}
 local function put(value, state, new, json, ttl)
   redis.call('HSET', state, 'count', new[1], 'mark', new[2], 'epoch', new[3], 'started', new[4], 'at', new[5],
     'told', new[6])
   redis.call('PEXPIRE', state, STATE_MS)
   if ttl > 0 then redis.call('SET', value, json, 'PX', ttl) else redis.call('DEL', value) end
 end
-local function older(known, epoch, started)
-  if not known[1] then return true end
-  local e, s = tonumber(known[1]), tonumber(known[2])
-  return e < epoch or (e == epoch and s < started)
+local function order(known, epoch, started, mark)
+  if not known[1] then return -1 end
+  local here = {tonumber(known[1]), tonumber(known[2]), ranks[known[3]]}
+  for i, new in ipairs({tonumber(epoch), tonumber(started), ranks[mark]}) do
+    if here[i] ~= new then return here[i] < new and -1 or 1 end
+  end
+  return 0
 end
-""".replace("STATE_MS", str(_STATE_MS))
+""".replace("STATE_MS", str(_STATE_MS)).replace("RANKS", ", ".join(f"{mark} = {rank}" for mark, rank in RANKS.items()))
 # ARGV: for each chat count, mark, epoch, started, updated_at, told (-: as started), JSON, and the value's time to live
 # from the read on.
-# `ARGV[1]`: 1 when that time runs since the read, 0 when it runs from now.
+# `ARGV[1]`: 1 when that time runs since the read, 0 when it runs from now. What is written back (1) has seen one event
+# more than a provisional count of the same read.
 _WRITE = f"""{NOW_LUA}{_PUT}
 local out, n = {{}}, #KEYS / 2
 for i = 1, n do
   local at = 1 + (i - 1) * 8
   local new = {{ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4], ARGV[at + 5], ARGV[at + 6]}}
-  local known = redis.call('HMGET', KEYS[n + i], 'epoch', 'started')
+  local known = redis.call('HMGET', KEYS[n + i], 'epoch', 'started', 'mark')
+  local before = order(known, new[3], new[4], new[2])
   out[i] = 0
-  if older(known, tonumber(new[3]), tonumber(new[4])) then
+  if before < 0 or (before == 0 and ARGV[1] == '1' and new[2] == 'provisional') then
     local ttl = tonumber(ARGV[at + 8])
     if ARGV[1] == '1' then ttl = math.min(ttl, ttl - (now - tonumber(new[4]))) end
     put(KEYS[i], KEYS[n + i], new, ARGV[at + 7], math.floor(ttl))
@@ -72,7 +79,7 @@ return out
 _HINT = f"""{NOW_LUA}{_PUT}
 if redis.call('EXISTS', KEYS[3]) == 1 then return false end
 local k = redis.call('HMGET', KEYS[2], 'count', 'mark', 'epoch', 'started', 'at', 'told')
-if not k[1] or older({{k[3], k[4]}}, tonumber(ARGV[5]), tonumber(ARGV[6])) then
+if order({{k[3], k[4], k[2]}}, ARGV[5], ARGV[6], ARGV[4]) < 0 then
   k = {{ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8]}}
 end
 k[6] = k[6] or '-'

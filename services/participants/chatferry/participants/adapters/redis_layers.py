@@ -95,6 +95,11 @@ class LayeredCounts:
         assert self._restoring is not None
         await end(self._restoring)
 
+    @property
+    def shared(self) -> bool:
+        """Whether Redis is there, and has what was written here while it was not: else counts are this process' own."""
+        return not self._switch.away and not self._switch.back.is_set()
+
     async def load(self, chats: Sequence[ChatId]) -> dict[ChatId, Count]:
         try:
             found = await self._switch.attempt(lambda: self._redis.load(chats))
@@ -102,7 +107,9 @@ class LayeredCounts:
             return await self._local.load(chats)
         found = {chat: count for chat, count in found.items() if chat not in self._unforgotten}
         if self._switch.back.is_set():
-            found = {**await self._local.load([chat for chat in chats if chat not in found]), **found}
+            # What events have told here meanwhile is not written back yet.
+            here = await self._local.load(chats)
+            found |= {chat: one for chat, one in here.items() if chat not in found or found[chat].order <= one.order}
         self._local.learn(found)
         return found
 
@@ -154,7 +161,7 @@ class LayeredCounts:
         known, unwritten = self._local.known(), frozenset(self._unwritten)
         sample = dict([one for one in known if one[0] not in unwritten][-_SAMPLE:])
         there = await self._redis.load(list(sample))
-        if all(chat in there and there[chat].stamp >= count.stamp for chat, count in sample.items()):
+        if all(chat in there and there[chat].order >= count.order for chat, count in sample.items()):
             known = [(chat, count) for chat, count in known if chat in unwritten]
         for begin in range(0, len(known), _BATCH):
             await self._redis.restore(known[begin : begin + _BATCH])

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from chatferry.participants.domain.counts import ChatId, Count, Mark, MaxChatId
 
+_SHORT_I = unicodedata.normalize("NFD", "й")
 SLOTS = 64
 """Shares of the work. A chat's slot never changes, so this number may not."""
 
@@ -67,8 +68,9 @@ def own_id(max_chat: MaxChatId) -> ChatId | None:
 
 
 def folded(text: str) -> str:
-    """Text as it is searched: case and accents make no difference, and neither does ё from е."""
+    """Text as it is searched: case and accents make no difference, and neither does ё from е; й is a letter of its own,
+    and what is a breve on и. Of marks alone nothing is left."""
     # Letters of another make (𝐓, №, ™) are capitals only once they are plain ones.
     decomposed = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
-    bare = "".join(char for char in decomposed if not unicodedata.combining(char))
+    bare = "".join(char for char in decomposed.replace(_SHORT_I, "й") if not unicodedata.combining(char))
     return unicodedata.normalize("NFC", bare)

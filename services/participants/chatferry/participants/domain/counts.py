@@ -27,6 +27,10 @@ class Mark(StrEnum):
     """The last one known: MAX does not let us read it."""
 
 
+RANKS = {Mark.STATIC: 0, Mark.CONFIRMED: 1, Mark.PROVISIONAL: 2, Mark.DENIED: 3, Mark.FROZEN: 4}
+"""Between counts of one read: what came of it later has the higher rank."""
+
+
 class State(StrEnum):
     """What a reader is told. `fresh` and `stale` are confirmed counts, younger and older than the cache's time."""
 
@@ -60,6 +64,16 @@ class Count:
     told_ms: int | None = None
 
     @property
+    def order(self) -> tuple[Stamp, int]:
+        """The higher one stands: that of the later read, or what events have made of the same one."""
+        return self.stamp, RANKS[self.mark]
+
+    @property
+    def moved(self) -> bool:
+        """Whether events have made it so, and no read has confirmed it yet."""
+        return self.mark is Mark.PROVISIONAL or (self.mark is Mark.FROZEN and self.told_ms is None)
+
+    @property
     def updated_at_ms(self) -> int | None:
         """When MAX was asked and told the count, in milliseconds since 1970; None: it never did."""
         return (self.stamp.started_ms if self.told_ms is None else self.told_ms) or None
@@ -73,8 +87,8 @@ def state_of(known: Count, now_ms: int, fresh_ms: int) -> State:
 
 
 def replaces(new: Count, known: Count | None) -> bool:
-    """Whether what a read brought may be written: it was not started before the one that is there."""
-    return known is None or new.stamp > known.stamp
+    """Whether what a read brought may be written: it was started after the one that is there."""
+    return known is None or new.order > known.order
 
 
 class Verdict(StrEnum):

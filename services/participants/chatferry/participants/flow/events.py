@@ -13,6 +13,7 @@ from chatferry.participants.domain.updates import MOVING, Effect, Update
 from chatferry.participants.flow.parts import Parts, after, learn
 from chatferry.participants.ports import Told
 
+# Each is a write, and a change that every replica takes in: of lively chats there would be one for every message.
 _ACTIVITY_EVERY_MS = 60_000
 
 

@@ -12,7 +12,7 @@ from chatferry.common.telemetry.logs import get_logger
 from chatferry.participants.domain.counts import ChatId, MaxChatId
 from chatferry.participants.domain.plan import Urgency
 from chatferry.participants.flow.parts import Parts
-from chatferry.participants.ports import Counts, Wanted
+from chatferry.participants.ports import Counts, MaxSide, Wanted
 
 log = get_logger(__name__)
 _AGAIN_S = 5.0
@@ -21,13 +21,16 @@ _AGAIN_S = 5.0
 async def keep_linked(links: Mapping[ChatId, MaxChatId], parts: Parts, clock: Clock, stopping: asyncio.Event) -> None:
     """Begun when all chats are in view; returns when all are made, or `stopping` is set.
 
-    One that a call has made since stays, of the chat as of the MAX chat: the file is older.
+    One that a call has made since stays, of the chat as of the MAX chat: the file is older. A chat below 0 is MAX's
+    own, and made known.
     """
     left = dict(links)
     while left and not stopping.is_set():
         for chat, max_chat in list(left.items()):
             entry = parts.chats.entry(chat)
-            if entry is not None and (entry.max_chat is not None or await _made(chat, max_chat, parts)):
+            if entry is None and chat > 0:
+                continue
+            if (entry is not None and entry.max_chat is not None) or await _made(chat, max_chat, parts):
                 del left[chat]
         if left:
             await clock.sleep(_AGAIN_S)
@@ -36,14 +39,26 @@ async def keep_linked(links: Mapping[ChatId, MaxChatId], parts: Parts, clock: Cl
 async def _made(chat: ChatId, max_chat: MaxChatId, parts: Parts) -> bool:
     holder = (await parts.linked.by_max_chat([max_chat])).get(max_chat)
     if holder is not None and holder.id > 0:
-        if holder.id != chat:
+        if holder.id != chat > 0:
             log.warning("link.passed_over", chat=chat)
         return True
+    if chat < 0:
+        return await make_known(max_chat, parts.catalogue, parts.wanted) is not None
     changed = await parts.catalogue.link(chat, max_chat)
     if changed is None:
         return False
     await begin_anew(changed, parts.counts, parts.wanted)
     return True
+
+
+async def make_known(max_chat: MaxChatId, catalogue: MaxSide, wanted: Wanted) -> ChatId | None:
+    """A chat of MAX that no event has named: its id here, and it is read soon; None: a dialog. Safe to repeat."""
+    entry = await catalogue.arrived(max_chat, None)
+    if entry is None:
+        return None
+    with suppress(OutageError):
+        await wanted.ask([entry.id], Urgency.CHANGED)
+    return entry.id
 
 
 async def begin_anew(chats: Collection[ChatId], counts: Counts, wanted: Wanted) -> None:

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from chatferry.participants.domain.catalogue import Entry
 from chatferry.participants.domain.counts import ChatId
+from chatferry.participants.domain.plan import Urgency
 from chatferry.participants.ports import (
     Announcements,
     Budget,
@@ -21,6 +22,7 @@ from chatferry.participants.ports import (
     Told,
     Waiting,
     Wanted,
+    Why,
 )
 
 
@@ -43,8 +45,8 @@ class Chats(Protocol):
 class Watch(Protocol):
     """What the story tells those who watch it (`metrics.Watching`)."""
 
-    def read(self, seconds: float, *, changed: bool, foreseen: bool) -> None:
-        """A read ended, so long after it was wanted. `foreseen`: an event had said that the chat changes."""
+    def read(self, seconds: float, *, changed: bool, why: Why) -> None:
+        """A read ended, so long after it was wanted."""
 
     def called(self, kind: str) -> None:
         """A call to MAX was made."""
@@ -86,6 +88,13 @@ class Trust:
         """Whether a change of this chat would have been told."""
         read_ms = entry.counted.stamp.started_ms if entry.counted is not None else 0
         return self.events_on and entry.trusted is True and read_ms > self.gap_ms
+
+    def why(self, urgency: Urgency, entry: Entry) -> Why:
+        """What a read of this chat is to those who count what events miss. One that a reader has asked for is no
+        sample: it may be ahead of the event; nor is one of a chat whose events do not come."""
+        if urgency is Urgency.CHANGED:
+            return "event"
+        return "audit" if urgency is not Urgency.ASKED and self.of(entry) else "other"
 
 
 @dataclass(slots=True)

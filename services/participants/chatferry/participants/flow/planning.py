@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from chatferry.common.clock import Clock
 from chatferry.participants.domain.catalogue import Entry, slot_of, spread_of
-from chatferry.participants.domain.counts import ChatId, Mark, Stamp
+from chatferry.participants.domain.counts import ChatId, Stamp
 from chatferry.participants.domain.plan import (
     SURELY_LOST,
     Pass,
@@ -51,7 +51,7 @@ class Planner:
     # Since when each is among the most active of this pass, as far as this replica knows.
     _top: dict[ChatId, float] = field(default_factory=dict)
     _pass: Pass | None = None
-    # Since when a count was seen to be provisional, and upon which read.
+    # Since when a count was seen to be moved by events alone, and upon which read.
     _moved: dict[ChatId, tuple[Stamp, float]] = field(default_factory=dict)
     # The last read that said that a chat is lost, and how many have, as far as this replica knows.
     _lost: dict[ChatId, tuple[int, int]] = field(default_factory=dict)
@@ -93,7 +93,7 @@ class Planner:
             if entry.lost:
                 lost[entry.id] = self._seen_lost(entry)
                 standing = replace(standing, lost=lost[entry.id][1])
-            if entry.count.mark is Mark.PROVISIONAL:
+            if entry.count.moved:
                 moved[entry.id] = self._seen_moved(entry, at)
                 standing = replace(standing, moved_ms=int((now.timestamp() - at + moved[entry.id][1]) * 1_000))
             one = due(standing, self.rules, night, turn)

@@ -172,7 +172,7 @@ class Reader:
             return self._again_s(claim)
         changed = entry.counted is not None and answer.count is not None and answer.count != entry.count.count
         took_s, foreseen = self.clock.monotonic() - due, claim.urgency is Urgency.CHANGED
-        self.parts.watch.read(took_s, changed=changed, foreseen=foreseen)
+        self.parts.watch.read(took_s, changed=changed, why=self.planner.trust.why(claim.urgency, entry))
         missed = changed and not foreseen and self.planner.trust.of(entry)
         await self._note_rights(claim, entry, grant, missed=missed)
         return None

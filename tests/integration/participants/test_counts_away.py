@@ -1,0 +1,93 @@
+"""Counts while a real Redis is away, and what of them it has once it is back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+from tests.contract.participants.redis_ports import Replica, joined
+from tests.integration.common.portal.redis_of_ours import RedisOfOurs
+from tests.integration.participants.redis_gone import until_back
+from tests.integration.participants.test_redis_away import ONE, TWO, read, settled
+
+from chatferry.participants.adapters.redis_layers import LayeredCounts
+from chatferry.participants.domain.counts import ChatId, Count, Mark
+
+pytestmark = pytest.mark.integration
+
+
+async def test_counts_go_on_in_the_process_and_are_written_back(server: RedisOfOurs, replicas: list[Replica]) -> None:
+    replica, other, _ = replicas
+    async with LayeredCounts(replica.counts, replica.local_counts, replica.quick) as counts:
+        before = read(10)
+        during = read(20, before.stamp.started_ms + 10)
+        await counts.write(ONE, before)
+        await counts.write(TWO, read(5, before.stamp.started_ms))
+        server.kill()
+        assert await counts.load([ONE]) == {ONE: before}
+        assert replica.quick.away
+        assert await counts.write(TWO, during)
+        moved = await counts.hint(TWO, during, joined(during.stamp.started_ms + 5))
+        assert moved == Count(21, Mark.PROVISIONAL, during.stamp)
+        server.start()
+        await other.redis.connection_pool.disconnect()
+        later = read(99, before.stamp.started_ms + 60_000)
+        await other.counts.write(ONE, later)
+        await until_back(replica)
+        assert (await counts.load([TWO]))[TWO] == moved, "before it is written back, too"
+        await settled(replica)
+        assert await other.counts.load([ONE, TWO]) == {ONE: later, TWO: moved}
+
+
+async def test_an_event_of_a_read_that_redis_still_has_is_not_undone_when_redis_returns(
+    server: RedisOfOurs, replicas: list[Replica]
+) -> None:
+    replica, other, _ = replicas
+    async with LayeredCounts(replica.counts, replica.local_counts, replica.quick) as counts:
+        known = read(10)
+        for chat in (ONE, TWO):
+            await counts.write(chat, known)
+        assert await counts.hint(TWO, known, joined(known.stamp.started_ms + 3)) is not None
+        shared = [counts.shared]
+        replica.quick._fell()
+        shared.append(counts.shared)
+        moved = await counts.hint(ONE, known, joined(known.stamp.started_ms + 5))
+        twice = await counts.hint(TWO, known, joined(known.stamp.started_ms + 5))
+        assert moved == Count(11, Mark.PROVISIONAL, known.stamp)
+        assert twice == Count(12, Mark.PROVISIONAL, known.stamp)
+        await until_back(replica)
+        assert await counts.load([ONE, TWO]) == {ONE: moved, TWO: twice}, "before it is written back, too"
+        await settled(replica)
+        assert [*shared, counts.shared] == [True, False, True]
+        assert await other.counts.load([ONE, TWO]) == {ONE: moved, TWO: twice}
+
+
+async def test_after_a_moment_only_what_was_written_meanwhile_is_written_back(
+    server: RedisOfOurs, replicas: list[Replica]
+) -> None:
+    replica, other, _ = replicas
+    async with LayeredCounts(replica.counts, replica.local_counts, replica.quick) as counts:
+        before = read(10)
+        chats = [ChatId(n) for n in range(1, 101)]
+        for chat in chats:
+            await counts.write(chat, before)
+        replica.quick._fell()
+        during = read(20, before.stamp.started_ms + 10)
+        await counts.write(TWO, during)
+        written: list[ChatId] = []
+        restore = replica.counts.restore
+
+        async def noted(counts: Sequence[tuple[ChatId, Count]]) -> None:
+            written.extend(chat for chat, _ in counts)
+            await restore(counts)
+
+        replica.counts.restore = noted  # type: ignore[method-assign]
+        for forgotten, expected in ((False, [TWO]), (True, chats)):
+            written.clear()
+            if forgotten:
+                await replica.redis.flushall()
+                replica.quick._fell()
+            await until_back(replica)
+            await settled(replica)
+            assert sorted(written) == expected
+            assert (await other.counts.load([TWO]))[TWO] == during

@@ -1,0 +1,76 @@
+"""The running service while its Redis is stopped and started again: answers go on, and MAX is not stormed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from tests.integration.common.portal.redis_of_ours import RedisOfOurs
+from tests.integration.participants.replicas import Site
+from tests.integration.participants.test_service import a_site
+
+from chatferry.stack import Addresses
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[RedisOfOurs]:
+    server = RedisOfOurs.in_folder(tmp_path)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.kill()
+
+
+async def _away(site: Site) -> bool:
+    async with httpx.AsyncClient() as http:
+        return "redis" in (await http.get(f"{site.replicas[-1].url}/readyz")).text.lower()
+
+
+async def _back(site: Site) -> bool:
+    return not await _away(site)
+
+
+async def test_answers_go_on_without_redis_and_its_return_on_an_empty_one_costs_no_reads(
+    stack: Addresses, tmp_path: Path, server: RedisOfOurs
+) -> None:
+    async with a_site(stack, tmp_path, CHATFERRY_REDIS=server.url) as site:
+        assert (await site.get("/chats/all"))["use_cached_participants"] is True
+        await asyncio.sleep(4)  # what the bot's arrival wanted is read
+        before, pages, stopping = site.max.world.traffic.reads_by_chat(0), 0, asyncio.Event()
+
+        async def reading() -> None:
+            nonlocal pages
+            while not stopping.is_set():
+                page = await site.get("/chats/all", limit=200)
+                assert {chat["participants_count_state"] for chat in page["chats"]} <= {"fresh", "provisional"}
+                pages += 1
+                await asyncio.sleep(0.05)
+
+        readers = asyncio.gather(*(reading() for _ in range(3)))
+        try:
+            server.kill()
+            await site.until(lambda: _away(site), "it is noticed", 10)
+            assert (await site.get("/chats/all"))["use_cached_participants"] is False
+            moved = site.heard()[0]
+            site.max.world.changes.add_user(moved)
+            await site.until(site.exact, "an event moves a count, and a read confirms it, without Redis", 10)
+            server.start()
+            await site.until(lambda: _back(site), "Redis is back", 10)
+            await asyncio.sleep(5)
+            assert not readers.done(), readers
+        finally:
+            stopping.set()
+            await readers
+        assert pages > 50
+        assert await site.exact()
+        assert (await site.get("/chats/all"))["use_cached_participants"] is True
+        reads = {
+            chat: n - before[chat] for chat, n in site.max.world.traffic.reads_by_chat(0).items() if n > before[chat]
+        }
+        assert reads == {moved: 1}, "the one that the event wanted"
