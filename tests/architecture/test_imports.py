@@ -17,6 +17,7 @@ OUTER = {"__init__", "__main__", "__pycache__", "py", "app", "handlers", "adapte
 OUTER_OF_ONE = {
     "chat": {"api", "openapi", "admission", "wire", "metrics", "watch", "refusals"},
     "participants": {
+        "applying",
         "api",
         "openapi",
         "admission",

@@ -151,6 +151,14 @@ class Site:
         known = truth.counts(self.max.world)["counts"]
         return {int(chat): count for chat, count in known.items() if int(chat) < 0}
 
+    async def quiet(self, seconds: float = 2.5) -> None:
+        """Wait until MAX was asked for no count for so long: what the bot's arrival wanted is read."""
+        reads, since = -1, time.monotonic()
+        while time.monotonic() - since < seconds:
+            if (now := self.max.world.traffic.summary(0)["reads"]) != reads:
+                reads, since = now, time.monotonic()
+            await asyncio.sleep(0.1)
+
     def heard(self) -> list[int]:
         """Chats of which MAX tells the bot what happens, in a fixed order."""
         return sorted(chat["chat_id"] for chat in truth.chats(self.max.world) if chat["events"] and chat["chat_id"] < 0)

@@ -40,12 +40,13 @@ FAULTS = [
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def site(stack: Addresses, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
     async with a_site(stack, tmp_path_factory.mktemp("site")) as site:
+        await site.quiet()
         yield site
 
 
 async def one(site: Site, chat: int, *, fresh: bool = False) -> dict[str, Any]:
-    params: dict[str, Any] = {"fresh_participants": "true"} if fresh else {}
-    answer: dict[str, Any] = await site.get(f"/chats/{chat}/participants", **params)
+    path = f"/chats/{chat}/participants"
+    answer: dict[str, Any] = await site.get(path, fresh_participants=str(fresh).lower())
     return answer
 
 

@@ -41,7 +41,7 @@ async def test_answers_go_on_without_redis_and_its_return_on_an_empty_one_costs_
 ) -> None:
     async with a_site(stack, tmp_path, CHATFERRY_REDIS=server.url) as site:
         assert (await site.get("/chats/all"))["use_cached_participants"] is True
-        await asyncio.sleep(4)  # what the bot's arrival wanted is read
+        await site.quiet()
         before, pages, stopping = site.max.world.traffic.reads_by_chat(0), 0, asyncio.Event()
 
         async def reading() -> None:
