@@ -187,6 +187,23 @@ async def test_words_of_a_portal_in_the_place_of_a_code_are_not_repeated(error: 
     assert "(portal.error, HTTP 403)" in blocked.value.sentence
 
 
+@pytest.mark.parametrize("error", ["words of the portal", "79051230042", "TEL_7_905_123_00_42", "текст", ""])
+async def test_nor_in_what_is_said_of_one_command_or_call(error: str) -> None:
+    portal = Scripted(lambda _, body: batch_answer(body, lambda *_: {"error": error}))
+    assert {answer.refusal.code for answer in await portal.client.batch(1, COMMANDS) if answer.refusal} == {
+        "portal.error"
+    }
+    alone = await Scripted(lambda *_: refused(error)).client.call(1, "user.get")
+    assert alone.refusal is not None
+    assert alone.refusal.code == "portal.error"
+
+
+@pytest.mark.parametrize("code", ["ACCESS_ERROR", "DIALOG_ID_EMPTY", "expired_token_2", "ERROR_404"])
+async def test_a_code_of_the_portal_is_told(code: str) -> None:
+    answers = await Scripted(lambda _, body: batch_answer(body, lambda *_: {"error": code})).client.batch(1, COMMANDS)
+    assert {answer.refusal.code for answer in answers if answer.refusal} == {code}
+
+
 async def test_commands_that_a_methods_operating_time_does_not_carry_are_not_sent() -> None:
     portal = Scripted(lambda _, body: batch_answer(body, lambda label, _: label))
     portal.bucket.carries[1, "im.dialog.get"] = 2

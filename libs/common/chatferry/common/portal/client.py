@@ -40,8 +40,8 @@ _WEBHOOK_DEAD = {
     "PORTAL_DELETED": "belongs to a portal that is closed",
     "INVALID_REQUEST": "must be an https:// address",
 }
-# What stands in the place of a code may be words of the portal: these are not repeated.
-_CODE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+# What stands in the place of a code may be words of the portal, or a telephone number: these are not repeated.
+_CODE = re.compile(r"(?!(?:.*[0-9]){5})[A-Za-z][A-Za-z0-9_.-]{0,63}")
 _LIGHT = frozenset({"profile", "scope", "server.time", "method.get"})
 """Answered at once: they add nothing to the operating time."""
 
@@ -236,7 +236,7 @@ class PortalClient:
             raise BlockedError(
                 f"the webhook of user {webhook} at {self.host} lacks the scope of {method}; add it in the portal"
             )
-        return Refusal(code or "portal.error", transient=code in _TRANSIENT)
+        return Refusal(_plain(code), transient=code in _TRANSIENT)
 
     def _refused_whole(self, webhook: int, code: str, status: int) -> Refusal:
         """For a batch of which no command was looked at: no chat may be blamed. Raises _NoAnswer, BlockedError."""
@@ -245,10 +245,9 @@ class PortalClient:
             return refusal
         if refusal.transient or status >= 500 or status == httpx.codes.TOO_MANY_REQUESTS:
             raise _NoAnswer
-        shown = code if _CODE.fullmatch(code) else "portal.error"
         raise BlockedError(
-            f"the portal {self.host} refuses all requests of the webhook of user {webhook} ({shown}, HTTP {status}); "
-            "see there that its plan has the REST API and that this user may use it"
+            f"the portal {self.host} refuses all requests of the webhook of user {webhook}"
+            f" ({refusal.code}, HTTP {status}); see there that its plan has the REST API and that this user may use it"
         )
 
     async def _alive(self, webhook: int) -> bool:
@@ -289,6 +288,10 @@ def _json(content: bytes, status: int) -> _Body:
     if not isinstance(body, Mapping):
         raise _NoAnswer
     return _Body(body, len(content), status)
+
+
+def _plain(code: str) -> str:
+    return code if _CODE.fullmatch(code) else "portal.error"
 
 
 def _again(answer: Answer | None) -> bool:
