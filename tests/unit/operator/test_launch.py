@@ -33,9 +33,9 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Service]:
     return services
 
 
-def launched(folder: Folder, target: Path | None = None, portal: str = "https://p.test") -> Project:
+def launched(folder: Folder, target: Path | None = None, portal: str = "https://p.test", **settings: str) -> Project:
     webhooks = folder.secret("given", f"{portal}/rest/1/abcsecretdef")
-    wanted = Launch("local", ADDRESSES, GivenPortal(webhooks), {}, None, target)
+    wanted = Launch("local", ADDRESSES, GivenPortal(webhooks), settings, None, target)
     launch(folder, wanted, None, lambda _: None)  # type: ignore[arg-type]
     return folder.load()
 
@@ -54,6 +54,15 @@ def test_without_a_target_of_the_environment_ours_is_started_with_a_secret_of_it
     assert [one.name for one in started] == ["chat", "importer", "extractor", "verifier"]
     assert project.target_url == f"http://127.0.0.1:{started[0].env['CHATFERRY_HTTP_PORT']}"
     assert Path(project.rest_url_file).stat().st_mode & 0o777 == 0o600
+
+
+def test_what_is_set_for_the_services_goes_before_what_would_be_ours_and_is_not_remembered(
+    tmp_path: Path, started: list[Service]
+) -> None:
+    project = launched(Folder(tmp_path), CHATFERRY_TARGET_URL_FILE="/through/a/proxy", CHATFERRY_LOG_LEVEL="DEBUG")
+    told = {(one.env["CHATFERRY_TARGET_URL_FILE"], one.env["CHATFERRY_LOG_LEVEL"]) for one in started}
+    assert told == {("/through/a/proxy", "DEBUG")}
+    assert project.rest_url_file == str(tmp_path / "secrets" / "target.url")
 
 
 @pytest.mark.parametrize("variable", ["CHATFERRY_TARGET_URL", "CHATFERRY_TARGET_URL_FILE"])

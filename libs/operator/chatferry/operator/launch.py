@@ -52,8 +52,8 @@ class GivenPortal:
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """What to start. `settings`: more variables for every service, `stack_root`: where the local stack lives, `target`:
-    the file with the URL of a target that others run; without one ours is started."""
+    """What to start. `settings`: variables for every service, instead of ours where both are; `stack_root`: where the
+    local stack lives, `target`: the file with the URL of a target that others run; without one ours is started."""
 
     project: str
     addresses: Addresses
@@ -76,7 +76,6 @@ def launch(folder: Folder, wanted: Launch, lock: IO[str], announce: Announce) ->
         "CHATFERRY_MONGODB": wanted.addresses.mongodb,
         "CHATFERRY_REDIS": wanted.addresses.redis,
         "CHATFERRY_PORTAL_WEBHOOKS_FILE": str(webhooks_file),
-        **wanted.settings,
     }
     if wanted.target is None:
         target_port = free_port()
@@ -86,7 +85,8 @@ def launch(folder: Folder, wanted: Launch, lock: IO[str], announce: Announce) ->
         target_port = 0
         environment["CHATFERRY_TARGET_URL_FILE"] = str(wanted.target)
         names = tuple(name for name in SERVICES if name != TARGET)
-    services = [_service(folder, name, environment, target_port if name == TARGET else 0) for name in names]
+    told = {**environment, **wanted.settings}
+    services = [_service(folder, name, told, target_port if name == TARGET else 0) for name in names]
     if simulated is not None:
         services.insert(0, simulated.service)
     supervisor = supervise(folder, wanted.stack_root, services, lock)

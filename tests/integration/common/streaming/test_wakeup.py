@@ -24,7 +24,7 @@ from chatferry.common.settings import ServiceSettings
 from chatferry.common.streaming.wakeup import wake_on
 
 async def listen():
-    settings = ServiceSettings(project="wake", kafka=sys.argv[1], mongodb=SecretStr("m"), redis=SecretStr("redis://r"))
+    settings = ServiceSettings(project="wake", kafka=sys.argv[1], mongodb=SecretStr("mongodb://m"), redis=SecretStr("redis://r"))
     async with wake_on(settings, "commands", lambda: None):
         print("listening", flush=True)
         await asyncio.Event().wait()
