@@ -72,6 +72,9 @@ class _Target:
 
 
 class _Clock:
+    def monotonic(self) -> float:
+        return 0.0
+
     async def sleep(self, seconds: float) -> None:
         del seconds
 

@@ -22,10 +22,14 @@ _ALONE_TIMES = 3
 
 
 class PatientTarget:
-    """The Target port over another one. A call that fails three times while a small count works ends as unusable."""
+    """The Target port over another one. A call that fails three times while a small count works ends as unusable.
+
+    A pause that the target asks for holds for all calls of this process, a probe too.
+    """
 
     def __init__(self, target: Target, clock: Clock, health: Health) -> None:
         self._target, self._clock, self._health = target, clock, health
+        self._silent_until = 0.0
 
     async def page(self, entity: Entity, parent: str | None, after: str | None) -> TargetPage:
         return await self._outlast(entity, "list", lambda: self._target.page(entity, parent, after))
@@ -47,30 +51,44 @@ class PatientTarget:
     async def _until_answered(self, entity: Entity, method: str, call: Callable[[], Awaitable[T]]) -> T:
         alone, wait = 0, _FIRST_WAIT_S
         while True:
+            await self._keep_silent()
             try:
                 answer = await call()
             except OutageError as away:
-                alone = alone + 1 if await self._answers(entity, away) else 0
+                if away.retry_after_s is not None:
+                    self._silent_until = max(self._silent_until, self._clock.monotonic() + away.retry_after_s)
+                    self._say_away(away)
+                    alone = 0
+                    continue
+                alone = alone + 1 if await self._answers(entity) else 0
                 if alone >= _ALONE_TIMES:
                     raise ReadBackError(
                         f"the target fails to {method} {entity.name} again and again, while it answers a count"
                     ) from away
-                await self._clock.sleep(away.retry_after_s or wait)
+                await self._clock.sleep(wait)
                 wait = min(wait * 2, _LONGEST_WAIT_S)
             else:
                 self._health.outage("target", None)
                 return answer
 
-    async def _answers(self, entity: Entity, away: OutageError) -> bool:
+    async def _keep_silent(self) -> None:
+        while (left_s := self._silent_until - self._clock.monotonic()) > 0:
+            await self._clock.sleep(left_s)
+
+    async def _answers(self, entity: Entity) -> bool:
         """A small probe; what it finds is what /readyz says."""
+        await self._keep_silent()
         try:
             await self._target.count(entity)
         except OutageError as still:
-            if "target" not in self._health.outages:
-                log.warning("outage", part="target")
-            self._health.outage("target", still.sentence)
+            self._say_away(still)
             return False
         except ReadBackError:
             return True
         self._health.outage("target", None)
-        return away.retry_after_s is None
+        return True
+
+    def _say_away(self, away: OutageError) -> None:
+        if "target" not in self._health.outages:
+            log.warning("outage", part="target")
+        self._health.outage("target", away.sentence)
