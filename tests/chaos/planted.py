@@ -166,11 +166,18 @@ def _deal_with_the_dead(chaos: Chaos) -> list[str]:
     letters = chaos.database.dead_letters
     assert letters.count_documents({"state": "replayed"}) > 0, said[-1][-1500:]
     said.append(_command(chaos, "dlq", "list", "--each", "--json"))
-    # What is still on its way again would die again after the others were given up.
-    chaos.until(lambda: not letters.count_documents({"state": "replaying"}), "the replay is over")
-    said.append(_command(chaos, "dlq", "discard", "--all", "--reason", "refused", "--by", "chaos"))
+    # What is still on its way again would die again after the others were given up; and too many that die halt it.
+    going = {"state": "replaying"}
+    while letters.count_documents(going):
+        chaos.until(lambda: _halted(chaos) or not letters.count_documents(going), "the replay is over, or halted")
+        said.append(_command(chaos, "dlq", "resume"))
+    said.append(_command(chaos, "dlq", "discard", "--all", "--with-children", "--reason", "refused", "--by", "chaos"))
     assert letters.count_documents({"state": "dead"}) == 0, said[-1][-1500:]
     return [*shown, *said, _command(chaos, "status", "--json")]
+
+
+def _halted(chaos: Chaos) -> bool:
+    return bool(chaos.database.entities.count_documents({"halted": {"$type": "string"}}))
 
 
 def _break_the_portal(chaos: Chaos, seed: int) -> None:
