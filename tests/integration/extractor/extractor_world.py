@@ -61,7 +61,8 @@ Hook = Callable[[Parts], Parts]
 
 @dataclass
 class World:
-    """One project on one portal. `limits` of the portal as the client knows them, `sizes` of the work."""
+    """One project on one portal. `formerly`: other names of that portal. `limits` of it as the client knows them,
+    `sizes` of the work."""
 
     project: str
     addresses: Addresses
@@ -73,6 +74,7 @@ class World:
     dlq: RecordProducer
     http: httpx.AsyncClient
     webhooks: list[int]
+    formerly: tuple[str, ...] = ()
     limits: PortalLimits = UNLIMITED
     sizes: Limits = field(default_factory=lambda: Limits(3, 50, 10, 40, 50, 900_000, (0.0, 0.05, 0.1)))
     clock: SystemClock = field(default_factory=SystemClock)
@@ -126,6 +128,7 @@ class World:
         return Parts(
             portal=client,
             webhooks=list(client.webhooks),
+            names=(client.host, *self.formerly),
             runs=MongoRuns(self.database),
             families=MongoRuns(self.database),
             records=MongoRecords(self.database, self.clock),

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
@@ -58,6 +59,7 @@ async def test_all_answers_are_in_the_run_by_name(world: World) -> None:
         "infra.storage.ready",
         "mapping.done",
         "auth.cloud.chats",
+        "project.portal",
         "auth.target.import.chats",
         "auth.done",
         "users.get.completed",
@@ -130,6 +132,45 @@ async def test_the_ca_of_somebody_else_does_not_help(world: World, tmp_path: Pat
     trustme.CA().cert_pem.write_to_path(str(file))
     async with trusting(world, file):
         assert "certificate that is not trusted" in await blocked(world, "auth.cloud.chats")
+
+
+async def read_before(world: World, portal: str) -> None:
+    """A run of this project has begun to read that portal."""
+    earlier = {"_id": f"chats-of-{portal}", "portal": portal, "timings": {"get": {"started_at": datetime.now(UTC)}}}
+    await world.database.runs.insert_one({**earlier, "family": "chats", "state": "verified"})
+
+
+async def test_a_second_portal_never_gets_among_the_records_of_the_first(world: World) -> None:
+    await read_before(world, "a.bitrix24.ru")
+    sentence = await blocked(world, "project.portal")
+    assert sentence.startswith(
+        "project.portal: this project is of a.bitrix24.ru, and the webhooks of its services are of "
+    )
+    assert "CHATFERRY_PORTAL_FORMERLY" in sentence
+
+
+async def test_a_portal_that_was_renamed_is_the_same_one_once_that_is_said(world: World) -> None:
+    await read_before(world, "a.bitrix24.ru")
+    await read_before(world, "b.bitrix24.ru")
+    world.formerly = ("b.bitrix24.ru",)
+    assert "is of a.bitrix24.ru, and" in await blocked(world, "project.portal")
+    world.formerly = ("b.bitrix24.ru", "a.bitrix24.ru")
+    assert (await world.get())["state"] == "completed"
+
+
+async def test_a_portal_of_which_nothing_was_read_keeps_nobody_out(world: World) -> None:
+    blocked_then = {"_id": "mistyped", "portal": "misspelt.bitrix24.ru", "family": "chats", "state": "blocked"}
+    await world.database.runs.insert_one(blocked_then)
+    assert (await world.get())["state"] == "completed"
+
+
+async def test_a_run_that_was_asked_of_another_portal_than_the_extractor_has_webhooks_of_is_blocked(
+    world: World,
+) -> None:
+    run = await world.ask()
+    await world.database.runs.update_one({"_id": run}, {"$set": {"portal": "other.bitrix24.ru"}})
+    document = await world.drive(run)
+    assert document["reason"].startswith("project.portal: this project is of other.bitrix24.ru")
 
 
 async def test_a_target_that_refuses_is_named_in_the_importers_words(world: World) -> None:

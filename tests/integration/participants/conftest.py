@@ -1,24 +1,13 @@
-"""A Redis that a test may kill, and three replicas on it."""
+"""Three replicas on a Redis that a test may kill."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator
 
 import pytest
 from tests.contract.participants.redis_ports import Replica, replicas_of
-from tests.integration.common.portal.redis_of_ours import RedisOfOurs
 from tests.integration.participants.redis_gone import GRACE
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[RedisOfOurs]:
-    server = RedisOfOurs.in_folder(tmp_path)
-    server.start()
-    try:
-        yield server
-    finally:
-        server.kill()
+from tests.integration.redis_of_ours import RedisOfOurs
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import pytest
 from tests.contract.participants.redis_ports import Replica, joined
-from tests.integration.common.portal.redis_of_ours import RedisOfOurs
 from tests.integration.participants.redis_gone import until_back
 from tests.integration.participants.test_redis_away import ONE, TWO, read, settled
+from tests.integration.redis_of_ours import RedisOfOurs
 
 from chatferry.participants.adapters.redis_layers import LayeredCounts
 from chatferry.participants.domain.counts import ChatId, Count, Mark

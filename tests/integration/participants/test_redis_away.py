@@ -9,8 +9,8 @@ import time
 
 import pytest
 from tests.contract.participants.redis_ports import Replica
-from tests.integration.common.portal.redis_of_ours import RedisOfOurs
 from tests.integration.participants.redis_gone import GRACE
+from tests.integration.redis_of_ours import RedisOfOurs
 
 from chatferry.participants.adapters.layered_budget import LayeredBudget
 from chatferry.participants.adapters.redis_layers import (

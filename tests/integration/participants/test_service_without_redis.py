@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
-from tests.integration.common.portal.redis_of_ours import RedisOfOurs
 from tests.integration.participants.replicas import Site
 from tests.integration.participants.test_service import a_site
+from tests.integration.redis_of_ours import RedisOfOurs
 
 from chatferry.stack import Addresses
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[RedisOfOurs]:
-    server = RedisOfOurs.in_folder(tmp_path)
-    server.start()
-    try:
-        yield server
-    finally:
-        server.kill()
 
 
 async def _away(site: Site) -> bool:

@@ -7,8 +7,8 @@ import time
 
 import pytest
 from tests.contract.participants.redis_ports import Replica
-from tests.integration.common.portal.redis_of_ours import RedisOfOurs
 from tests.integration.participants.redis_gone import GRACE, until_back
+from tests.integration.redis_of_ours import RedisOfOurs
 
 from chatferry.participants.adapters.redis_layers import LayeredSlots
 from chatferry.participants.domain.catalogue import SLOTS

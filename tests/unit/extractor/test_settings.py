@@ -19,3 +19,15 @@ def test_a_request_for_each_that_may_be_late_is_kept_in_reserve(
         portal_operating_seconds=480.0,
     )
     assert settings.limits().reserve == kept
+
+
+@pytest.mark.parametrize(
+    ("said", "names"),
+    [
+        ("", []),
+        ("old.bitrix24.ru", ["old.bitrix24.ru"]),
+        ("A.bitrix24.ru, b.bitrix24.ru", ["a.bitrix24.ru", "b.bitrix24.ru"]),
+    ],
+)
+def test_former_names_of_the_portal_are_spelt_as_webhooks_spell_hosts(said: str, names: list[str]) -> None:
+    assert ExtractorSettings.model_construct(portal_formerly=said).former_names() == names

@@ -142,6 +142,7 @@ def _parts(settings: ExtractorSettings, context: Context, outside: Outside, clie
     return Parts(
         portal=client,
         webhooks=list(client.webhooks),
+        names=(client.host, *settings.former_names()),
         runs=runs,
         families=runs,
         records=MongoRecords(database, context.clock),

@@ -114,7 +114,9 @@ class RunFlow:
 
     async def _preflight(self) -> None:
         parts = self._parts
-        asked = Preflight(self._family, self._drive, parts.runs, parts.families, parts.storage, self._cloud)
+        asked = Preflight(
+            self._family, self._drive, parts.runs, parts.families, parts.storage, parts.names, self._cloud
+        )
         checks = await asked.checks(self._run)
         answers = [{"name": check.name, "ok": check.ok, "detail": check.detail} for check in checks]
         method = self._drive.method if reads(self._run) else await self._method_of_the_newest_get()

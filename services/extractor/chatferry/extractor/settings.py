@@ -19,6 +19,9 @@ class ExtractorSettings(ServiceSettings):
     )
     portal_webhooks_file: Path | None = Field(default=None, description="The same in a file, one URL a line.")
     portal_ca_file: Path | None = Field(default=None, description="CA of the portal's certificate, PEM.")
+    portal_formerly: str = Field(
+        default="", description="Host names that the portal had before it was renamed, separated by commas."
+    )
     portal_bucket_capacity: int = Field(
         default=50, ge=3, description="Requests the portal's bucket holds (250: Enterprise)."
     )
@@ -38,13 +41,20 @@ class ExtractorSettings(ServiceSettings):
     open_walks: int = Field(default=120, ge=1, description="Roots (chats) that are read at once.")
     publish_chunk: int = Field(default=1_000, ge=1, le=5_000, description="Records on their way to Kafka at once.")
     record_bytes_max: int = Field(
-        default=900_000, ge=1_000, le=950_000, description="Largest canonical record the topics take."
+        default=900_000,
+        ge=1_000,
+        le=950_000,
+        description="Largest canonical record the topics take; with `up` the target is told the same.",
     )
     lease_seconds: float = Field(default=15.0, ge=3, description="How long a dead extractor keeps the portal.")
 
     def webhooks(self) -> list[Webhook]:
         """Raises ConfigurationError without quoting a URL."""
         return parse_webhooks(secret_lines(self.portal_webhooks, self.portal_webhooks_file, "PORTAL_WEBHOOKS"))
+
+    def former_names(self) -> list[str]:
+        """Of the portal's host, as webhooks spell it."""
+        return self.portal_formerly.lower().replace(",", " ").split()
 
     def limits(self) -> Limits:
         """The portal's plan.

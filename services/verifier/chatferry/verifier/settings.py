@@ -22,7 +22,12 @@ class VerifierSettings(ServiceSettings):
         default=None, description="PEM certificates that the target's certificate is checked against."
     )
     target_timeout_seconds: float = Field(default=30, gt=0, le=600, description="Longest wait for one answer.")
-    verify_sample: int = Field(default=200, ge=0, le=100_000, description="Records compared by content, one by one.")
+    verify_sample: int = Field(
+        default=200,
+        ge=0,
+        le=100_000,
+        description="Records fetched once more by key and compared, beside the full comparison.",
+    )
     verify_seed: int = Field(default=1, ge=0, description="Which records the sample takes.")
     verify_parallel: int = Field(default=4, ge=1, le=64, description="Chats compared at the same time.")
     verify_page: int = Field(default=LIST_LIMIT, ge=1, le=LIST_LIMIT, description="Records per page read back.")

@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator
 
 import pytest
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from tests.integration.common.portal.redis_of_ours import RedisOfOurs
+from tests.integration.redis_of_ours import RedisOfOurs
 
 from chatferry.common.clock import SystemClock
 from chatferry.common.errors import OutageError
@@ -35,16 +34,6 @@ class Clock(SystemClock):
     async def sleep(self, seconds: float) -> None:
         self.slept += seconds
         await super().sleep(seconds)
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[RedisOfOurs]:
-    server = RedisOfOurs.in_folder(tmp_path)
-    server.start()
-    try:
-        yield server
-    finally:
-        server.kill()
 
 
 @pytest.fixture

@@ -85,6 +85,11 @@ class MongoRuns:
             found: Document | None = await self._runs.find_one({"_id": run})
         return found or {}
 
+    async def portals(self) -> set[str]:
+        with mongo_outage():
+            hosts = await self._runs.distinct("portal", {"timings.get.started_at": {"$exists": True}})
+        return {str(host) for host in hosts}
+
     async def entity(self, family: str) -> Mapping[str, Any]:
         with mongo_outage():
             found: Document | None = await self._entities.find_one({"_id": family})

@@ -51,6 +51,9 @@ class Runs(Protocol):
     async def get(self, run: str) -> RunDocument:
         """The run as it is now."""
 
+    async def portals(self) -> set[str]:
+        """Hosts of the portals that runs have begun to read."""
+
 
 class FamilyStates(Protocol):
     """The collection `entities`: what has been reached for a family."""

@@ -26,10 +26,12 @@ from chatferry.extractor.steps.publisher import Store
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The ports of a drive. `webhooks`: owners of those that are given, in their order."""
+    """The ports of a drive. `webhooks`: owners of those that are given, in their order. `names`: the portal's host
+    names, the one that answers now and those that it had before."""
 
     portal: Portal
     webhooks: Sequence[int]
+    names: Sequence[str]
     runs: Runs
     families: FamilyStates
     records: Records

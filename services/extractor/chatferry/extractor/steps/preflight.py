@@ -17,13 +17,15 @@ _LOOK_S, _TARGET_CHECK_S = 0.25, 30.0
 
 @dataclass(frozen=True, slots=True)
 class Preflight:
-    """What a run asks before it begins. `cloud`: what the portal has answered; nothing where it was not asked."""
+    """What a run asks before it begins. `names`: the portal's host names, the one of now first.
+    `cloud`: what the portal has answered; nothing where it was not asked."""
 
     family: Family
     drive: Drive
     runs: Runs
     families: FamilyStates
     storage: Storage
+    names: Sequence[str]
     cloud: Sequence[Check]
 
     async def checks(self, run: RunDocument) -> list[Check]:
@@ -32,7 +34,8 @@ class Preflight:
             f"auth.cloud.{self.family.name}", True, "not asked: nothing is read from the portal in this run"
         )
         cloud = self.cloud or [unasked]
-        checks = [*await self.storage.checks(self.family), *cloud, await self._target_check(run)]
+        portal = [await self._one_portal(run)] if reads(run) else []
+        checks = [*await self.storage.checks(self.family), *cloud, *portal, await self._target_check(run)]
         auth = [check for check in checks if check.name.startswith("auth.")]
         checks.append(Check("auth.done", all(check.ok for check in auth), "whoever this run asks lets us in"))
         if run["phases"]:
@@ -47,6 +50,20 @@ class Preflight:
             return Check(f"{need}.import.completed", imported, f"{need} were imported" if imported else first)
         listed = imported or bool((state.get("get") or {}).get("whole"))
         return Check(f"{need}.get.completed", listed, f"{need} were read" if listed else first)
+
+    async def _one_portal(self, run: RunDocument) -> Check:
+        """Keys do not name the portal: records of a second one would take the place of the first one's."""
+        name, here = "project.portal", self.names[0]
+        others = sorted((await self.runs.portals() | {run["portal"]}) - set(self.names))
+        if not others:
+            return Check(name, True, f"all that this project reads is of {here}")
+        return Check(
+            name,
+            False,
+            f"this project is of {', '.join(others)}, and the webhooks of its services are of {here}; another portal"
+            " needs a folder (CHATFERRY_LOCAL), a project (CHATFERRY_PROJECT) and an empty target of its own; the same"
+            " one, renamed, needs services that were started with its old name in CHATFERRY_PORTAL_FORMERLY",
+        )
 
     async def _target_check(self, run: RunDocument) -> Check:
         """The importer answers this one: the extractor never talks to the target."""
