@@ -135,6 +135,12 @@ class SimulatedDeadLetters(Port):
     async def known(self, places: Collection[str]) -> set[str]:
         return await self._read("dead?", lambda: set(places) & set(self._store.dead))  # type: ignore[no-any-return]
 
+    async def replaying(self, places: Collection[str]) -> set[str]:
+        def look() -> set[str]:
+            return {place for place in places if self._store.dead.get(place, {}).get("state") == "replaying"}
+
+        return await self._read("replaying?", look)  # type: ignore[no-any-return]
+
     async def last_offsets(self, partitions: Mapping[Partition, int]) -> dict[Partition, int]:
         last: dict[Partition, int] = {}
         for partition, offset in partitions.items():

@@ -222,7 +222,9 @@ async def test_a_replay_and_newer_content_end_a_dead_letter(stores: Stores) -> N
     await stores.dead.open([exhausted])
     assert await stores.dead.holding(MESSAGES, [2, 3], exhausted_only=True) == {3}
     await stores.replaying(place_of(one.raw))
+    assert await stores.dead.replaying([place_of(one.raw), place_of(two.raw), "x/0/1"]) == {place_of(one.raw)}
     await stores.dead.resolve([place_of(one.raw)], {two.key: 6, three.key: 5})
+    assert await stores.dead.replaying([place_of(one.raw)]) == set()
     assert await stores.dead_states() == {
         place_of(one.raw): "replayed",
         place_of(two.raw): "superseded",

@@ -238,6 +238,9 @@ class FakeDeadLetters:
     async def known(self, places: Collection[str]) -> set[str]:
         return set(places) & set(self._store.dead)
 
+    async def replaying(self, places: Collection[str]) -> set[str]:
+        return {place for place in await self.known(places) if self._store.dead[place]["state"] == "replaying"}
+
     async def last_offsets(self, partitions: Mapping[Partition, int]) -> dict[Partition, int]:
         last: dict[Partition, int] = {}
         for row in self._store.dead.values():

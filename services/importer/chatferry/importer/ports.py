@@ -235,6 +235,9 @@ class DeadView(Protocol):
     async def known(self, places: Collection[str]) -> set[str]:
         """Which of these places have a row."""
 
+    async def replaying(self, places: Collection[str]) -> set[str]:
+        """Which of these dead letters are sent again, and have no end yet."""
+
     async def last_offsets(self, partitions: Mapping[Partition, int]) -> dict[Partition, int]:
         """The highest offset with a row, for partitions that have one at or after the given offset."""
 

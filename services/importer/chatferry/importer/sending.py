@@ -12,7 +12,6 @@ from functools import cached_property
 
 from chatferry.common.clock import Clock
 from chatferry.common.contracts.target import ItemResult
-from chatferry.common.documents import ERROR_RETRY
 from chatferry.common.entities import Entity
 from chatferry.common.telemetry.traces import current_traceparent, span
 from chatferry.importer.caller import Caller, PoisonedError
@@ -26,7 +25,7 @@ from chatferry.importer.lines import Lines
 from chatferry.importer.ports import Behind, Dead, Done, Ending, Retry, Waits
 from chatferry.importer.settle import Settler
 
-_MOST_OUTDATED = 10_000
+_MOST_UNCOUNTED = 10_000
 _MESSAGES = {
     PERMANENT: "the target refuses this record; trying again changes nothing",
     EXHAUSTED: "the target could not take this record in as many attempts as are allowed",
@@ -85,7 +84,7 @@ class Sender:
 
     def __init__(self, caller: Caller, lines: Lines, rules: SendRules, around: Surroundings) -> None:
         self._caller, self._lines, self._rules, self._around = caller, lines, rules, around
-        self._outdated: OrderedDict[str, int] = OrderedDict()
+        self._uncounted: OrderedDict[str, int] = OrderedDict()
 
     @property
     def stopping(self) -> bool:
@@ -205,12 +204,13 @@ class Sender:
         return Retry(record, attempts, code, not_before)
 
     def _attempts_before(self, record: ImportRecord, standing: Standing) -> int:
-        """The document counts for the version that it holds; for older content this process does, while it lives."""
-        if standing.version <= record.version:
-            return attempts_before(record, standing, ERROR_RETRY)
+        """What the document cannot count this process does, while it lives: or it would be the first one for ever."""
+        counted = attempts_before(record, standing)
+        if counted is not None:
+            return counted
         place = place_of(record.raw)
-        before = self._outdated.pop(place, 0)
-        self._outdated[place] = before + 1
-        if len(self._outdated) > _MOST_OUTDATED:
-            self._outdated.popitem(last=False)
+        before = self._uncounted.pop(place, 0)
+        self._uncounted[place] = before + 1
+        if len(self._uncounted) > _MOST_UNCOUNTED:
+            self._uncounted.popitem(last=False)
         return before

@@ -170,6 +170,9 @@ class MongoDeadLetters:
     async def known(self, places: Collection[str]) -> set[str]:
         return await _known(self._rows, places)
 
+    async def replaying(self, places: Collection[str]) -> set[str]:
+        return await _known(self._rows, places, {"state": "replaying"})
+
     async def last_offsets(self, partitions: Mapping[Partition, int]) -> dict[Partition, int]:
         last = {}
         for (topic, partition), offset in partitions.items():
@@ -272,9 +275,10 @@ def _moment(row: Document) -> float:
     return row["not_before"].timestamp() if row["not_before"] is not None else 0.0
 
 
-async def _known(rows: MongoCollection, places: Collection[str]) -> set[str]:
+async def _known(rows: MongoCollection, places: Collection[str], more: Document | None = None) -> set[str]:
+    wanted: Document = {"_id": {"$in": list(places)}, **(more or {})}
     with mongo_outage():
-        return {row["_id"] async for row in rows.find({"_id": {"$in": list(places)}}, {"_id": 1})}
+        return {row["_id"] async for row in rows.find(wanted, {"_id": 1})}
 
 
 async def _insert_new(rows: MongoCollection, documents: list[Document]) -> None:
