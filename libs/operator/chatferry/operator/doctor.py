@@ -15,6 +15,7 @@ from rich.text import Text
 from chatferry.common.adapters.mongo import open_client, open_database
 from chatferry.common.adapters.redis import check_redis_url
 from chatferry.common.clock import SystemClock
+from chatferry.common.contracts.target import NO_TARGET, is_count
 from chatferry.common.entities import ENTITIES, FAMILIES
 from chatferry.common.errors import ConfigurationError, OutageError
 from chatferry.common.portal.bucket import Limits, RedisRateBucket
@@ -119,7 +120,12 @@ async def _target(project: Project, env: Mapping[str, str]) -> list[Check]:
                 detail = f"{project.target_url} does not answer ({type(failure).__name__}); start it"
                 checks.append(Check(name, False, detail))
                 continue
-            ok = answer.status_code == 200
-            detail = "the target lets us in" if ok else f"the target answers {answer.status_code}; check its webhook"
-            checks.append(Check(name, ok, detail))
+            checks.append(Check(name, *_lets_us_in(answer)))
     return checks
+
+
+def _lets_us_in(answer: httpx.Response) -> tuple[bool, str]:
+    """And the sentence that goes with it."""
+    if answer.status_code != httpx.codes.OK:
+        return False, f"the target answers {answer.status_code}; check its webhook"
+    return (True, "the target lets us in") if is_count(answer.content) else (False, NO_TARGET)

@@ -41,7 +41,7 @@ class Target(Protocol):
         """One result per record, in order. Raises CallFailedError. Safe to repeat: versions decide."""
 
     async def probe(self, entity: Entity) -> None:
-        """Ask for something small. Raises CallFailedError."""
+        """Ask for something small, and believe the answer of a target alone. Raises CallFailedError."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import orjson
 from pydantic import ValidationError
 
 from chatferry.common.adapters.http import post
-from chatferry.common.contracts.target import ImportAnswer, ItemResult
+from chatferry.common.contracts.target import NO_TARGET, ImportAnswer, ItemResult, is_count
 from chatferry.common.entities import Entity
 from chatferry.common.errors import ConfigurationError
 from chatferry.common.telemetry.traces import current_traceparent
@@ -42,9 +42,11 @@ class HttpSettings:
 class HttpTarget:
     """Port `Target`."""
 
-    def __init__(self, settings: HttpSettings) -> None:
+    def __init__(self, settings: HttpSettings, transport: httpx.AsyncBaseTransport | None = None) -> None:
+        """`transport`: in place of connections of its own."""
         self._url = settings.url.rstrip("/")
         self._client = httpx.AsyncClient(
+            transport=transport,
             verify=_trusted(settings),
             http2=False,
             trust_env=False,
@@ -70,7 +72,9 @@ class HttpTarget:
         return results
 
     async def probe(self, entity: Entity) -> None:
-        await self._post(f"import.{entity.family}.count", orjson.dumps({"entity": entity.name}))
+        content = await self._post(f"import.{entity.family}.count", orjson.dumps({"entity": entity.name}))
+        if not is_count(content):
+            raise CallFailedError(Trouble.SHAKY, "target.protocol", NO_TARGET)
 
     async def _post(self, method: str, body: bytes) -> bytes:
         traceparent = current_traceparent()
