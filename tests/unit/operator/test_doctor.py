@@ -205,6 +205,16 @@ async def test_a_page_in_the_place_of_a_target_lets_nobody_in(
     assert all("does not answer as a target does" in told.checks[name][1] for name in TARGET)
 
 
+async def test_a_page_of_which_there_is_no_end_lets_nobody_in(
+    tmp_path: Path, portal: Running, unlimited: FakeBucket
+) -> None:
+    async with a_target(200, b" " * 5_000_000) as (target, _):
+        a_project(tmp_path, [portal.webhook_url(owner(portal))], target)
+        told = await doctor(tmp_path)
+    assert told.missing() == set(TARGET)
+    assert all("does not answer as a target does" in told.checks[name][1] for name in TARGET)
+
+
 async def test_a_target_that_is_away_is_told_and_the_portal_is_asked_all_the_same(
     tmp_path: Path, portal: Running, unlimited: FakeBucket
 ) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import gc
 import gzip
 import weakref
@@ -54,3 +55,37 @@ async def test_of_an_answer_that_is_too_long_the_rest_is_not_read() -> None:
             await post(client, "http://portal.test/", b"", at_most=25)
 
     assert sum(read) == 30
+
+
+async def test_an_answer_that_trickles_ends_at_the_deadline_of_the_whole_call() -> None:
+    closed = []
+
+    async def trickle() -> AsyncIterator[bytes]:
+        try:
+            while True:
+                yield b" "
+                await asyncio.sleep(0.01)
+        finally:
+            closed.append(True)
+
+    async with httpx.AsyncClient(
+        transport=httpx.MockTransport(lambda _: httpx.Response(200, content=trickle()))
+    ) as client:
+        with pytest.raises(httpx.ReadTimeout) as late:
+            await asyncio.wait_for(post(client, "http://portal.test/", b"", within_s=0.1), 5)
+
+    assert closed
+    assert late.value.request.url == "http://portal.test/"
+
+
+async def test_a_cancelled_call_is_no_late_answer() -> None:
+    async def never(_: httpx.Request) -> httpx.Response:
+        await asyncio.sleep(60)
+        raise AssertionError
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(never)) as client:
+        calling = asyncio.create_task(post(client, "http://portal.test/", b"", within_s=30))
+        await asyncio.sleep(0)
+        calling.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await calling

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
 import httpx
 import pytest
 from tests.unit.importer.machine import Machine, chat
@@ -17,7 +20,7 @@ PAGE = b"<html>We are down for maintenance</html>"
 
 
 def _target(answer: httpx.Response, answer_s: float = 5.0) -> HttpTarget:
-    settings = HttpSettings("http://target/rest/1/abcdefgh-secret", answer_s=answer_s)
+    settings = HttpSettings("http://target/rest/1/abcdefgh-secret", connect_s=0.2, answer_s=answer_s)
     return HttpTarget(settings, httpx.MockTransport(lambda _: answer))
 
 
@@ -45,3 +48,31 @@ async def test_a_page_in_the_place_of_a_target_is_no_answer_to_a_probe(body: byt
     failed = await _probe(httpx.Response(200, content=body))
     assert (failed.trouble, failed.code) == (Trouble.SHAKY, "target.protocol")
     assert "correct its URL" in failed.sentence
+
+
+async def _trickle() -> AsyncIterator[bytes]:
+    while True:
+        yield b" "
+        await asyncio.sleep(0.01)
+
+
+async def _endless() -> AsyncIterator[bytes]:
+    while True:
+        yield b" " * 65_536
+
+
+@pytest.mark.parametrize("status", [200, 503])
+@pytest.mark.parametrize(
+    ("body", "code"), [(_trickle, "target.unreachable"), (_endless, "target.protocol")], ids=["trickles", "endless"]
+)
+@pytest.mark.parametrize("asked", ["send", "probe"])
+async def test_an_answer_that_does_not_end_is_no_answer(
+    status: int, body: Callable[[], AsyncIterator[bytes]], code: str, asked: str
+) -> None:
+    target = _target(httpx.Response(status, content=body()), answer_s=0.2)
+    call = target.send(CHATS, [RECORD]) if asked == "send" else target.probe(CHATS)
+    with pytest.raises(CallFailedError) as failed:
+        await asyncio.wait_for(call, 10)
+    await target.close()
+    assert (failed.value.trouble, failed.value.code) == (Trouble.SHAKY, code)
+    assert "secret" not in f"{failed.value} {failed.value.__cause__}"

@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 ItemStatus = Literal["created", "updated", "unchanged", "stale", "error"]
 LIST_LIMIT = 500
+# Nobody reads more of an answer to a batch or a count: 500 results have 8 KiB each.
+ANSWER_BYTES = 4 * 1024 * 1024
 # An item that was not tried: an earlier one of its parent in the same batch is to be sent again first.
 BEHIND = "BEHIND"
 PARENT_MISSING = "PARENT_MISSING"

@@ -12,8 +12,8 @@ import httpx
 import orjson
 from pydantic import ValidationError
 
-from chatferry.common.adapters.http import post
-from chatferry.common.contracts.target import NO_TARGET, ImportAnswer, ItemResult, is_count
+from chatferry.common.adapters.http import TooLargeError, post
+from chatferry.common.contracts.target import ANSWER_BYTES, NO_TARGET, ImportAnswer, ItemResult, is_count
 from chatferry.common.entities import Entity
 from chatferry.common.errors import ConfigurationError
 from chatferry.common.telemetry.traces import current_traceparent
@@ -30,7 +30,9 @@ _DENIED = {
 
 @dataclass(frozen=True, slots=True)
 class HttpSettings:
-    """`url` is the full …/rest/{user}/{secret}."""
+    """`url` is the full …/rest/{user}/{secret}. `answer_s`: from the beginning of a call to its last byte, once there
+    is a connection.
+    """
 
     url: str
     ca_file: Path | None = None
@@ -45,6 +47,7 @@ class HttpTarget:
     def __init__(self, settings: HttpSettings, transport: httpx.AsyncBaseTransport | None = None) -> None:
         """`transport`: in place of connections of its own."""
         self._url = settings.url.rstrip("/")
+        self._within_s = settings.connect_s + settings.answer_s
         self._client = httpx.AsyncClient(
             transport=transport,
             verify=_trusted(settings),
@@ -80,7 +83,10 @@ class HttpTarget:
         traceparent = current_traceparent()
         headers = {"traceparent": traceparent} if traceparent else None
         try:
-            response = await post(self._client, f"{self._url}/{method}", body, headers)
+            url, within_s = f"{self._url}/{method}", self._within_s
+            response = await post(self._client, url, body, headers, within_s=within_s, at_most=ANSWER_BYTES)
+        except TooLargeError:
+            raise _no_answer() from None
         except httpx.RequestError as failure:
             _raise_unreachable(failure)
         if response.status_code != httpx.codes.OK:

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import orjson
 
-from chatferry.common.adapters.http import post
+from chatferry.common.adapters.http import TooLargeError, post
 from chatferry.common.contracts.target import LIST_LIMIT
 from chatferry.common.entities import Entity
 from chatferry.common.errors import ConfigurationError, OutageError
@@ -24,6 +24,7 @@ _LONGEST_WAIT_S = 60.0
 _REFUSED = frozenset({401, 403, 404})
 _BUSY = 429
 _PAGE_BYTES = 4_194_304
+_MOST_BYTES = 67_108_864
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,10 @@ def open_http(address: TargetAddress) -> httpx.AsyncClient:
     return httpx.AsyncClient(verify=context, timeout=address.timeout_s, limits=limits, trust_env=False)
 
 
+class _TooLongError(OutageError):
+    """An answer that was not read to its end: there may be none."""
+
+
 class HttpTarget:
     """The Target port. Raises OutageError when the target is away, ReadBackError when its answer is of no use."""
 
@@ -56,7 +61,11 @@ class HttpTarget:
 
     async def page(self, entity: Entity, parent: str | None, after: str | None) -> TargetPage:
         body = {"entity": entity.name, "parent": parent, "after": after, "limit": self._limit(entity)}
-        content = await self._ask(entity, "list", {name: value for name, value in body.items() if value is not None})
+        try:
+            content = await self._ask(entity, "list", {name: told for name, told in body.items() if told is not None})
+        except _TooLongError:
+            self._weigh(entity.name, self._limit(entity), _MOST_BYTES)
+            raise
         answer = _object(content, entity, "list")
         items, following = _items(entity, answer), answer.get("next")
         if following is not None and (not isinstance(following, str) or following == after):
@@ -96,7 +105,13 @@ class HttpTarget:
         headers = {"content-type": "application/json", "accept": "application/json"}
         with self._metrics.timed("target", method):
             try:
-                response = await post(self._http, url, orjson.dumps(body), headers)
+                within_s = self._http.timeout.read
+                response = await post(
+                    self._http, url, orjson.dumps(body), headers, within_s=within_s, at_most=_MOST_BYTES
+                )
+            except TooLargeError:
+                sentence = f"the target's answer to {method} of {entity.name} is longer than {_MOST_BYTES} bytes"
+                raise _TooLongError("target", sentence) from None
             except httpx.RequestError as away:
                 raise OutageError("target", _sentence(away)) from None
         _check_status(response, entity, method)
