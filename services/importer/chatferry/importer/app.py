@@ -55,7 +55,7 @@ def work(settings: ImporterSettings) -> Work:
 
     async def run(context: Context) -> None:
         async with AsyncExitStack() as stack:
-            target = HttpTarget(http)
+            target = HttpTarget(http, context.clock)
             stack.push_async_callback(target.close)
             client = open_client(settings.mongodb.get_secret_value())
             stack.callback(client.close)

@@ -5,11 +5,12 @@ import gc
 import gzip
 import weakref
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
 
 import httpx
 import pytest
 
-from chatferry.common.adapters.http import TooLargeError, post
+from chatferry.common.adapters.http import TooLargeError, post, retry_after_s
 
 
 @pytest.fixture(autouse=True)
@@ -89,3 +90,41 @@ async def test_a_cancelled_call_is_no_late_answer() -> None:
         calling.cancel()
         with pytest.raises(asyncio.CancelledError):
             await calling
+
+
+_TEN = "Wed, 04 Mar 2026 10:00:00 GMT"
+
+
+@pytest.mark.parametrize(
+    ("told", "date", "wait_s"),
+    [
+        ("120", None, 120.0),
+        (" 30 ", None, 30.0),
+        ("0", None, 0.0),
+        ("9" * 5_000, None, 3_600.0),
+        ("Wed, 04 Mar 2026 10:00:30 GMT", None, 30.0),
+        ("Wed, 04 Mar 2026 10:00:30 GMT", _TEN, 30.0),
+        # A target whose clock is an hour behind means half a minute all the same.
+        ("Wed, 04 Mar 2026 09:00:30 GMT", "Wed, 04 Mar 2026 09:00:00 GMT", 30.0),
+        ("Wed, 04 Mar 2026 10:00:30 GMT", "yesterday", 30.0),
+        ("Wednesday, 04-Mar-26 10:00:30 GMT", None, 30.0),
+        ("Wed Mar  4 10:00:30 2026", None, 30.0),
+        ("Wed, 21 Oct 2037 07:28:00 GMT", _TEN, 3_600.0),
+        ("Wed, 04 Mar 2026 09:00:00 GMT", _TEN, 0.0),
+        ("Wed, 04 Mar 99999 09:00:00 GMT", None, None),
+        ("Wed, 31 Feb 2026 09:00:00 GMT", None, None),
+        ("soon", None, None),
+        ("1.5", None, None),
+        ("-5", None, None),
+        ("\u0663", None, None),
+        ("", None, None),
+        (None, _TEN, None),
+    ],
+)
+def test_a_pause_is_told_in_seconds_or_as_a_moment_of_the_answers_own_clock(
+    told: str | None, date: str | None, wait_s: float | None
+) -> None:
+    given = {"retry-after": told, "date": date}
+    headers = [(name, value.encode()) for name, value in given.items() if value is not None]
+    answer = httpx.Response(503, headers=[(name.encode(), value) for name, value in headers])
+    assert retry_after_s(answer, datetime(2026, 3, 4, 10, tzinfo=UTC), 3_600.0) == wait_s

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 
 import httpx
 import pytest
+from tests.unit.importer.fakes import FakeClock
 from tests.unit.importer.machine import Machine, chat
 
 from chatferry.common.entities import ENTITIES
@@ -21,7 +22,7 @@ PAGE = b"<html>We are down for maintenance</html>"
 
 def _target(answer: httpx.Response, answer_s: float = 5.0) -> HttpTarget:
     settings = HttpSettings("http://target/rest/1/abcdefgh-secret", connect_s=0.2, answer_s=answer_s)
-    return HttpTarget(settings, httpx.MockTransport(lambda _: answer))
+    return HttpTarget(settings, FakeClock(), httpx.MockTransport(lambda _: answer))
 
 
 async def _probe(answer: httpx.Response) -> CallFailedError:
@@ -76,3 +77,16 @@ async def test_an_answer_that_does_not_end_is_no_answer(
     await target.close()
     assert (failed.value.trouble, failed.value.code) == (Trouble.SHAKY, code)
     assert "secret" not in f"{failed.value} {failed.value.__cause__}"
+
+
+@pytest.mark.parametrize(
+    ("status", "told", "waits"),
+    [
+        (503, {"retry-after": "Thu, 01 Jan 2026 00:02:00 GMT"}, 120.0),
+        (429, {"retry-after": "Mon, 05 May 2025 05:05:25 GMT", "date": "Mon, 05 May 2025 05:05:05 GMT"}, 20.0),
+        (429, {"retry-after": "Mon, 05 May 2025 05:05:25 GMT"}, 1.0),
+        (503, {"retry-after": "soon"}, None),
+    ],
+)
+async def test_a_moment_to_come_again_at_is_obeyed(status: int, told: dict[str, str], waits: float | None) -> None:
+    assert (await _probe(httpx.Response(status, headers=told))).retry_after_s == waits

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 
 import httpx
 
@@ -63,3 +65,27 @@ async def _content(response: httpx.Response, at_most: int | None) -> bytes:
         if at_most is not None and length > at_most:
             raise TooLargeError(f"an answer of more than {at_most} bytes")
     return b"".join(chunks)
+
+
+def retry_after_s(response: httpx.Response, now: datetime, longest_s: float) -> float | None:
+    """Seconds that the answer asks to wait for, `longest_s` at most; None when it says none, or nonsense.
+
+    A moment is told by the answer's own `Date`, so that one clock alone is asked; `now` is where there is none.
+    """
+    told = response.headers.get("retry-after", "").strip()
+    if told.isascii() and told.isdigit():
+        return min(float(told), longest_s)
+    moment = _moment(told)
+    if moment is None:
+        return None
+    wait_s = (moment - (_moment(response.headers.get("date", "")) or now)).total_seconds()
+    return min(max(wait_s, 0.0), longest_s)
+
+
+def _moment(told: str) -> datetime | None:
+    try:
+        moment = parsedate_to_datetime(told)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    # One of HTTP's three forms names no zone; all of them mean UTC.
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)

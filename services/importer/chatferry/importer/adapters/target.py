@@ -12,7 +12,8 @@ import httpx
 import orjson
 from pydantic import ValidationError
 
-from chatferry.common.adapters.http import TooLargeError, post
+from chatferry.common.adapters.http import TooLargeError, post, retry_after_s
+from chatferry.common.clock import Clock
 from chatferry.common.contracts.target import ANSWER_BYTES, NO_TARGET, ImportAnswer, ItemResult, is_count
 from chatferry.common.entities import Entity
 from chatferry.common.errors import ConfigurationError
@@ -44,10 +45,10 @@ class HttpSettings:
 class HttpTarget:
     """Port `Target`."""
 
-    def __init__(self, settings: HttpSettings, transport: httpx.AsyncBaseTransport | None = None) -> None:
+    def __init__(self, settings: HttpSettings, clock: Clock, transport: httpx.AsyncBaseTransport | None = None) -> None:
         """`transport`: in place of connections of its own."""
         self._url = settings.url.rstrip("/")
-        self._within_s = settings.connect_s + settings.answer_s
+        self._clock, self._within_s = clock, settings.connect_s + settings.answer_s
         self._client = httpx.AsyncClient(
             transport=transport,
             verify=_trusted(settings),
@@ -90,7 +91,7 @@ class HttpTarget:
         except httpx.RequestError as failure:
             _raise_unreachable(failure)
         if response.status_code != httpx.codes.OK:
-            raise _refusal(response)
+            raise _refusal(response, retry_after_s(response, self._clock.now(), _LONGEST_WAIT_S))
         return response.content
 
 
@@ -120,9 +121,8 @@ def _raise_unreachable(failure: httpx.RequestError) -> NoReturn:
     raise CallFailedError(Trouble.SHAKY, "target.unreachable", f"the target cannot be reached ({kind})") from None
 
 
-def _refusal(response: httpx.Response) -> CallFailedError:
+def _refusal(response: httpx.Response, wait: float | None) -> CallFailedError:
     status = response.status_code
-    wait = _retry_after(response)
     code = f"target.http_{status}"
     if status in _DENIED:
         return CallFailedError(Trouble.DENIED, code, _DENIED[status])
@@ -131,12 +131,6 @@ def _refusal(response: httpx.Response) -> CallFailedError:
     if status in (400, 413, 422):
         return CallFailedError(Trouble.REFUSED, code, f"the target refuses the batch ({status})")
     return CallFailedError(Trouble.SHAKY, code, f"the target answers {status}", wait)
-
-
-def _retry_after(response: httpx.Response) -> float | None:
-    """Seconds only; a date is rare and not worth trusting two clocks."""
-    told = response.headers.get("retry-after", "")
-    return min(float(told), _LONGEST_WAIT_S) if told.isascii() and told.isdigit() else None
 
 
 def _no_answer() -> CallFailedError:

@@ -11,7 +11,8 @@ from typing import Any
 import httpx
 import orjson
 
-from chatferry.common.adapters.http import TooLargeError, post
+from chatferry.common.adapters.http import TooLargeError, post, retry_after_s
+from chatferry.common.clock import Clock
 from chatferry.common.contracts.target import LIST_LIMIT
 from chatferry.common.entities import Entity
 from chatferry.common.errors import ConfigurationError, OutageError
@@ -55,8 +56,9 @@ class _TooLongError(OutageError):
 class HttpTarget:
     """The Target port. Raises OutageError when the target is away, ReadBackError when its answer is of no use."""
 
-    def __init__(self, http: httpx.AsyncClient, url: str, page_size: int, metrics: Metrics) -> None:
+    def __init__(self, http: httpx.AsyncClient, url: str, page_size: int, metrics: Metrics, clock: Clock) -> None:
         self._http, self._url, self._page_size, self._metrics = http, url.rstrip("/"), page_size, metrics
+        self._clock = clock
         self._item_bytes: dict[str, float] = {}
 
     async def page(self, entity: Entity, parent: str | None, after: str | None) -> TargetPage:
@@ -114,7 +116,9 @@ class HttpTarget:
                 raise _TooLongError("target", sentence) from None
             except httpx.RequestError as away:
                 raise OutageError("target", _sentence(away)) from None
-        _check_status(response, entity, method)
+        if response.status_code != httpx.codes.OK:
+            wait_s = retry_after_s(response, self._clock.now(), _LONGEST_WAIT_S)
+            raise _refusal(response.status_code, entity, method, wait_s)
         return response.content
 
 
@@ -128,26 +132,16 @@ def _object(content: bytes, entity: Entity, method: str) -> dict[str, Any]:
     return answer
 
 
-def _check_status(response: httpx.Response, entity: Entity, method: str) -> None:
-    status = response.status_code
-    if status == httpx.codes.OK:
-        return
+def _refusal(status: int, entity: Entity, method: str, wait_s: float | None) -> OutageError | ReadBackError:
     if status in _REFUSED:
-        raise OutageError(
+        return OutageError(
             "target",
             f"the target refuses {method} of {entity.name} (HTTP {status}): check the user, secret and path in "
             "CHATFERRY_TARGET_URL",
         )
     if status == _BUSY or status >= httpx.codes.INTERNAL_SERVER_ERROR:
-        raise OutageError(
-            "target", f"the target cannot serve now (HTTP {status})", retry_after_s=_retry_after(response)
-        )
-    raise ReadBackError(f"the target answers {method} of {entity.name} with HTTP {status}")
-
-
-def _retry_after(response: httpx.Response) -> float | None:
-    value = response.headers.get("retry-after", "")
-    return min(float(value), _LONGEST_WAIT_S) if value.isascii() and value.isdigit() else None
+        return OutageError("target", f"the target cannot serve now (HTTP {status})", retry_after_s=wait_s)
+    return ReadBackError(f"the target answers {method} of {entity.name} with HTTP {status}")
 
 
 def _sentence(away: httpx.RequestError) -> str:
