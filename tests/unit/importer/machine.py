@@ -89,12 +89,13 @@ class Machine:
         self.committed: dict[Partition, int] = defaultdict(int)
         self.outages: list[OutageError] = []
         self.at_once = 7
+        self.written_at_ms = 0
         self.stopping: Callable[[], bool] = lambda: False
 
     def append(self, entity: str, line: int, value: bytes | None, headers: Any) -> StoredRecord:
         partition = Partition(f"p.{entity}", line % 2)
         log = self.logs[partition]
-        log.append(StoredRecord(*partition, len(log), 0, b"%d" % line, value, tuple(headers)))
+        log.append(StoredRecord(*partition, len(log), self.written_at_ms, b"%d" % line, value, tuple(headers)))
         return log[-1]
 
     def publish(
@@ -115,6 +116,13 @@ class Machine:
         self.publish("chats", chat(chat_id))
         for index in range(1, messages + 1):
             self.publish("chat_messages", message(index * 100 + chat_id, chat_id))
+
+    def make_topics_anew(self) -> None:
+        """As after a loss of all that Kafka had: empty, and no offset of the group is kept."""
+        for partition, log in self.logs.items():
+            log.clear()
+            self.committed[partition] = 0
+        self.written_at_ms += 60_000
 
     def start(self) -> None:
         """A new process."""

@@ -134,9 +134,8 @@ class Importer:
         again = [r for r in records if r.offset < self._seen_below.get(partition_of(r), 0)]
         if not again:
             return records
-        places = [place_of(record) for record in again]
-        parked = await self._views.parked.known(places)
-        dead = await self._views.dead.known(places)
+        parked = await self._views.parked.known(again)
+        dead = await self._views.dead.known(again)
         # A row that was written late has nothing beside it yet: no copy, no result, no status.
         self._cut_off = self._cut_off or bool(dead)
         known = parked | dead
@@ -247,7 +246,7 @@ class Importer:
 
     async def _without_dead(self, rows: Sequence[RawRecord], settler: Settler) -> list[RawRecord]:
         """A row that has died was only to be dropped yet: another try could end it no more than the one before."""
-        dead = await self._views.dead.known([place_of(row) for row in rows])
+        dead = await self._views.dead.known(rows)
         self._cut_off = self._cut_off or bool(dead)
         settler.add([Finished(row, parked=True) for row in rows if place_of(row) in dead])
         return [row for row in rows if place_of(row) not in dead]
