@@ -21,13 +21,13 @@ from chatferry.importer.ports import Dead, Done, ParkedRow, Room, StoredLine
 
 
 class FakeClock:
-    """Time that moves when somebody sleeps or the test says so."""
+    """Time that moves when somebody sleeps or the test says so. `set_back_s`: the wall clock alone."""
 
     def __init__(self) -> None:
-        self.seconds = 0.0
+        self.seconds = self.set_back_s = 0.0
 
     def now(self) -> datetime:
-        return datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=self.seconds)
+        return datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=self.seconds - self.set_back_s)
 
     def monotonic(self) -> float:
         return self.seconds

@@ -131,7 +131,7 @@ class Machine:
         records, parked, dead = FakeRecords(self.store), FakeParked(self.store), FakeDeadLetters(self.store)
         target = ConsiderateTarget(self.target, FakeSilence(self.clock), self.clock)
         self.caller = Caller(target, FakeFamilies(self.store), self.clock, self.metrics, CallRules())
-        self.lines = Lines()
+        self.lines = Lines(self.rules.longest_delay_s())
         gate = Gate(records, dead, may_pass_dead=self.rules.may_pass_dead)
         limit = DeadLimit(FakeFamilies(self.store), self.rules.dead)
         books = Books(records, records, FakeIds(self.store), parked, dead, FakeEvents(self.store), self.metrics, limit)

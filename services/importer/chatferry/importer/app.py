@@ -119,7 +119,7 @@ def build_worker(
     dead = MongoDeadLetters(outside.database, project, context.clock)
     families = MongoFamilies(outside.database)
     caller = Caller(outside.target, families, context.clock, context.metrics, CallRules())
-    lines, gate = Lines(), Gate(records, dead, may_pass_dead=rules.may_pass_dead)
+    lines, gate = Lines(rules.longest_delay_s()), Gate(records, dead, may_pass_dead=rules.may_pass_dead)
     limit = DeadLimit(families, rules.dead)
     books = Books(records, records, MongoIds(outside.database), parked, dead, outside.events, context.metrics, limit)
     around = Surroundings(context.clock, stopping=lambda: context.stopping.is_set() or worker.hurried())

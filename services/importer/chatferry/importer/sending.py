@@ -16,7 +16,7 @@ from chatferry.common.entities import Entity
 from chatferry.common.telemetry.traces import current_traceparent, span
 from chatferry.importer.caller import Caller, PoisonedError
 from chatferry.importer.diary import say_bisected
-from chatferry.importer.domain.answers import Told, own_code, retry_delay, told
+from chatferry.importer.domain.answers import LONGEST_SPREAD, Told, own_code, retry_delay, told
 from chatferry.importer.domain.batches import Cut, batches, halves, lanes
 from chatferry.importer.domain.records import EXHAUSTED, PERMANENT, ImportRecord, place_of, traceparents
 from chatferry.importer.domain.standing import Standing, attempts_before
@@ -44,6 +44,10 @@ class SendRules:
     retry_delays_s: tuple[float, ...] = (2.0, 6.0)
     may_pass_dead: bool = True
     dead: DeadRules = field(default_factory=DeadRules)
+
+    def longest_delay_s(self) -> float:
+        """No attempt is put off for longer."""
+        return max(self.retry_delays_s, default=0.0) * LONGEST_SPREAD
 
     def items(self, entity: Entity) -> int:
         """Most records in one call."""
