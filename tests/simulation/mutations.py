@@ -19,14 +19,13 @@ Where the seeds lead changes with the plans; `WITHIN` is what the tests hold the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
 
 from tests.simulation.runner import BrokenScheduleError, run_seeds
 
-from chatferry.common.documents import ERROR_RETRY
 from chatferry.common.streaming.consumer import RecordConsumer
 from chatferry.common.streaming.progress import Progress
 from chatferry.importer.caller import Caller
@@ -83,10 +82,10 @@ def _status_before_dead_row() -> Patches:
 
 
 def _no_version_filter() -> Patches:
-    def imported(record: Any, standing: Standing | None) -> Verdict:
+    def imported(record: Any, standing: Standing | None, replaying: Collection[str]) -> Verdict:
         if standing is not None and standing.imported_version:
             return Verdict.DONE
-        return judge(record, standing)
+        return judge(record, standing, replaying)
 
     return [("chatferry.importer.flow", "judge", imported)]
 
@@ -143,7 +142,7 @@ def _late_retry_brings_the_dead_back() -> Patches:
 
 def _older_content_counts_no_attempts() -> Patches:
     def before(self: Sender, record: Any, standing: Standing) -> int:
-        return attempts_before(record, standing, ERROR_RETRY)
+        return attempts_before(record, standing) or 0
 
     return [(Sender, "_attempts_before", before)]
 

@@ -80,7 +80,6 @@ class Process:
         dead, events = SimulatedDeadLetters(store, ask, learnt), SimulatedEvents(store, ask, learnt)
         families = SimulatedFamilies(store, ask)
         caller = Caller(SimulatedTarget(outside.target, ask), families, clock, outside.metrics, CallRules())
-        lines, gate = Lines(), Gate(records, dead, may_pass_dead=outside.plan.may_pass_dead)
         rules = SendRules(
             lanes=2,
             batch_items={"chats": 2, "chat_messages": 3},
@@ -88,6 +87,7 @@ class Process:
             may_pass_dead=outside.plan.may_pass_dead,
             dead=DeadRules(1.0, in_a_row=outside.plan.dead_in_a_row),
         )
+        lines, gate = Lines(rules.longest_delay_s()), Gate(records, dead, may_pass_dead=outside.plan.may_pass_dead)
         ids, limit = SimulatedIds(store, ask), DeadLimit(families, rules.dead)
         books = Books(records, records, ids, parked, dead, events, outside.metrics, limit)
         around = Surroundings(clock, outside.group.chance.random, lambda: self.stopping.is_set() or worker.hurried())

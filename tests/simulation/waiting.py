@@ -7,10 +7,11 @@ from datetime import datetime
 from typing import Any
 
 from tests.simulation.stores import LIVING, BrokenPromiseError, Port, Row, bound
+from tests.unit.importer.rows import add_row, is_row_of
 
 from chatferry.common.entities import Entity
 from chatferry.common.errors import OutageError
-from chatferry.common.streaming.records import Partition, StoredRecord, partition_of
+from chatferry.common.streaming.records import Partition, RawRecord, StoredRecord, partition_of
 from chatferry.importer.domain.records import EXHAUSTED, ImportRecord, Line, UndecodableError, place_of, read_record
 from chatferry.importer.ports import Dead, Done, ParkedRow, Room, StoredLine
 
@@ -25,7 +26,7 @@ class SimulatedParked(Port):
     async def park(self, rows: Sequence[tuple[ImportRecord, str, datetime | None]]) -> None:
         def insert(record: ImportRecord, reason: str, not_before: datetime | None) -> None:
             row = {"record": record, "reason": reason, "not_before": not_before}
-            self._store.parked.setdefault(place_of(record.raw), row)
+            add_row(self._store.parked, record.raw, row)
 
         named = ", ".join(place_of(record.raw) for record, _, _ in rows)
         await self._write(f"park {named}", [bound(insert, *row) for row in rows])
@@ -80,8 +81,8 @@ class SimulatedParked(Port):
 
         return await self._read("parked rows", look)  # type: ignore[no-any-return]
 
-    async def known(self, places: Collection[str]) -> set[str]:
-        return await self._read("parked?", lambda: set(places) & set(self._store.parked))  # type: ignore[no-any-return]
+    async def known(self, records: Collection[RawRecord]) -> set[str]:
+        return await self._read("parked?", lambda: _known(self._store.parked, records))  # type: ignore[no-any-return]
 
     async def counts(self) -> dict[str, int]:
         return await self._read("count", lambda: {"chat_messages": len(self._store.parked)})  # type: ignore[no-any-return]
@@ -91,12 +92,12 @@ class SimulatedDeadLetters(Port):
     """Ports `DeadLetters` and `DeadView`."""
 
     async def open(self, dead: Sequence[Dead]) -> None:
-        def insert(place: str, one: Dead) -> None:
+        def insert(one: Dead) -> None:
             row = {"dead": one, "state": "dead", "copied": False, "raw": True}
-            self._store.dead.setdefault(place, row)
+            add_row(self._store.dead, one.raw, row)
 
         named = ", ".join(f"{place_of(one.raw)} {one.error_class}" for one in dead)
-        await self._write(f"dead row {named}", [bound(insert, place_of(one.raw), one) for one in dead])
+        await self._write(f"dead row {named}", [bound(insert, one) for one in dead])
 
     async def uncopied(self, partitions: Collection[Partition], room: Room) -> list[Dead]:
         def look() -> list[Dead]:
@@ -132,8 +133,14 @@ class SimulatedDeadLetters(Port):
         effects = [*(bound(supersede, *one) for one in newer.items()), *(bound(end, p) for p in sorted(replayed))]
         await self._write(f"dead resolved {named}", effects)
 
-    async def known(self, places: Collection[str]) -> set[str]:
-        return await self._read("dead?", lambda: set(places) & set(self._store.dead))  # type: ignore[no-any-return]
+    async def known(self, records: Collection[RawRecord]) -> set[str]:
+        return await self._read("dead?", lambda: _known(self._store.dead, records))  # type: ignore[no-any-return]
+
+    async def replaying(self, places: Collection[str]) -> set[str]:
+        def look() -> set[str]:
+            return {place for place in places if self._store.dead.get(place, {}).get("state") == "replaying"}
+
+        return await self._read("replaying?", look)  # type: ignore[no-any-return]
 
     async def last_offsets(self, partitions: Mapping[Partition, int]) -> dict[Partition, int]:
         last: dict[Partition, int] = {}
@@ -188,6 +195,10 @@ class SimulatedEvents(Port):
             named = ", ".join(f"{key}@{version}" for _, key, version in events)
             effects = [bound(self._store.results.add, event) for event in events]
             await self._ask(("kafka", f"{what} {named}"), effects, _kafka_away)
+
+
+def _known(rows: Mapping[str, Row], records: Collection[RawRecord]) -> set[str]:
+    return {place_of(record) for record in records if is_row_of(rows, record)}
 
 
 def _moment(row: Row) -> float:

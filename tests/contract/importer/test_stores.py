@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -9,7 +10,7 @@ from tests.contract.importer.stores import Stores
 from tests.unit.importer.machine import Machine, message
 
 from chatferry.common.entities import ENTITIES
-from chatferry.common.streaming.records import Partition
+from chatferry.common.streaming.records import Partition, StoredRecord
 from chatferry.importer.domain.records import ImportRecord, Line, place_of, read_record
 from chatferry.importer.domain.standing import Standing
 from chatferry.importer.ports import Dead, Done, Room
@@ -23,6 +24,18 @@ def _records(*numbers: int, chat_id: int = 2, version: int = 5) -> list[ImportRe
     machine = Machine()
     raws = [machine.publish("chat_messages", message(number, chat_id), version) for number in numbers]
     return [read_record(raw, MESSAGES, "p") for raw in raws]
+
+
+def _stored(record: ImportRecord) -> StoredRecord:
+    assert isinstance(record.raw, StoredRecord)
+    return record.raw
+
+
+def _later(record: ImportRecord, number: int) -> ImportRecord:
+    """Another record at the same place of a topic that was made anew."""
+    [other] = _records(number)
+    raw = replace(_stored(other), offset=record.raw.offset, timestamp=record.raw.timestamp + 60_000)
+    return read_record(raw, MESSAGES, "p")
 
 
 def _dead(record: ImportRecord) -> Dead:
@@ -143,6 +156,7 @@ async def test_parked_rows_come_back_byte_for_byte_line_by_line_in_offset_order(
     one = _records(1, 2, 3)
     await stores.parked.park([(record, "behind", None) for record in (one[2], one[0], one[1])])
     await stores.parked.park([(one[0], "retry", MOMENT)])
+    elsewhere = replace(_stored(one[1]), topic="x")
     partition = Partition("p.chat_messages", 0)
     rows, cut = await stores.parked.rows(partition, [2], ROOM)
     assert cut is None
@@ -159,9 +173,41 @@ async def test_parked_rows_come_back_byte_for_byte_line_by_line_in_offset_order(
     await stores.parked.postpone({place_of(one[0].raw): MOMENT})
     [line] = [stored for stored in await stores.parked.lines([partition]) if stored.line.parent == 2]
     assert (line.not_before, line.last) == (MOMENT.timestamp(), 2)
-    assert await stores.parked.known([place_of(one[1].raw), "x/0/1"]) == {place_of(one[1].raw)}
+    assert await stores.parked.known([one[1].raw, elsewhere]) == {place_of(one[1].raw)}
     await stores.parked.drop([place_of(record.raw) for record in one])
     assert await stores.parked.rows(partition, [2], ROOM) == ([], None)
+
+
+async def test_at_a_place_of_a_topic_that_was_made_anew_rows_of_both_topics_wait_the_older_ones_first(
+    stores: Stores,
+) -> None:
+    [first, behind] = _records(1, 2)
+    second = _later(first, 3)
+    third = read_record(replace(_stored(_later(first, 4)), timestamp=120_000), MESSAGES, "p")
+    for record in (first, behind, second, third):
+        assert await stores.parked.known([record.raw]) == set()
+        for _ in range(2):
+            await stores.parked.park([(record, "behind", None)])
+            assert await stores.parked.known([record.raw]) == {place_of(record.raw)}
+    rows, _ = await stores.parked.rows(Partition("p.chat_messages", 0), [2], ROOM)
+    assert [row.raw.value for row in rows] == [one.raw.value for one in (first, second, third, behind)]
+    assert await stores.parked.known([first.raw, third.raw]) == {place_of(third.raw)}
+    await stores.parked.drop([place_of(row.raw) for row in rows])
+    assert await stores.parked.rows(Partition("p.chat_messages", 0), [2], ROOM) == ([], None)
+
+
+async def test_at_a_place_of_a_topic_that_was_made_anew_there_is_a_letter_of_both_topics(stores: Stores) -> None:
+    [first] = _records(1)
+    second = _later(first, 2)
+    await stores.dead.open([_dead(first)])
+    assert await stores.dead.known([second.raw]) == set()
+    await stores.dead.copied([place_of(first.raw)])
+    for _ in range(2):
+        await stores.dead.open([_dead(second)])
+    assert await stores.dead.known([second.raw]) == {place_of(second.raw)}
+    [left] = await stores.dead.uncopied([Partition("p.chat_messages", 0)], ROOM)
+    assert left.raw == second.raw
+    assert len(await stores.dead_states()) == 2
 
 
 async def test_replays_that_wait_are_found_without_those_that_wait_for_them(stores: Stores) -> None:
@@ -209,7 +255,7 @@ async def test_a_dead_letter_is_opened_once_and_uncopied_until_it_is_copied(stor
     assert await stores.dead.uncopied([partition], ROOM) == []
     assert await stores.dead.last_offsets({partition: 0}) == {partition: 1}
     assert await stores.dead.last_offsets({partition: 2}) == {}
-    assert await stores.dead.known([place_of(one.raw), "x/0/1"]) == {place_of(one.raw)}
+    assert await stores.dead.known([one.raw, replace(_stored(one), topic="x")]) == {place_of(one.raw)}
 
 
 async def test_a_replay_and_newer_content_end_a_dead_letter(stores: Stores) -> None:
@@ -222,7 +268,9 @@ async def test_a_replay_and_newer_content_end_a_dead_letter(stores: Stores) -> N
     await stores.dead.open([exhausted])
     assert await stores.dead.holding(MESSAGES, [2, 3], exhausted_only=True) == {3}
     await stores.replaying(place_of(one.raw))
+    assert await stores.dead.replaying([place_of(one.raw), place_of(two.raw), "x/0/1"]) == {place_of(one.raw)}
     await stores.dead.resolve([place_of(one.raw)], {two.key: 6, three.key: 5})
+    assert await stores.dead.replaying([place_of(one.raw)]) == set()
     assert await stores.dead_states() == {
         place_of(one.raw): "replayed",
         place_of(two.raw): "superseded",

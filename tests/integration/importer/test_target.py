@@ -13,6 +13,7 @@ import trustme
 from pydantic import SecretStr
 from tests.unit.importer.machine import Machine, chat
 
+from chatferry.common.clock import SystemClock
 from chatferry.common.entities import ENTITIES
 from chatferry.common.errors import ConfigurationError
 from chatferry.importer.adapters.target import HttpSettings, HttpTarget
@@ -54,7 +55,7 @@ def _http(status: int, body: bytes = b"{}", more: str = "") -> bytes:
 
 
 async def _failure(url: str, ca_file: Path | None = None) -> CallFailedError:
-    target = HttpTarget(HttpSettings(url, ca_file, connect_s=1, answer_s=1))
+    target = HttpTarget(HttpSettings(url, ca_file, connect_s=1, answer_s=1), SystemClock())
     try:
         with pytest.raises(CallFailedError) as failed:
             await target.send(CHATS, [RECORD])
@@ -117,7 +118,10 @@ def _settings(**changes: object) -> ImporterSettings:
         (lambda path: _settings(target_url_file=path / "none").target(), "CHATFERRY_TARGET_URL_FILE"),
         (lambda path: _settings(batch_items={"chats": 0}).items(), "CHATFERRY_BATCH_ITEMS"),
         (lambda path: _settings(batch_items={"cats": 5}).items(), "CHATFERRY_BATCH_ITEMS"),
-        (lambda path: HttpTarget(HttpSettings("http://x/rest/1/s", path / "no.pem")), "CHATFERRY_TARGET_CA_FILE"),
+        (
+            lambda path: HttpTarget(HttpSettings("http://x/rest/1/s", path / "no.pem"), SystemClock()),
+            "CHATFERRY_TARGET_CA_FILE",
+        ),
     ],
 )
 def test_a_wrong_setting_is_named_and_never_repeated(

@@ -29,7 +29,7 @@ async def test_after_a_page_of_large_records_fewer_are_asked_for_until_they_are_
     large, small = range(1, 200), range(200, 1_200)
     rows = [item(number, 80_000) for number in large] + [item(number, 10) for number in small]
     fake.items["chat_messages"] = {row["key"]: row for row in rows}
-    target = HttpTarget(world.http, world.target_url, 100, world.context.metrics)
+    target = HttpTarget(world.http, world.target_url, 100, world.context.metrics, world.context.clock)
     sizes: list[int] = []
     after, seen = None, 0
     while True:

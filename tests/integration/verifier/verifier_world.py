@@ -226,7 +226,8 @@ class World:
         )
 
     def watch(self, producer: RecordProducer) -> Watch:
-        target = HttpTarget(self.http, self.target_url, self.settings.verify_page, self.context.metrics)
+        page, context = self.settings.verify_page, self.context
+        target = HttpTarget(self.http, self.target_url, page, context.metrics, context.clock)
         patient = PatientTarget(target, self.context.clock, self.context.health)
         return build_watch(self.settings, self.database, patient, producer, self.context)
 

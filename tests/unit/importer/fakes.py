@@ -10,23 +10,24 @@ from typing import Any
 from tests.unit.importer.fake_target import FakeTarget as FakeTarget
 from tests.unit.importer.faults import CrashError as CrashError
 from tests.unit.importer.faults import Faults as Faults
+from tests.unit.importer.rows import add_row, is_row_of, stored
 
 from chatferry.common.documents import IMPORT_OK, NEW, SKIPPED
 from chatferry.common.entities import Entity
-from chatferry.common.streaming.records import Partition, StoredRecord
+from chatferry.common.streaming.records import Partition, RawRecord, StoredRecord
 from chatferry.importer.domain.records import EXHAUSTED, ImportRecord, Line, place_of
 from chatferry.importer.domain.standing import FamilyState, Standing, outlasting
 from chatferry.importer.ports import Dead, Done, ParkedRow, Room, StoredLine
 
 
 class FakeClock:
-    """Time that moves when somebody sleeps or the test says so."""
+    """Time that moves when somebody sleeps or the test says so. `set_back_s`: the wall clock alone."""
 
     def __init__(self) -> None:
-        self.seconds = 0.0
+        self.seconds = self.set_back_s = 0.0
 
     def now(self) -> datetime:
-        return datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=self.seconds)
+        return datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=self.seconds - self.set_back_s)
 
     def monotonic(self) -> float:
         return self.seconds
@@ -147,7 +148,7 @@ class FakeParked:
         self._store.faults.before("park")
         for record, reason, not_before in rows:
             row = {"record": record, "reason": reason, "not_before": not_before}
-            self._store.parked.setdefault(place_of(record.raw), row)
+            add_row(self._store.parked, record.raw, row)
         self._store.faults.done()
 
     async def postpone(self, moments: Mapping[str, datetime]) -> None:
@@ -189,8 +190,8 @@ class FakeParked:
         cut = next((row["record"].line.parent for row in found[len(taken) :]), None)
         return [ParkedRow(_stored(row["record"]), _moment(row)) for row in taken], cut
 
-    async def known(self, places: Collection[str]) -> set[str]:
-        return set(places) & set(self._store.parked)
+    async def known(self, records: Collection[RawRecord]) -> set[str]:
+        return {place_of(record) for record in records if is_row_of(self._store.parked, record)}
 
     async def counts(self) -> dict[str, int]:
         return {"chat_messages": len(self._store.parked)}
@@ -205,7 +206,7 @@ class FakeDeadLetters:
     async def open(self, dead: Sequence[Dead]) -> None:
         self._store.faults.before("dead row")
         for one in dead:
-            self._store.dead.setdefault(place_of(one.raw), {"dead": one, "state": "dead", "copied": False})
+            add_row(self._store.dead, one.raw, {"dead": one, "state": "dead", "copied": False})
         self._store.faults.done()
 
     async def uncopied(self, partitions: Collection[Partition], room: Room) -> list[Dead]:
@@ -235,8 +236,11 @@ class FakeDeadLetters:
                 row["state"] = "superseded"
         self._store.faults.done()
 
-    async def known(self, places: Collection[str]) -> set[str]:
-        return set(places) & set(self._store.dead)
+    async def known(self, records: Collection[RawRecord]) -> set[str]:
+        return {place_of(record) for record in records if is_row_of(self._store.dead, record)}
+
+    async def replaying(self, places: Collection[str]) -> set[str]:
+        return {place for place in places if self._store.dead.get(place, {}).get("state") == "replaying"}
 
     async def last_offsets(self, partitions: Mapping[Partition, int]) -> dict[Partition, int]:
         last: dict[Partition, int] = {}
@@ -321,5 +325,4 @@ def _moment(row: Mapping[str, Any]) -> float:
 
 
 def _stored(record: ImportRecord) -> StoredRecord:
-    raw = record.raw
-    return StoredRecord(raw.topic, raw.partition, raw.offset, raw.timestamp, raw.key, raw.value, tuple(raw.headers))
+    return stored(record.raw)

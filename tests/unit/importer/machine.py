@@ -89,12 +89,13 @@ class Machine:
         self.committed: dict[Partition, int] = defaultdict(int)
         self.outages: list[OutageError] = []
         self.at_once = 7
+        self.written_at_ms = 0
         self.stopping: Callable[[], bool] = lambda: False
 
     def append(self, entity: str, line: int, value: bytes | None, headers: Any) -> StoredRecord:
         partition = Partition(f"p.{entity}", line % 2)
         log = self.logs[partition]
-        log.append(StoredRecord(*partition, len(log), 0, b"%d" % line, value, tuple(headers)))
+        log.append(StoredRecord(*partition, len(log), self.written_at_ms, b"%d" % line, value, tuple(headers)))
         return log[-1]
 
     def publish(
@@ -116,6 +117,13 @@ class Machine:
         for index in range(1, messages + 1):
             self.publish("chat_messages", message(index * 100 + chat_id, chat_id))
 
+    def make_topics_anew(self) -> None:
+        """As after a loss of all that Kafka had: empty, and no offset of the group is kept."""
+        for partition, log in self.logs.items():
+            log.clear()
+            self.committed[partition] = 0
+        self.written_at_ms += 60_000
+
     def start(self) -> None:
         """A new process."""
         self.faults.dead = self._away = False
@@ -123,7 +131,7 @@ class Machine:
         records, parked, dead = FakeRecords(self.store), FakeParked(self.store), FakeDeadLetters(self.store)
         target = ConsiderateTarget(self.target, FakeSilence(self.clock), self.clock)
         self.caller = Caller(target, FakeFamilies(self.store), self.clock, self.metrics, CallRules())
-        self.lines = Lines()
+        self.lines = Lines(self.rules.longest_delay_s())
         gate = Gate(records, dead, may_pass_dead=self.rules.may_pass_dead)
         limit = DeadLimit(FakeFamilies(self.store), self.rules.dead)
         books = Books(records, records, FakeIds(self.store), parked, dead, FakeEvents(self.store), self.metrics, limit)

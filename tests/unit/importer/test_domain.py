@@ -14,7 +14,7 @@ from chatferry.common.entities import ENTITIES
 from chatferry.importer.domain.answers import Window, own_code, retry_delay
 from chatferry.importer.domain.batches import Cut, batches, lanes
 from chatferry.importer.domain.records import ImportRecord, UndecodableError, read_record
-from chatferry.importer.domain.standing import Standing, Verdict, judge
+from chatferry.importer.domain.standing import Standing, Verdict, attempts_before, judge
 
 CHATS, MESSAGES = ENTITIES["chats"], ENTITIES["chat_messages"]
 
@@ -127,6 +127,9 @@ def test_of_a_list_that_is_wrong_throughout_one_error_is_kept() -> None:
         (Standing(9, "IMPORT_ERR", 0, 0, erred=True), None, Verdict.SEND),
         (Standing(5, "IMPORT_ERR", 0, 3, erred=True), None, Verdict.DEAD),
         (Standing(5, "IMPORT_ERR", 0, 3, erred=True), "p.chat_messages/0/1", Verdict.SEND),
+        (Standing(5, "IMPORT_ERR", 0, 3, erred=True), "p.chat_messages/0/2", Verdict.DEAD),
+        (Standing(5, "SKIPPED", 0, 3, erred=True), "p.chat_messages/0/2", Verdict.SET_ASIDE),
+        (Standing(5, "NEW", 0, 0, erred=True), "p.chat_messages/0/2", Verdict.SEND),
         (Standing(5, "SKIPPED", 0, 3, erred=True), None, Verdict.SET_ASIDE),
         (Standing(5, "ERROR_RETRY", 0, 1, erred=True), None, Verdict.SEND),
     ],
@@ -134,7 +137,24 @@ def test_of_a_list_that_is_wrong_throughout_one_error_is_kept() -> None:
 def test_what_is_due_follows_from_the_document(
     standing: Standing | None, replay_of: str | None, verdict: Verdict
 ) -> None:
-    assert judge(_record(1, 2, replay_of=replay_of), standing) is verdict
+    assert judge(_record(1, 2, replay_of=replay_of), standing, {"p.chat_messages/0/1"}) is verdict
+
+
+@pytest.mark.parametrize(
+    ("standing", "attempts"),
+    [
+        (Standing(5, "NEW", 0, 2, erred=True), 0),
+        (Standing(5, "ERROR_RETRY", 0, 2, erred=True), 2),
+        (Standing(5, "IMPORT_ERR", 0, 3, erred=True), None),
+        (Standing(5, "SKIPPED", 0, 0, erred=False), None),
+        (Standing(9, "ERROR_RETRY", 0, 1, erred=True), None),
+        (Standing(4, "ERROR_RETRY", 0, 1, erred=True), None),
+    ],
+)
+def test_a_document_counts_the_attempts_of_its_own_version_until_it_has_ended(
+    standing: Standing, attempts: int | None
+) -> None:
+    assert attempts_before(_record(1, 2), standing) == attempts
 
 
 def test_there_is_one_attempt_more_than_delays_and_each_delay_is_spread_by_a_fifth_at_most() -> None:

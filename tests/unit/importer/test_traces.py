@@ -22,6 +22,7 @@ from chatferry.chat.api import build_api
 from chatferry.chat.flow import Importing, KnownParents
 from chatferry.chat.handlers import Calls, Gate
 from chatferry.chat.watch import Watch
+from chatferry.common.clock import SystemClock
 from chatferry.common.contracts.envelope import common_headers
 from chatferry.common.telemetry.traces import current_traceparent, span
 from chatferry.importer.adapters.target import HttpSettings, HttpTarget
@@ -58,7 +59,7 @@ def _shipped_target() -> HttpTarget:
     metrics = cast("Any", SimpleNamespace(count=lambda *_: None, timed=lambda _: span("timed")))
     gate = Gate(Access(b"1", (SECRET.encode(),)), Bodies(each=2**20, most=2**21), Watch(prepared=True), metrics)
     api = build_api(gate.answerer(Calls(importing, cast("Any", None), metrics, 100)), gate.unknown)
-    target = HttpTarget(HttpSettings(f"http://target/rest/1/{SECRET}"))
+    target = HttpTarget(HttpSettings(f"http://target/rest/1/{SECRET}"), SystemClock())
     target._client = httpx.AsyncClient(transport=httpx.ASGITransport(api))
     return target
 

@@ -56,7 +56,7 @@ async def doctor(root: Path, env: dict[str, str] | None = None) -> Told:
 
 
 @asynccontextmanager
-async def a_target(status: int) -> AsyncIterator[tuple[str, list[str]]]:
+async def a_target(status: int, body: bytes = b'{"count":0}') -> AsyncIterator[tuple[str, list[str]]]:
     """Its REST URL, and the paths that it is asked for."""
     asked: list[str] = []
 
@@ -65,7 +65,9 @@ async def a_target(status: int) -> AsyncIterator[tuple[str, list[str]]]:
         asked.append(head.split(" ", 2)[1])
         length = next(int(line[15:]) for line in head.lower().splitlines() if line.startswith("content-length:"))
         await reader.readexactly(length)
-        writer.write(b"HTTP/1.1 %d Said\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}" % status)
+        writer.write(
+            b"HTTP/1.1 %d Said\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b" % (status, len(body), body)
+        )
         await writer.drain()
         writer.close()
 
@@ -190,6 +192,27 @@ async def test_a_target_that_refuses_is_told_with_its_answer(
         told = await doctor(tmp_path)
     assert told.missing() == set(TARGET)
     assert all(str(status) in told.checks[name][1] for name in TARGET)
+
+
+@pytest.mark.parametrize("body", [b"<html>We are down for maintenance</html>", b"", b"{}", b'{"count":null}', b"[]"])
+async def test_a_page_in_the_place_of_a_target_lets_nobody_in(
+    tmp_path: Path, portal: Running, unlimited: FakeBucket, body: bytes
+) -> None:
+    async with a_target(200, body) as (target, _):
+        a_project(tmp_path, [portal.webhook_url(owner(portal))], target)
+        told = await doctor(tmp_path)
+    assert told.missing() == set(TARGET)
+    assert all("does not answer as a target does" in told.checks[name][1] for name in TARGET)
+
+
+async def test_a_page_of_which_there_is_no_end_lets_nobody_in(
+    tmp_path: Path, portal: Running, unlimited: FakeBucket
+) -> None:
+    async with a_target(200, b" " * 5_000_000) as (target, _):
+        a_project(tmp_path, [portal.webhook_url(owner(portal))], target)
+        told = await doctor(tmp_path)
+    assert told.missing() == set(TARGET)
+    assert all("does not answer as a target does" in told.checks[name][1] for name in TARGET)
 
 
 async def test_a_target_that_is_away_is_told_and_the_portal_is_asked_all_the_same(

@@ -30,10 +30,10 @@ class _Clock:
 
 
 class _Limited:
-    """Asks for ten seconds at the calls of these numbers, and writes down when it was called."""
+    """Asks for so many seconds at the calls of these numbers, and writes down when it was called."""
 
-    def __init__(self, clock: _Clock, *limited: int) -> None:
-        self._clock, self._limited = clock, limited
+    def __init__(self, clock: _Clock, *limited: int, wait_s: float = 10.0) -> None:
+        self._clock, self._limited, self._wait_s = clock, limited, wait_s
         self.calls: list[tuple[str, float]] = []
 
     async def count(self, entity: Entity, parent: str | None = None) -> int:
@@ -47,7 +47,7 @@ class _Limited:
     def _called(self, name: str) -> None:
         self.calls.append((name, self._clock.at))
         if len(self.calls) in self._limited:
-            raise OutageError("target", "the target cannot serve now (HTTP 429)", retry_after_s=10.0)
+            raise OutageError("target", "the target cannot serve now (HTTP 429)", retry_after_s=self._wait_s)
 
 
 async def test_nothing_is_asked_before_the_time_that_the_target_gave_not_even_a_probe() -> None:
@@ -57,6 +57,15 @@ async def test_nothing_is_asked_before_the_time_that_the_target_gave_not_even_a_
     assert await patient.get(CHATS, ["source:chat:1"]) == {}
     assert target.calls == [("get", 100.0), ("get", 110.0), ("get", 120.0)]
     assert "target" not in health.outages
+
+
+async def test_a_target_that_says_no_more_than_come_again_is_not_asked_without_any_pause() -> None:
+    clock = _Clock()
+    target = _Limited(clock, 1, wait_s=0.0)
+    patient = PatientTarget(cast("Target", target), cast("Clock", clock), Health())
+    assert await patient.get(CHATS, ["source:chat:1"]) == {}
+    assert [name for name, _ in target.calls] == ["get", "count", "get"]
+    assert target.calls[-1][1] > 100.0
 
 
 async def test_a_pause_that_one_call_was_told_holds_for_the_others() -> None:

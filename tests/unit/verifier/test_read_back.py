@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+
 import httpx
+import orjson
 import pytest
 
+from chatferry.common.clock import SystemClock
 from chatferry.common.entities import ENTITIES
 from chatferry.common.errors import OutageError
 from chatferry.common.telemetry.metrics import Metrics
 from chatferry.verifier.adapters.target import HttpTarget
 
+CHATS = ENTITIES["chats"]
+
 
 async def _outage(answer: httpx.Response) -> OutageError:
     async with httpx.AsyncClient(transport=httpx.MockTransport(lambda _: answer)) as http:
-        target = HttpTarget(http, "http://target/rest/1/abcdefgh-secret", 500, Metrics())
+        target = HttpTarget(http, "http://target/rest/1/abcdefgh-secret", 500, Metrics(), SystemClock())
         with pytest.raises(OutageError) as away:
-            await target.count(ENTITIES["chats"])
+            await target.count(CHATS)
     assert "secret" not in f"{away.value} {away.value.__cause__}"
     return away.value
 
@@ -26,5 +33,53 @@ async def test_a_target_is_waited_for_as_long_as_it_asks_but_a_minute_at_most(to
     assert away.retry_after_s == waits
 
 
+async def test_a_moment_that_the_target_asks_to_wait_for_is_told_by_its_own_clock() -> None:
+    told = {"retry-after": "Mon, 05 May 2025 05:05:25 GMT", "date": "Mon, 05 May 2025 05:05:05 GMT"}
+    assert (await _outage(httpx.Response(429, headers=told))).retry_after_s == 20.0
+
+
 async def test_an_answer_that_cannot_be_unpacked_is_an_outage() -> None:
     await _outage(httpx.Response(200, headers={"content-encoding": "gzip"}, stream=httpx.ByteStream(b"plain")))
+
+
+async def _trickle() -> AsyncIterator[bytes]:
+    while True:
+        yield b" "
+        await asyncio.sleep(0.01)
+
+
+async def _endless() -> AsyncIterator[bytes]:
+    while True:
+        yield b" " * 1_048_576
+
+
+@pytest.mark.parametrize("body", [_trickle, _endless])
+@pytest.mark.parametrize("method", ["page", "get", "count"])
+async def test_an_answer_that_does_not_end_is_an_outage(method: str, body: Callable[[], AsyncIterator[bytes]]) -> None:
+    async with httpx.AsyncClient(
+        transport=httpx.MockTransport(lambda _: httpx.Response(200, content=body())), timeout=0.5
+    ) as http:
+        target = HttpTarget(http, "http://target/rest/1/abcdefgh-secret", 500, Metrics(), SystemClock())
+        calls: dict[str, Callable[[], Awaitable[object]]] = {
+            "page": lambda: target.page(CHATS, None, None),
+            "get": lambda: target.get(CHATS, ["source:chat:1"]),
+            "count": lambda: target.count(CHATS),
+        }
+        with pytest.raises(OutageError):
+            await asyncio.wait_for(calls[method](), 10)
+
+
+async def test_after_a_page_that_is_too_long_fewer_records_are_asked_for() -> None:
+    limits: list[int] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        limits.append(orjson.loads(request.content)["limit"])
+        return httpx.Response(200, content=_endless() if limits[-1] > 1 else b'{"items":[],"next":null}')
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as http:
+        target = HttpTarget(http, "http://target/rest/1/abcdefgh-secret", 500, Metrics(), SystemClock())
+        for _ in range(2):
+            with pytest.raises(OutageError):
+                await target.page(CHATS, None, None)
+        assert (await target.page(CHATS, None, None)).items == []
+    assert limits == [500, 31, 1]

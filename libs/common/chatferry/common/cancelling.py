@@ -26,3 +26,13 @@ async def _wait_for(awaited: Awaitable[T], timeout: float | None) -> T:  # noqa:
         return await _PLAIN(awaited, timeout)
     async with asyncio.timeout(timeout):
         return await awaited
+
+
+async def first_of(*events: asyncio.Event) -> None:
+    """Wait until one of them is set."""
+    waiting = [asyncio.ensure_future(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for one in waiting:
+            one.cancel()

@@ -8,13 +8,16 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 import httpx
+import orjson
 from redis.asyncio import Redis
 from rich.console import Console
 from rich.text import Text
 
+from chatferry.common.adapters.http import TooLargeError, post
 from chatferry.common.adapters.mongo import open_client, open_database
 from chatferry.common.adapters.redis import check_redis_url
 from chatferry.common.clock import SystemClock
+from chatferry.common.contracts.target import ANSWER_BYTES, NO_TARGET, is_count
 from chatferry.common.entities import ENTITIES, FAMILIES
 from chatferry.common.errors import ConfigurationError, OutageError
 from chatferry.common.portal.bucket import Limits, RedisRateBucket
@@ -112,14 +115,20 @@ async def _target(project: Project, env: Mapping[str, str]) -> list[Check]:
     async with httpx.AsyncClient(verify=_trusted(env, "CHATFERRY_TARGET_CA_FILE")) as http:
         for family in FAMILIES.values():
             name = f"auth.target.import.{family.name}"
-            try:
-                url = f"{base}/import.{family.name}.count"
-                answer = await http.post(url, json={"entity": family.root.name}, timeout=10)
-            except (httpx.HTTPError, httpx.InvalidURL) as failure:
-                detail = f"{project.target_url} does not answer ({type(failure).__name__}); start it"
-                checks.append(Check(name, False, detail))
-                continue
-            ok = answer.status_code == 200
-            detail = "the target lets us in" if ok else f"the target answers {answer.status_code}; check its webhook"
-            checks.append(Check(name, ok, detail))
+            url, body = f"{base}/import.{family.name}.count", orjson.dumps({"entity": family.root.name})
+            checks.append(Check(name, *await _lets_us_in(http, project, url, body)))
     return checks
+
+
+async def _lets_us_in(http: httpx.AsyncClient, project: Project, url: str, body: bytes) -> tuple[bool, str]:
+    """And the sentence that goes with it."""
+    headers = {"content-type": "application/json"}
+    try:
+        answer = await post(http, url, body, headers, timeout_s=10, within_s=10, at_most=ANSWER_BYTES)
+    except TooLargeError:
+        return False, NO_TARGET
+    except (httpx.HTTPError, httpx.InvalidURL) as failure:
+        return False, f"{project.target_url} does not answer ({type(failure).__name__}); start it"
+    if answer.status_code != httpx.codes.OK:
+        return False, f"the target answers {answer.status_code}; check its webhook"
+    return (True, "the target lets us in") if is_count(answer.content) else (False, NO_TARGET)

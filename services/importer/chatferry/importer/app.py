@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from chatferry.common.adapters.mongo import Database, mongo_outage, open_client, open_database
 from chatferry.common.documents import create_indexes
 from chatferry.common.entities import ENTITIES, Entity
-from chatferry.common.errors import ConfigurationError
 from chatferry.common.service import Context, Work, run_service
 from chatferry.common.streaming.consumer import ConsumerSettings, RecordConsumer, open_broker
 from chatferry.common.streaming.producer import RecordProducer
@@ -19,6 +18,7 @@ from chatferry.importer.adapters.events import KafkaEvents
 from chatferry.importer.adapters.mongo_records import MongoFamilies, MongoIds, MongoRecords
 from chatferry.importer.adapters.mongo_runs import MongoRunsAsked
 from chatferry.importer.adapters.mongo_waiting import MongoDeadLetters, MongoParked
+from chatferry.importer.adapters.partitions import check_partitions
 from chatferry.importer.adapters.target import HttpSettings, HttpTarget
 from chatferry.importer.caller import Caller, CallRules
 from chatferry.importer.flow import Importer, Views, parents_first
@@ -55,7 +55,7 @@ def work(settings: ImporterSettings) -> Work:
 
     async def run(context: Context) -> None:
         async with AsyncExitStack() as stack:
-            target = HttpTarget(http)
+            target = HttpTarget(http, context.clock)
             stack.push_async_callback(target.close)
             client = open_client(settings.mongodb.get_secret_value())
             stack.callback(client.close)
@@ -71,7 +71,7 @@ def work(settings: ImporterSettings) -> Work:
             events = KafkaEvents((settings.topic("results"), results), (settings.topic("dlq"), letters), context.clock)
             # Also the order in which Kafka is asked: what comes before its parent has to be parked, and all behind it.
             topics = {settings.topic(entity.name): entity for entity in parents_first(ENTITIES.values())}
-            await _check_topics(results, topics)
+            await check_partitions(results, topics, database)
             context.reached("mongodb", "kafka")
             polite = ConsiderateTarget(target, MongoSilence(database), context.clock)
             worker = build_worker(settings.project, topics, Outside(database, polite, events), rules, context)
@@ -82,18 +82,6 @@ def work(settings: ImporterSettings) -> Work:
             await consume(settings, topics, worker, context)
 
     return run
-
-
-async def _check_topics(producer: RecordProducer, topics: Mapping[str, Entity]) -> None:
-    """Raises OutageError while a topic is missing, ConfigurationError when a child's partitions differ from its
-    parent's: one importer could then not own both."""
-    counts = {entity.name: await producer.partitions_of(topic) for topic, entity in topics.items()}
-    for entity in topics.values():
-        if entity.parent is not None and counts[entity.name] != counts[entity.parent]:
-            raise ConfigurationError(
-                f"topic {entity.name} has {counts[entity.name]} partitions and {entity.parent} has "
-                f"{counts[entity.parent]}: make them equal, or messages cannot wait for their chats"
-            )
 
 
 async def _end(task: asyncio.Task[None]) -> None:
@@ -119,7 +107,7 @@ def build_worker(
     dead = MongoDeadLetters(outside.database, project, context.clock)
     families = MongoFamilies(outside.database)
     caller = Caller(outside.target, families, context.clock, context.metrics, CallRules())
-    lines, gate = Lines(), Gate(records, dead, may_pass_dead=rules.may_pass_dead)
+    lines, gate = Lines(rules.longest_delay_s()), Gate(records, dead, may_pass_dead=rules.may_pass_dead)
     limit = DeadLimit(families, rules.dead)
     books = Books(records, records, MongoIds(outside.database), parked, dead, outside.events, context.metrics, limit)
     around = Surroundings(context.clock, stopping=lambda: context.stopping.is_set() or worker.hurried())

@@ -84,9 +84,9 @@ class Drainage:
         for parent, line in by_parent.items():
             if parent in firsts or (cut is not None and parent >= cut):
                 taken.replayed.add(line)
-            if parent in firsts and firsts[parent].not_before > now:
+            if parent in firsts and not self._lines.has_come(firsts[parent].not_before, now):
                 self._lines.wait_until(line, firsts[parent].not_before)
-        taken.rows += _due(rows, firsts, now)
+        taken.rows += self._due(rows, firsts, now)
 
     async def _read(self, lines: Sequence[Line], now: float, room: Room, taken: Taken) -> Room:
         """Read rows of these lines, of one partition; what room is left."""
@@ -102,12 +102,17 @@ class Drainage:
                 taken.unread.add(line)
             elif parent not in firsts:
                 self._lines.leave(line)
-            if parent in firsts and firsts[parent].not_before > now:
+            if parent in firsts and not self._lines.has_come(firsts[parent].not_before, now):
                 self._lines.wait_until(line, firsts[parent].not_before)
         if cut in firsts:
             self._long.add(by_parent[cut])
-        taken.rows += _due(rows, firsts, now)
+        taken.rows += self._due(rows, firsts, now)
         return Room(room.rows - len(rows), room.size_bytes - sum(len(row.raw.value or b"") for row in rows))
+
+    def _due(self, rows: Iterable[ParkedRow], firsts: Mapping[int, ParkedRow], now: float) -> list[ParkedRow]:
+        """Rows of the lines whose first one is due."""
+        due = {parent for parent, first in firsts.items() if self._lines.has_come(first.not_before, now)}
+        return [row for row in rows if line_of(row.raw).parent in due]
 
 
 def line_of(parked: RawRecord) -> Line:
@@ -121,11 +126,6 @@ def _firsts(rows: Iterable[ParkedRow]) -> dict[int, ParkedRow]:
     for row in rows:
         firsts.setdefault(line_of(row.raw).parent, row)
     return firsts
-
-
-def _due(rows: Iterable[ParkedRow], firsts: Mapping[int, ParkedRow], now: float) -> list[ParkedRow]:
-    """Rows of the lines whose first one is due."""
-    return [row for row in rows if firsts[line_of(row.raw).parent].not_before <= now]
 
 
 def _by_partition(lines: Iterable[Line]) -> list[list[Line]]:

@@ -20,7 +20,7 @@ from chatferry.importer.domain.records import (
     read_record,
     traceparents,
 )
-from chatferry.importer.domain.standing import Standing, Verdict, judge
+from chatferry.importer.domain.standing import Standing, Verdict, has_ended, judge
 from chatferry.importer.draining import Drainage, line_of
 from chatferry.importer.gate import Gate
 from chatferry.importer.lines import Lines
@@ -134,9 +134,8 @@ class Importer:
         again = [r for r in records if r.offset < self._seen_below.get(partition_of(r), 0)]
         if not again:
             return records
-        places = [place_of(record) for record in again]
-        parked = await self._views.parked.known(places)
-        dead = await self._views.dead.known(places)
+        parked = await self._views.parked.known(again)
+        dead = await self._views.dead.known(again)
         # A row that was written late has nothing beside it yet: no copy, no result, no status.
         self._cut_off = self._cut_off or bool(dead)
         known = parked | dead
@@ -171,16 +170,23 @@ class Importer:
 
     async def _import_entity(self, entity: Entity, records: Sequence[ImportRecord], settler: Settler) -> None:
         standings = await self._views.records.standings(entity, list({record.key for record in records}))
+        replaying = await self._replaying(records, standings)
         due = []
         for record in records:
             standing = standings.get(record.key)
-            verdict = judge(record, standing)
+            verdict = judge(record, standing, replaying)
             if verdict is Verdict.SEND:
                 due.append(record)
             else:
                 settler.add([_ended(record, verdict, standing)])
         round_ = Round(entity, standings, settler)
         await self._sender.send(round_, await self._through_gate(round_, due))
+
+    async def _replaying(self, records: Sequence[ImportRecord], standings: Mapping[str, Standing]) -> set[str]:
+        """Dead letters that records which have ended are a replay of, where it is not over yet."""
+        ended = [record for record in records if has_ended(record, standings.get(record.key))]
+        letters = [one.envelope.replay_of for one in ended if one.envelope.replay_of is not None]
+        return await self._views.dead.replaying(letters) if letters else set()
 
     async def _through_gate(self, round_: Round, records: Sequence[ImportRecord]) -> list[ImportRecord]:
         parents = {record.line.parent for record in records}
@@ -223,7 +229,8 @@ class Importer:
             self._lines.leave(line)
         try:
             settler = Settler(self._books, None)
-            readable = self._read([row.raw for row in taken.rows], settler, parked=True)
+            rows = await self._without_dead([row.raw for row in taken.rows], settler)
+            readable = self._read(rows, settler, parked=True)
             with span("import.drain", traceparents(readable), records=len(taken.rows)):
                 async with settler:
                     await self._import(readable, settler)
@@ -236,6 +243,13 @@ class Importer:
         self._keep_waiting(lines & (taken.unread | unended))
         self._take_up_again(lines & taken.replayed)
         return len(taken.rows)
+
+    async def _without_dead(self, rows: Sequence[RawRecord], settler: Settler) -> list[RawRecord]:
+        """A row that has died was only to be dropped yet: another try could end it no more than the one before."""
+        dead = await self._views.dead.known(rows)
+        self._cut_off = self._cut_off or bool(dead)
+        settler.add([Finished(row, parked=True) for row in rows if place_of(row) in dead])
+        return [row for row in rows if place_of(row) not in dead]
 
     def _take_up_again(self, lines: Iterable[Line]) -> None:
         """Due at once, but for those that have to be tried again later."""

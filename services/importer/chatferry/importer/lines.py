@@ -12,11 +12,13 @@ class Lines:
     """Holds one small entry per waiting line, so memory follows what waits, not what passes.
 
     A line waits for a moment (a retry) or at the gate (for its parent). Times are seconds since the epoch.
+    `longest_s`: nothing is ever told to wait longer.
     """
 
-    __slots__ = ("_gated", "_timed")
+    __slots__ = ("_gated", "_longest_s", "_timed")
 
-    def __init__(self) -> None:
+    def __init__(self, longest_s: float = float("inf")) -> None:
+        self._longest_s = longest_s
         self._timed: dict[Line, float] = {}
         self._gated: dict[Line, None] = {}
 
@@ -50,10 +52,15 @@ class Lines:
         self._timed.pop(line, None)
         self._gated.pop(line, None)
 
+    def has_come(self, moment: float, now: float) -> bool:
+        """Also one that is too far ahead: it was told before the clock was set back."""
+        return not now < moment <= now + self._longest_s
+
     def due(self, now: float, topics: Collection[str], limit: int) -> list[Line]:
         """Lines of these topics whose moment has come."""
-        due = (line for line, moment in self._timed.items() if moment <= now and line.topic in topics)
-        return list(islice(due, limit))
+        latest = now + self._longest_s
+        coming = ((line, not now < moment <= latest) for line, moment in self._timed.items())
+        return list(islice((line for line, due in coming if due and line.topic in topics), limit))
 
     def at_gate(self, topics: Collection[str], limit: int) -> list[Line]:
         """The lines of these topics at the gate that were looked at longest ago; they go to the end of the queue."""

@@ -41,7 +41,7 @@ class Target(Protocol):
         """One result per record, in order. Raises CallFailedError. Safe to repeat: versions decide."""
 
     async def probe(self, entity: Entity) -> None:
-        """Ask for something small. Raises CallFailedError."""
+        """Ask for something small, and believe the answer of a target alone. Raises CallFailedError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +156,10 @@ class Parked(Protocol):
     """Writes to `parked`."""
 
     async def park(self, rows: Sequence[tuple[ImportRecord, str, datetime | None]]) -> None:
-        """(record, reason, not before) each. Repeating it changes nothing."""
+        """(record, reason, not before) each. Repeating it changes nothing.
+
+        Where the topic was made anew, what has stood at a record's place goes before it (`shelved`).
+        """
 
     async def postpone(self, moments: Mapping[str, datetime]) -> None:
         """These rows (by place) had an attempt and wait for their moment now."""
@@ -206,8 +209,8 @@ class ParkedView(Protocol):
         And the parent of the first row that there was no room for; None: these are all.
         """
 
-    async def known(self, places: Collection[str]) -> set[str]:
-        """Which of these places have a row."""
+    async def known(self, records: Collection[RawRecord]) -> set[str]:
+        """Places of those of the records that have a row; one of an older topic of this name is none of theirs."""
 
     async def counts(self) -> dict[str, int]:
         """Rows per entity."""
@@ -217,7 +220,7 @@ class DeadLetters(Protocol):
     """The collection `dead_letters`."""
 
     async def open(self, dead: Sequence[Dead]) -> None:
-        """Rows in state dead, with the raw bytes. Repeating it changes nothing."""
+        """Rows in state dead, with the raw bytes. Repeating it changes nothing; places of old as in `Parked.park`."""
 
     async def uncopied(self, partitions: Collection[Partition], room: Room) -> list[Dead]:
         """Rows of ours whose copy on `dlq` or whose status may be missing, at least one if there is any."""
@@ -232,8 +235,11 @@ class DeadLetters(Protocol):
 class DeadView(Protocol):
     """Reads of `dead_letters`."""
 
-    async def known(self, places: Collection[str]) -> set[str]:
-        """Which of these places have a row."""
+    async def known(self, records: Collection[RawRecord]) -> set[str]:
+        """Places of those of the records that have a row; one of an older topic of this name is none of theirs."""
+
+    async def replaying(self, places: Collection[str]) -> set[str]:
+        """Which of these dead letters are sent again, and have no end yet."""
 
     async def last_offsets(self, partitions: Mapping[Partition, int]) -> dict[Partition, int]:
         """The highest offset with a row, for partitions that have one at or after the given offset."""

@@ -12,12 +12,11 @@ from functools import cached_property
 
 from chatferry.common.clock import Clock
 from chatferry.common.contracts.target import ItemResult
-from chatferry.common.documents import ERROR_RETRY
 from chatferry.common.entities import Entity
 from chatferry.common.telemetry.traces import current_traceparent, span
 from chatferry.importer.caller import Caller, PoisonedError
 from chatferry.importer.diary import say_bisected
-from chatferry.importer.domain.answers import Told, own_code, retry_delay, told
+from chatferry.importer.domain.answers import LONGEST_SPREAD, Told, own_code, retry_delay, told
 from chatferry.importer.domain.batches import Cut, batches, halves, lanes
 from chatferry.importer.domain.records import EXHAUSTED, PERMANENT, ImportRecord, place_of, traceparents
 from chatferry.importer.domain.standing import Standing, attempts_before
@@ -26,7 +25,7 @@ from chatferry.importer.lines import Lines
 from chatferry.importer.ports import Behind, Dead, Done, Ending, Retry, Waits
 from chatferry.importer.settle import Settler
 
-_MOST_OUTDATED = 10_000
+_MOST_UNCOUNTED = 10_000
 _MESSAGES = {
     PERMANENT: "the target refuses this record; trying again changes nothing",
     EXHAUSTED: "the target could not take this record in as many attempts as are allowed",
@@ -45,6 +44,10 @@ class SendRules:
     retry_delays_s: tuple[float, ...] = (2.0, 6.0)
     may_pass_dead: bool = True
     dead: DeadRules = field(default_factory=DeadRules)
+
+    def longest_delay_s(self) -> float:
+        """No attempt is put off for longer."""
+        return max(self.retry_delays_s, default=0.0) * LONGEST_SPREAD
 
     def items(self, entity: Entity) -> int:
         """Most records in one call."""
@@ -85,7 +88,7 @@ class Sender:
 
     def __init__(self, caller: Caller, lines: Lines, rules: SendRules, around: Surroundings) -> None:
         self._caller, self._lines, self._rules, self._around = caller, lines, rules, around
-        self._outdated: OrderedDict[str, int] = OrderedDict()
+        self._uncounted: OrderedDict[str, int] = OrderedDict()
 
     @property
     def stopping(self) -> bool:
@@ -205,12 +208,13 @@ class Sender:
         return Retry(record, attempts, code, not_before)
 
     def _attempts_before(self, record: ImportRecord, standing: Standing) -> int:
-        """The document counts for the version that it holds; for older content this process does, while it lives."""
-        if standing.version <= record.version:
-            return attempts_before(record, standing, ERROR_RETRY)
+        """What the document cannot count this process does, while it lives: or it would be the first one for ever."""
+        counted = attempts_before(record, standing)
+        if counted is not None:
+            return counted
         place = place_of(record.raw)
-        before = self._outdated.pop(place, 0)
-        self._outdated[place] = before + 1
-        if len(self._outdated) > _MOST_OUTDATED:
-            self._outdated.popitem(last=False)
+        before = self._uncounted.pop(place, 0)
+        self._uncounted[place] = before + 1
+        if len(self._uncounted) > _MOST_UNCOUNTED:
+            self._uncounted.popitem(last=False)
         return before

@@ -20,7 +20,7 @@ class ImporterSettings(ServiceSettings):
     target_url_file: Path | None = Field(default=None, description="File that holds the target's URL.")
     target_ca_file: Path | None = Field(default=None, description="Certificates (PEM) that the target's must lead to.")
     target_connect_seconds: float = Field(default=5.0, gt=0, description="Longest wait for a connection.")
-    target_answer_seconds: float = Field(default=30.0, gt=0, le=120, description="Longest wait for an answer.")
+    target_answer_seconds: float = Field(default=30.0, gt=0, le=120, description="Longest wait for a whole answer.")
     lanes: int = Field(default=4, ge=1, le=32, description="Calls to the target at a time.")
     batch_items: dict[str, int] = Field(
         default_factory=dict, description='Records per call by entity, as JSON: {"chats": 20, "chat_messages": 100}.'

@@ -32,7 +32,8 @@ def work(settings: VerifierSettings) -> Work:
         http = open_http(_address(settings))
         producer = RecordProducer(settings.kafka, client_id=settings.group("verifier"))
         try:
-            http_target = HttpTarget(http, settings.target(), settings.verify_page, context.metrics)
+            page = settings.verify_page
+            http_target = HttpTarget(http, settings.target(), page, context.metrics, context.clock)
             target = PatientTarget(http_target, context.clock, context.health)
             watch = build_watch(settings, open_database(client, settings.database), target, producer, context)
             await watch.until(context.stopping)

@@ -21,7 +21,7 @@ class VerifierSettings(ServiceSettings):
     target_ca_file: Path | None = Field(
         default=None, description="PEM certificates that the target's certificate is checked against."
     )
-    target_timeout_seconds: float = Field(default=30, gt=0, le=600, description="Longest wait for one answer.")
+    target_timeout_seconds: float = Field(default=30, gt=0, le=600, description="Longest wait for one whole answer.")
     verify_sample: int = Field(
         default=200,
         ge=0,

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import NodeNotReadyError
 
@@ -131,6 +132,24 @@ async def test_only_finished_records_are_committed_and_the_others_come_again(
         await _until(lambda: len(worker.seen) == 160)
     assert min(offset for _, _, offset in worker.seen) == 10
     assert await _committed(stack, topics) == 200
+
+
+async def test_a_group_that_stands_beyond_the_end_of_a_log_meets_what_is_new_there(
+    stack: Addresses, topics: tuple[str, str]
+) -> None:
+    await _publish(stack, topics[1], 60)
+    places = [TopicPartition(topics[1], number) for number in range(4)]
+    async with AIOKafkaConsumer(bootstrap_servers=stack.kafka, group_id=f"{topics[0]}.group") as alone:
+        alone.assign(places)
+        await alone.commit(dict.fromkeys(places, 5_000))
+    worker = Worker()
+    async with _member(stack, topics, worker) as running:
+        await _until(lambda: len(worker.seen) == 60)
+        await _publish(stack, topics[1], 60)
+        await _until(lambda: len(worker.seen) == 120)
+        assert running.health.alive() == {}
+    assert len(set(worker.seen)) == 120
+    assert await _committed(stack, topics) == 120
 
 
 async def test_an_outage_pauses_keeps_the_membership_and_redelivers(stack: Addresses, topics: tuple[str, str]) -> None:

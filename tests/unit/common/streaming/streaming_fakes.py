@@ -46,6 +46,7 @@ class FakeConsumer:
         self.silent: KafkaError | None = None
         self.paused: set[Partition] = set()
         self.commits: list[dict[Partition, int]] = []
+        self.ends: dict[Partition, int] = {}
 
     async def getmany(
         self, *partitions: Partition, timeout_ms: int, max_records: int
@@ -82,7 +83,7 @@ class FakeConsumer:
     async def end_offsets(self, partitions: Sequence[Any]) -> dict[Any, int]:
         if self.silent is not None:
             raise self.silent
-        return dict.fromkeys(partitions, 0)
+        return {one: self.ends.get(Partition(*one), 1_000) for one in partitions}
 
 
 class FakeSubscriber:

@@ -105,6 +105,7 @@ async def test_a_commit_that_kafka_does_not_answer_is_an_outage_and_is_made_up_f
     monkeypatch.setattr(polling, "_ANSWER_S", 0.05)
     async with _running() as member:
         kafka = member.broker.consumer
+        await member.until(lambda: member.consumer._told)
         answered = kafka.commit
         kafka.silent = KafkaConnectionError()
         monkeypatch.setattr(kafka, "commit", lambda _offsets: asyncio.Event().wait())

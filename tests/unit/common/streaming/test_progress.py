@@ -54,3 +54,14 @@ def test_what_could_not_be_committed_is_committed_later_unless_the_partition_is_
     assert offsets.to_commit({HERE: 6}, {HERE}) == {HERE: 6}
     offsets.refused()
     assert offsets.to_commit({}, {HERE}) == {}
+
+
+def test_of_a_log_that_went_back_nothing_counts_as_finished_any_more() -> None:
+    offsets = Offsets()
+    offsets.to_commit({HERE: 5_000}, {HERE, THERE})
+    offsets.reached({HERE: 5_000, THERE: 7})
+    again = [_record(0, 4_898), _record(0, 4_900), _record(1, 6), _record(1, 7)]
+    assert offsets.begin_anew([again[0], again[3]]) == {HERE: 5_000}
+    assert offsets.standing([HERE, THERE]) == {HERE: 0, THERE: 7}
+    assert offsets.beyond(again) == [again[0], again[1], again[3]]
+    assert offsets.to_commit({HERE: 4_901}, {HERE, THERE}) == {HERE: 4_901}

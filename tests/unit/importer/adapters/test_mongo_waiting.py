@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Any, cast
 
 import pytest
@@ -23,6 +24,9 @@ class _Collection:
     async def insert_many(self, documents: list[dict[str, Any]], *, ordered: bool) -> None:
         del documents, ordered
         raise BulkWriteError(self._details)
+
+    async def find(self, *_: object) -> AsyncIterator[dict[str, Any]]:
+        yield {"_id": "p.chat_messages/0/0", "timestamp": 0}
 
 
 def _parked(details: dict[str, Any]) -> MongoParked:

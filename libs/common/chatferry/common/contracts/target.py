@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 ItemStatus = Literal["created", "updated", "unchanged", "stale", "error"]
 LIST_LIMIT = 500
+# Nobody reads more of an answer to a batch or a count: 500 results have 8 KiB each.
+ANSWER_BYTES = 4 * 1024 * 1024
 # An item that was not tried: an earlier one of its parent in the same batch is to be sent again first.
 BEHIND = "BEHIND"
 PARENT_MISSING = "PARENT_MISSING"
+NO_TARGET = (
+    "what answers at the target's URL does not answer as a target does: it is a page of maintenance, or another "
+    "server; wait until the target is back, or correct its URL"
+)
 
 
 class _Wire(BaseModel):
@@ -71,6 +77,14 @@ class CountAnswer(_Wire):
     """How many records of the entity the target holds."""
 
     count: int
+
+
+def is_count(content: bytes) -> bool:
+    """Whether these bytes are the answer of a target: of a page with status 200 they are not."""
+    try:
+        return CountAnswer.model_validate_json(content).count >= 0
+    except ValidationError:
+        return False
 
 
 class GetRequest(_Wire):

@@ -19,12 +19,13 @@ from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
 from faststream.kafka.message import KafkaAckableMessage
 
+from chatferry.common.cancelling import first_of
 from chatferry.common.clock import Clock
 from chatferry.common.errors import OutageError
 from chatferry.common.health import Health
 from chatferry.common.streaming.batches import mend_batches
 from chatferry.common.streaming.outages import Outages
-from chatferry.common.streaming.polling import Polling
+from chatferry.common.streaming.polling import Polling, say_went_back
 from chatferry.common.streaming.progress import Offsets, Progress
 from chatferry.common.streaming.records import Partition, RawRecord
 from chatferry.common.streaming.worker import ConsumerSettings, RecordWorker
@@ -32,7 +33,6 @@ from chatferry.common.telemetry.logs import get_logger
 
 __all__ = ["ConsumerSettings", "RecordConsumer", "RecordWorker", "open_broker"]
 log = get_logger(__name__)
-_FAILURES = (KafkaError, ConsumerStoppedError)
 _FIRST_PROBE_S, _LONGEST_PROBE_S, _PAUSE_S = 0.5, 2.0, 60.0
 
 
@@ -57,8 +57,7 @@ class RecordConsumer:
     def __init__(
         self, broker: KafkaBroker, settings: ConsumerSettings, worker: RecordWorker, clock: Clock, health: Health
     ) -> None:
-        self._broker = broker
-        self._settings, self._worker, self._clock = settings, worker, clock
+        self._broker, self._settings, self._worker, self._clock = broker, settings, worker, clock
         self._working = asyncio.Lock()
         self._failed = asyncio.Event()
         self._stopping = self._running = False
@@ -67,9 +66,9 @@ class RecordConsumer:
         self._told = True
         self._held: frozenset[str] = frozenset()
         self._outages = Outages(health, self._apply_pauses)
-        longest_s = settings.max_poll_interval_ms / 1_000
+        longest_s, failures = settings.max_poll_interval_ms / 1_000, (KafkaError, ConsumerStoppedError)
         self._polling = Polling(
-            clock, settings.topics, _FAILURES, most_bytes=settings.max_bytes, longest_work_s=longest_s
+            clock, settings.topics, failures, most_bytes=settings.max_bytes, longest_work_s=longest_s
         )
         self._offsets = Offsets()
         self._failure: BaseException | None = None
@@ -119,7 +118,7 @@ class RecordConsumer:
             self._polling.take_over(self._consumer)
             self._running = True
             self._idle_task = asyncio.create_task(self._idle_loop(), name=f"idle {self._settings.group}")
-            await _first_of(stopping, self._failed)
+            await first_of(stopping, self._failed)
         except KafkaError as failure:
             raise OutageError("kafka", "Kafka cannot be reached; work begins when it can") from failure
         finally:
@@ -152,14 +151,15 @@ class RecordConsumer:
 
     async def _on_batch(self, records: Any) -> None:
         self._fresh_waits = True
+        polled_under = self._offsets if self._told else None
         try:
             async with self._at_work():
                 self._fresh_waits = False
-                await self._hand_over(records)
+                await self._hand_over(records, polled_under)
         finally:
             self._fresh_waits = False
 
-    async def _hand_over(self, records: Any) -> None:
+    async def _hand_over(self, records: Any, polled_under: Offsets | None) -> None:
         mine = self._of_owned(records)
         if not mine or self._stopping or self._failure is not None:
             return
@@ -168,7 +168,7 @@ class RecordConsumer:
             if not self._outages:
                 await self._tell_owned()
                 # Since the poll, a rebalance may have taken some away, or brought them back finished.
-                mine = self._offsets.beyond(self._of_owned(mine))
+                mine = await self._unfinished(self._of_owned(mine), polled_under)
                 progress = Progress(mine)
                 await self._worker.deliver(mine, progress)
         except OutageError as away:
@@ -181,6 +181,15 @@ class RecordConsumer:
             if assignment is self._offsets:
                 self._go_back(progress.unfinished())
                 await self._commit(progress.committable())
+
+    async def _unfinished(self, records: list[RawRecord], polled_under: Offsets | None) -> list[RawRecord]:
+        """Without a rebalance since the poll, what is finished comes again only where the log itself went back."""
+        beyond = self._offsets.beyond(records)
+        if len(beyond) == len(records) or polled_under is not self._offsets:
+            return beyond
+        say_went_back(self._offsets.begin_anew(records))
+        await self._worker.rebalanced(self._offsets.standing(self._owned))
+        return records
 
     def _of_owned(self, records: Sequence[RawRecord]) -> list[RawRecord]:
         return [record for record in records if (record.topic, record.partition) in self._owned]
@@ -276,8 +285,8 @@ class RecordConsumer:
     async def _tell_owned(self) -> None:
         # Not from the listener: aiokafka knows the committed offsets only after it has returned.
         while not self._told and self._consumer is not None:
-            owned, assignment = sorted(self._owned), self._offsets
-            offsets = {p: await self._polling.committed(TopicPartition(*p)) for p in owned}
+            owned, assignment = [TopicPartition(*p) for p in sorted(self._owned)], self._offsets
+            offsets = await self._polling.standing(owned)
             assignment.reached(offsets)
             await self._worker.rebalanced(offsets)
             # A rebalance in between may have given the same partitions back with other offsets.
@@ -305,15 +314,6 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         self._consumer.assigned([Partition(p.topic, p.partition) for p in assigned])
-
-
-async def _first_of(*events: asyncio.Event) -> None:
-    waiting = [asyncio.ensure_future(event.wait()) for event in events]
-    try:
-        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for one in waiting:
-            one.cancel()
 
 
 async def _decode(message: KafkaAckableMessage) -> Any:

@@ -151,11 +151,17 @@ class Polling:
         if not owned or not (at_once or now - self._asked >= _ASK_EVERY_S):
             return
         self._asked = now
+        await self._ends([min(owned)])
+
+    async def _ends(self, partitions: Sequence[Any]) -> Mapping[Any, int]:
+        if not partitions:
+            return {}
         try:
             async with asyncio.timeout(_ANSWER_S):
-                await self._consumer.end_offsets([min(owned)])
+                ends: Mapping[Any, int] = await self._consumer.end_offsets(partitions)
         except self._unanswered as failure:
             raise OutageError("kafka", _AWAY) from failure
+        return ends
 
     async def commit(self, offsets: Mapping[Any, int]) -> None:
         """Raises OutageError after a while: aiokafka alone tries until its coordinator is back, and nobody hears of it.
@@ -167,6 +173,17 @@ class Polling:
                 await self._consumer.commit(offsets)
         except TimeoutError as late:
             raise OutageError("kafka", _AWAY) from late
+
+    async def standing(self, partitions: Sequence[Any]) -> dict[Partition, int]:
+        """Where the group stands in each, 0 at the beginning. Raises OutageError.
+
+        0 too where the log ends before: it has lost its end, and whatever is written there since is new.
+        """
+        stood = {Partition(*partition): await self.committed(partition) for partition in partitions}
+        ends = {Partition(*partition): end for partition, end in (await self._ends(partitions)).items()}
+        gone = {partition: offset for partition, offset in stood.items() if offset > ends[partition]}
+        say_went_back(gone)
+        return {**stood, **dict.fromkeys(gone, 0)}
 
     async def committed(self, partition: Any) -> int:
         """Where the group stands, 0 at the beginning. Raises OutageError, where aiokafka alone asks for ever."""
@@ -200,6 +217,12 @@ class Polling:
                 where = f"partition {partition.partition} of {partition.topic}"
                 return f"what Kafka has at the group's place in {where} cannot be read ({error})"
         return None
+
+
+def say_went_back(stood: Mapping[Partition, int]) -> None:
+    """By partition, where the group stood: aiokafka begins at the earliest record there is, without a word."""
+    for partition, offset in sorted(stood.items()):
+        log.error("topic.went_back", topic=partition.topic, partition=partition.partition, committed=offset)
 
 
 def _measure(polled: dict[Partition, list[RawRecord]]) -> tuple[int, int]:

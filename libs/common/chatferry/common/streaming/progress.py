@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 
-from chatferry.common.streaming.records import Partition, RawRecord
+from chatferry.common.streaming.records import Partition, RawRecord, partition_of
 
 
 class Progress:
@@ -62,6 +62,21 @@ class Offsets:
         """Those of the records that the group has not finished."""
         reached = self._reached
         return [record for record in records if record.offset >= reached.get((record.topic, record.partition), 0)]  # type: ignore[call-overload]
+
+    def begin_anew(self, records: Iterable[RawRecord]) -> dict[Partition, int]:
+        """Where one of the records is finished, nothing of its partition is from now on: the place has another record.
+
+        Where the group stood there.
+        """
+        stood = {}
+        for partition in {partition_of(record) for record in records if not self.beyond([record])}:
+            stood[partition] = self._reached.pop(partition)
+            self._wanted.pop(partition, None)
+        return stood
+
+    def standing(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
+        """Where the group stands in each."""
+        return {partition: self._reached.get(partition, 0) for partition in partitions}
 
     def reached(self, committed: Mapping[Partition, int]) -> None:
         """The group stands here."""

@@ -9,22 +9,18 @@ from typing import Any
 from chatferry.common.adapters.mongo import (
     ASCENDING,
     DESCENDING,
-    BulkWriteError,
     Database,
     Document,
     UpdateMany,
     UpdateOne,
     mongo_outage,
-    refused_writes,
-)
-from chatferry.common.adapters.mongo import (
-    Collection as MongoCollection,
 )
 from chatferry.common.adapters.raw_form import keep_raw, read_raw
 from chatferry.common.clock import Clock
 from chatferry.common.documents import DEAD_LETTERS, PARKED
 from chatferry.common.entities import ENTITIES, Entity
 from chatferry.common.streaming.records import Partition, RawRecord, StoredRecord
+from chatferry.importer.adapters.mongo_rows import insert_new, known_rows
 from chatferry.importer.domain.records import (
     EXHAUSTED,
     ImportRecord,
@@ -37,7 +33,6 @@ from chatferry.importer.domain.records import (
 from chatferry.importer.ports import Dead, ParkedRow, Room, StoredLine
 
 SERVICE = "importer"
-_DUPLICATE = 11000
 _BY_LINE = {"topic": 1, "partition": 1, "parent": 1, "offset": 1}
 _LIVING = ["dead", "replaying"]
 
@@ -50,7 +45,7 @@ class MongoParked:
 
     async def park(self, rows: Sequence[tuple[ImportRecord, str, datetime | None]]) -> None:
         with mongo_outage():
-            await _insert_new(self._rows, [_parked(*row) for row in rows])
+            await insert_new(self._rows, [_parked(*row) for row in rows])
 
     async def postpone(self, moments: Mapping[str, datetime]) -> None:
         updates = [
@@ -101,8 +96,8 @@ class MongoParked:
                 size += len(row["value"])
         return taken, None
 
-    async def known(self, places: Collection[str]) -> set[str]:
-        return await _known(self._rows, places)
+    async def known(self, records: Collection[RawRecord]) -> set[str]:
+        return await known_rows(self._rows, records)
 
     async def counts(self) -> dict[str, int]:
         with mongo_outage():
@@ -118,7 +113,7 @@ class MongoDeadLetters:
     async def open(self, dead: Sequence[Dead]) -> None:
         now = self._clock.now()
         with mongo_outage():
-            await _insert_new(self._rows, [_dead(one, now) for one in dead])
+            await insert_new(self._rows, [_dead(one, now) for one in dead])
 
     async def uncopied(self, partitions: Collection[Partition], room: Room) -> list[Dead]:
         wanted = {
@@ -167,8 +162,13 @@ class MongoDeadLetters:
         with mongo_outage():
             await self._rows.bulk_write(updates, ordered=True)
 
-    async def known(self, places: Collection[str]) -> set[str]:
-        return await _known(self._rows, places)
+    async def known(self, records: Collection[RawRecord]) -> set[str]:
+        return await known_rows(self._rows, records)
+
+    async def replaying(self, places: Collection[str]) -> set[str]:
+        wanted = {"_id": {"$in": list(places)}, "state": "replaying"}
+        with mongo_outage():
+            return {row["_id"] async for row in self._rows.find(wanted, {"_id": 1})}
 
     async def last_offsets(self, partitions: Mapping[Partition, int]) -> dict[Partition, int]:
         last = {}
@@ -270,17 +270,3 @@ def _raw(row: Document, key: bytes | None, value: bytes | None, headers: Sequenc
 
 def _moment(row: Document) -> float:
     return row["not_before"].timestamp() if row["not_before"] is not None else 0.0
-
-
-async def _known(rows: MongoCollection, places: Collection[str]) -> set[str]:
-    with mongo_outage():
-        return {row["_id"] async for row in rows.find({"_id": {"$in": list(places)}}, {"_id": 1})}
-
-
-async def _insert_new(rows: MongoCollection, documents: list[Document]) -> None:
-    """Rows that are there stay as they are."""
-    try:
-        await rows.insert_many(documents, ordered=False)
-    except BulkWriteError as refused:
-        if any(code != _DUPLICATE for code in refused_writes(refused).values()):
-            raise

@@ -12,8 +12,9 @@ import httpx
 import orjson
 from pydantic import ValidationError
 
-from chatferry.common.adapters.http import post
-from chatferry.common.contracts.target import ImportAnswer, ItemResult
+from chatferry.common.adapters.http import TooLargeError, post, retry_after_s
+from chatferry.common.clock import Clock
+from chatferry.common.contracts.target import ANSWER_BYTES, NO_TARGET, ImportAnswer, ItemResult, is_count
 from chatferry.common.entities import Entity
 from chatferry.common.errors import ConfigurationError
 from chatferry.common.telemetry.traces import current_traceparent
@@ -30,7 +31,9 @@ _DENIED = {
 
 @dataclass(frozen=True, slots=True)
 class HttpSettings:
-    """`url` is the full …/rest/{user}/{secret}."""
+    """`url` is the full …/rest/{user}/{secret}. `answer_s`: from the beginning of a call to its last byte, once there
+    is a connection.
+    """
 
     url: str
     ca_file: Path | None = None
@@ -42,9 +45,12 @@ class HttpSettings:
 class HttpTarget:
     """Port `Target`."""
 
-    def __init__(self, settings: HttpSettings) -> None:
+    def __init__(self, settings: HttpSettings, clock: Clock, transport: httpx.AsyncBaseTransport | None = None) -> None:
+        """`transport`: in place of connections of its own."""
         self._url = settings.url.rstrip("/")
+        self._clock, self._within_s = clock, settings.connect_s + settings.answer_s
         self._client = httpx.AsyncClient(
+            transport=transport,
             verify=_trusted(settings),
             http2=False,
             trust_env=False,
@@ -70,17 +76,22 @@ class HttpTarget:
         return results
 
     async def probe(self, entity: Entity) -> None:
-        await self._post(f"import.{entity.family}.count", orjson.dumps({"entity": entity.name}))
+        content = await self._post(f"import.{entity.family}.count", orjson.dumps({"entity": entity.name}))
+        if not is_count(content):
+            raise CallFailedError(Trouble.SHAKY, "target.protocol", NO_TARGET)
 
     async def _post(self, method: str, body: bytes) -> bytes:
         traceparent = current_traceparent()
         headers = {"traceparent": traceparent} if traceparent else None
         try:
-            response = await post(self._client, f"{self._url}/{method}", body, headers)
+            url, within_s = f"{self._url}/{method}", self._within_s
+            response = await post(self._client, url, body, headers, within_s=within_s, at_most=ANSWER_BYTES)
+        except TooLargeError:
+            raise _no_answer() from None
         except httpx.RequestError as failure:
             _raise_unreachable(failure)
         if response.status_code != httpx.codes.OK:
-            raise _refusal(response)
+            raise _refusal(response, retry_after_s(response, self._clock.now(), _LONGEST_WAIT_S))
         return response.content
 
 
@@ -110,9 +121,8 @@ def _raise_unreachable(failure: httpx.RequestError) -> NoReturn:
     raise CallFailedError(Trouble.SHAKY, "target.unreachable", f"the target cannot be reached ({kind})") from None
 
 
-def _refusal(response: httpx.Response) -> CallFailedError:
+def _refusal(response: httpx.Response, wait: float | None) -> CallFailedError:
     status = response.status_code
-    wait = _retry_after(response)
     code = f"target.http_{status}"
     if status in _DENIED:
         return CallFailedError(Trouble.DENIED, code, _DENIED[status])
@@ -121,12 +131,6 @@ def _refusal(response: httpx.Response) -> CallFailedError:
     if status in (400, 413, 422):
         return CallFailedError(Trouble.REFUSED, code, f"the target refuses the batch ({status})")
     return CallFailedError(Trouble.SHAKY, code, f"the target answers {status}", wait)
-
-
-def _retry_after(response: httpx.Response) -> float | None:
-    """Seconds only; a date is rare and not worth trusting two clocks."""
-    told = response.headers.get("retry-after", "")
-    return min(float(told), _LONGEST_WAIT_S) if told.isascii() and told.isdigit() else None
 
 
 def _no_answer() -> CallFailedError:

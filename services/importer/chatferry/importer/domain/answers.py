@@ -11,6 +11,7 @@ from enum import Enum, auto
 from chatferry.common.contracts.target import BEHIND, PARENT_MISSING, ItemResult
 from chatferry.importer.domain.records import ImportRecord, Line
 
+LONGEST_SPREAD = 1.2
 _PLAIN_CODE = re.compile(r"[A-Z][A-Z0-9_]{0,47}")
 _DIGITS_IN_A_CODE = 4
 
@@ -57,7 +58,7 @@ def retry_delay(attempts: int, delays_s: Sequence[float], chance: float) -> floa
     """Seconds until the next attempt, None when there is none. `chance` in [0, 1) spreads it by up to a fifth."""
     if attempts > len(delays_s):
         return None
-    return delays_s[attempts - 1] * (1 + chance / 5)
+    return delays_s[attempts - 1] * (1 + chance * (LONGEST_SPREAD - 1))
 
 
 def own_code(code: str | None) -> str:

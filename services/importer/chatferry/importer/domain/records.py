@@ -17,6 +17,8 @@ from chatferry.common.streaming.records import RawRecord
 UNDECODABLE, UNKNOWN, PERMANENT, EXHAUSTED = "undecodable", "unknown", "permanent", "exhausted"
 # No portal numbers so far, no database stores much larger ones, and Python prints none of thousands of digits.
 _LARGEST_ID = 2**53
+# No log comes so far.
+_ONE_LOG = 2**40
 
 
 class UndecodableError(PermanentError):
@@ -52,6 +54,12 @@ class ImportRecord:
 def place_of(raw: RawRecord) -> str:
     """`_id` in `parked` and `dead_letters`: topic/partition/offset."""
     return f"{raw.topic}/{raw.partition}/{raw.offset}"
+
+
+def shelved(offset: int) -> int:
+    """An offset for what stood at this one before the topic was made anew: before all that the new log will ever have,
+    and in the old order."""
+    return offset - _ONE_LOG
 
 
 def replayed_place(raw: RawRecord) -> str | None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from chatferry.common.documents import ERROR_RETRY, IMPORT_ERR, SKIPPED
+from chatferry.common.documents import ERROR_RETRY, IMPORT_ERR, NEW, SKIPPED
 from chatferry.importer.domain.records import ImportRecord
 
 
@@ -36,23 +36,33 @@ class Verdict(Enum):
     UNKNOWN = auto()
 
 
-def judge(record: ImportRecord, standing: Standing | None) -> Verdict:
-    """DONE: the target has this version or a newer one. DEAD, SET_ASIDE: it ended, and nobody replays it."""
+def has_ended(record: ImportRecord, standing: Standing | None) -> bool:
+    """Whether the document says that this version ended without being imported."""
+    return standing is not None and standing.version == record.version and standing.status in (IMPORT_ERR, SKIPPED)
+
+
+def judge(record: ImportRecord, standing: Standing | None, replaying: Collection[str] = ()) -> Verdict:
+    """DONE: the target has this version or a newer one. DEAD, SET_ASIDE: it ended, and nobody replays it.
+
+    `replaying`: dead letters (by place) whose replay has no end yet. Of one that has, this is a second copy.
+    """
     if standing is None:
         return Verdict.UNKNOWN
     if standing.imported_version >= record.version:
         return Verdict.DONE
-    if standing.version == record.version and record.envelope.replay_of is None:
-        if standing.status == IMPORT_ERR:
-            return Verdict.DEAD
-        if standing.status == SKIPPED:
-            return Verdict.SET_ASIDE
+    if has_ended(record, standing) and record.envelope.replay_of not in replaying:
+        return Verdict.DEAD if standing.status == IMPORT_ERR else Verdict.SET_ASIDE
     return Verdict.SEND
 
 
-def attempts_before(record: ImportRecord, standing: Standing, retrying: str) -> int:
-    """Attempts that this version has had. A new version and a replay begin anew: their status is NEW."""
-    return standing.attempts if standing.status == retrying and standing.version == record.version else 0
+def attempts_before(record: ImportRecord, standing: Standing) -> int | None:
+    """Attempts that this version has had; a new version and a replay begin anew, with status NEW.
+
+    None: the document cannot count them, for it holds other content, or an end that an attempt does not take back.
+    """
+    if standing.version != record.version or standing.status not in (NEW, ERROR_RETRY):
+        return None
+    return standing.attempts if standing.status == ERROR_RETRY else 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,13 @@ import re
 import ssl
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
 import httpx
 import orjson
 
+from chatferry.common.adapters.http import retry_after_s
 from chatferry.common.clock import Clock
 from chatferry.common.errors import ConfigurationError, OutageError
 from chatferry.participants.domain.counts import Answer, MaxChatId, Verdict
@@ -159,7 +159,7 @@ class HttpMax:
             return
         if status == httpx.codes.TOO_MANY_REQUESTS:
             self._failed("busy")
-            raise MaxBusyError(self._retry_after(response))
+            raise MaxBusyError(retry_after_s(response, self._clock.now(), _LONGEST_WAIT_S))
         if status >= httpx.codes.INTERNAL_SERVER_ERROR:
             raise self._away("server")
         if status not in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN, httpx.codes.NOT_FOUND):
@@ -179,16 +179,6 @@ class HttpMax:
         if not isinstance(body, dict):
             raise self._away("body")
         return body
-
-    def _retry_after(self, response: httpx.Response) -> float | None:
-        told = response.headers.get("retry-after", "").strip()
-        if told.isascii() and told.isdigit():
-            return min(float(told), _LONGEST_WAIT_S)
-        try:
-            wait_s = (parsedate_to_datetime(told) - self._clock.now()).total_seconds()
-        except (TypeError, ValueError):
-            return None
-        return min(max(wait_s, 0.0), _LONGEST_WAIT_S)
 
     def _away(self, kind: str, sentence: str | None = None) -> OutageError:
         self._failed(kind)

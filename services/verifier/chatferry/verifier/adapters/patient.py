@@ -55,7 +55,7 @@ class PatientTarget:
             try:
                 answer = await call()
             except OutageError as away:
-                if away.retry_after_s is not None:
+                if away.retry_after_s:
                     self._silent_until = max(self._silent_until, self._clock.monotonic() + away.retry_after_s)
                     self._say_away(away)
                     alone = 0

@@ -11,7 +11,8 @@ from typing import Any
 import httpx
 import orjson
 
-from chatferry.common.adapters.http import post
+from chatferry.common.adapters.http import TooLargeError, post, retry_after_s
+from chatferry.common.clock import Clock
 from chatferry.common.contracts.target import LIST_LIMIT
 from chatferry.common.entities import Entity
 from chatferry.common.errors import ConfigurationError, OutageError
@@ -24,6 +25,7 @@ _LONGEST_WAIT_S = 60.0
 _REFUSED = frozenset({401, 403, 404})
 _BUSY = 429
 _PAGE_BYTES = 4_194_304
+_MOST_BYTES = 67_108_864
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +49,25 @@ def open_http(address: TargetAddress) -> httpx.AsyncClient:
     return httpx.AsyncClient(verify=context, timeout=address.timeout_s, limits=limits, trust_env=False)
 
 
+class _TooLongError(OutageError):
+    """An answer that was not read to its end: there may be none."""
+
+
 class HttpTarget:
     """The Target port. Raises OutageError when the target is away, ReadBackError when its answer is of no use."""
 
-    def __init__(self, http: httpx.AsyncClient, url: str, page_size: int, metrics: Metrics) -> None:
+    def __init__(self, http: httpx.AsyncClient, url: str, page_size: int, metrics: Metrics, clock: Clock) -> None:
         self._http, self._url, self._page_size, self._metrics = http, url.rstrip("/"), page_size, metrics
+        self._clock = clock
         self._item_bytes: dict[str, float] = {}
 
     async def page(self, entity: Entity, parent: str | None, after: str | None) -> TargetPage:
         body = {"entity": entity.name, "parent": parent, "after": after, "limit": self._limit(entity)}
-        content = await self._ask(entity, "list", {name: value for name, value in body.items() if value is not None})
+        try:
+            content = await self._ask(entity, "list", {name: told for name, told in body.items() if told is not None})
+        except _TooLongError:
+            self._weigh(entity.name, self._limit(entity), _MOST_BYTES)
+            raise
         answer = _object(content, entity, "list")
         items, following = _items(entity, answer), answer.get("next")
         if following is not None and (not isinstance(following, str) or following == after):
@@ -96,10 +107,18 @@ class HttpTarget:
         headers = {"content-type": "application/json", "accept": "application/json"}
         with self._metrics.timed("target", method):
             try:
-                response = await post(self._http, url, orjson.dumps(body), headers)
+                within_s = self._http.timeout.read
+                response = await post(
+                    self._http, url, orjson.dumps(body), headers, within_s=within_s, at_most=_MOST_BYTES
+                )
+            except TooLargeError:
+                sentence = f"the target's answer to {method} of {entity.name} is longer than {_MOST_BYTES} bytes"
+                raise _TooLongError("target", sentence) from None
             except httpx.RequestError as away:
                 raise OutageError("target", _sentence(away)) from None
-        _check_status(response, entity, method)
+        if response.status_code != httpx.codes.OK:
+            wait_s = retry_after_s(response, self._clock.now(), _LONGEST_WAIT_S)
+            raise _refusal(response.status_code, entity, method, wait_s)
         return response.content
 
 
@@ -113,26 +132,16 @@ def _object(content: bytes, entity: Entity, method: str) -> dict[str, Any]:
     return answer
 
 
-def _check_status(response: httpx.Response, entity: Entity, method: str) -> None:
-    status = response.status_code
-    if status == httpx.codes.OK:
-        return
+def _refusal(status: int, entity: Entity, method: str, wait_s: float | None) -> OutageError | ReadBackError:
     if status in _REFUSED:
-        raise OutageError(
+        return OutageError(
             "target",
             f"the target refuses {method} of {entity.name} (HTTP {status}): check the user, secret and path in "
             "CHATFERRY_TARGET_URL",
         )
     if status == _BUSY or status >= httpx.codes.INTERNAL_SERVER_ERROR:
-        raise OutageError(
-            "target", f"the target cannot serve now (HTTP {status})", retry_after_s=_retry_after(response)
-        )
-    raise ReadBackError(f"the target answers {method} of {entity.name} with HTTP {status}")
-
-
-def _retry_after(response: httpx.Response) -> float | None:
-    value = response.headers.get("retry-after", "")
-    return min(float(value), _LONGEST_WAIT_S) if value.isascii() and value.isdigit() else None
+        return OutageError("target", f"the target cannot serve now (HTTP {status})", retry_after_s=wait_s)
+    return ReadBackError(f"the target answers {method} of {entity.name} with HTTP {status}")
 
 
 def _sentence(away: httpx.RequestError) -> str:
