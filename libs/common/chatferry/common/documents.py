@@ -65,7 +65,8 @@ line, seq (what orders replays, null when unreadable), size (bytes of the body),
 here). From the operator: copy {partition, offset} (where the bytes lie on `dlq`), replay (its name), unsent (that
 replay's copy is not answered for yet), sent_at.
 
-`leases`: _id (`portal:<host>`, `verify:<run>`, `dlq:replay`), owner, until (MongoDB's clock decides), epoch.
+`leases`: _id (`portal:<host>`, `verify:<run>`, `dlq:replay`: of discards, too), owner, until (MongoDB's clock
+decides), epoch.
 
 `verify_verdicts`, one per comparison: `_id` = run/entity/parent key; `asked_at` (the request it was made for), `tally`
 {compared, different, ...}.
