@@ -74,8 +74,9 @@ async def replay(parts: Parts, selection: Selection, progress: Progress, patienc
         set_back |= refused
         progress.sent(len(letters) - len(refused))
     await _drain(parts, progress.left, patience_s)
-    outcome = await parts.watch.outcome()
-    return Replayed(claimed, replace(outcome, left=await parts.watch.left()), set_back)
+    # In this order: what ends between the two is said twice, and never as neither left nor dead again.
+    left = await parts.watch.left()
+    return Replayed(claimed, replace(await parts.watch.outcome(), left=left), set_back)
 
 
 async def _send(parts: Parts, letters: list[Letter]) -> dict[str, str]:
