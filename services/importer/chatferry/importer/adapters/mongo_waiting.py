@@ -22,7 +22,7 @@ from chatferry.common.adapters.mongo import (
 )
 from chatferry.common.adapters.raw_form import keep_raw, read_raw
 from chatferry.common.clock import Clock
-from chatferry.common.documents import DEAD_LETTERS, PARKED
+from chatferry.common.documents import DEAD_LETTERS, PARENT_DISCARDED, PARKED
 from chatferry.common.entities import ENTITIES, Entity
 from chatferry.common.streaming.records import Partition, RawRecord, StoredRecord
 from chatferry.importer.domain.records import (
@@ -150,7 +150,7 @@ class MongoDeadLetters:
             with mongo_outage():
                 await self._rows.update_many({"_id": {"$in": list(places)}}, change)
 
-    async def resolve(self, replayed: Collection[str], newer: Mapping[str, int]) -> None:
+    async def resolve(self, replayed: Collection[str], newer: Mapping[str, int], *, given_up: bool = False) -> None:
         now = self._clock.now()
         updates = [
             UpdateMany(
@@ -160,12 +160,9 @@ class MongoDeadLetters:
             for key, version in newer.items()
         ]
         if replayed:
-            updates.append(
-                UpdateMany(
-                    {"_id": {"$in": list(replayed)}, "state": "replaying"},
-                    {"$set": {"state": "replayed", "at": now}},
-                )
-            )
+            ended = {"state": "discarded", "reason": PARENT_DISCARDED} if given_up else {"state": "replayed"}
+            on_the_way = {"_id": {"$in": list(replayed)}, "state": "replaying"}
+            updates.append(UpdateMany(on_the_way, {"$set": {**ended, "at": now}}))
         with mongo_outage():
             await self._rows.bulk_write(updates, ordered=True)
 
