@@ -6,7 +6,8 @@ records     read = done + skipped + dead + waiting, for each entity and chat. Re
             `page_log` leave no hole, do not overlap, and hold as many stored records as they had. Statuses say what
             imported versions say, what is dead has its dead letter, payloads give their hashes. `status` says the same.
 deliveries  each offset below the committed one is a (key, version) that is imported, superseded or skipped, or has a
-            row in `parked` or `dead_letters`. A record that waits is due, parked or on its topic.
+            row in `parked` or `dead_letters`. A record that waits is due, parked, to come on its topic or being
+            replayed; no dead letter outlives the arrival of its record.
 target      all that the protocol lists: each key once, version and hash as the record's, the hash computed anew.
 portal      --portal-data (the folder that it was made of) or --portal-control (a simulator's control address): the
             same ids, and each record equal in every field (`ledger_expected.py`).

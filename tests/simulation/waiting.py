@@ -117,7 +117,7 @@ class SimulatedDeadLetters(Port):
         if places:
             await self._write("dead copied", [bound(mark, place) for place in sorted(places)])
 
-    async def resolve(self, replayed: Collection[str], newer: Mapping[str, int]) -> None:
+    async def resolve(self, replayed: Collection[str], newer: Mapping[str, int], *, given_up: bool = False) -> None:
         def supersede(key: str, version: int) -> None:
             for row in self._store.dead.values():
                 record = row["dead"].record
@@ -127,7 +127,7 @@ class SimulatedDeadLetters(Port):
         def end(place: str) -> None:
             row = self._store.dead.get(place)
             if row is not None and row["state"] == "replaying":
-                row["state"] = "replayed"
+                row["state"] = "discarded" if given_up else "replayed"
 
         named = ", ".join([*(f"{key}<{version}" for key, version in newer.items()), *sorted(replayed)])
         effects = [*(bound(supersede, *one) for one in newer.items()), *(bound(end, p) for p in sorted(replayed))]

@@ -294,6 +294,14 @@ async def test_an_error_that_the_importer_did_not_know_of_is_told_and_left(store
     assert (await stores.document(unaware.key))["status"] == "IMPORT_OK"
 
 
+async def test_a_replay_that_its_parent_took_with_it_ends_as_discarded(stores: Stores) -> None:
+    aside, unclaimed = _records(1, 2)
+    await stores.dead.open([_dead(aside), _dead(unclaimed)])
+    await stores.replaying(place_of(aside.raw))
+    await stores.dead.resolve([place_of(aside.raw), place_of(unclaimed.raw)], {}, given_up=True)
+    assert await stores.dead_states() == {place_of(aside.raw): "discarded", place_of(unclaimed.raw): "dead"}
+
+
 async def test_a_dead_letter_that_nobody_sends_again_is_not_ended_by_a_record_that_says_it_is_its_replay(
     stores: Stores,
 ) -> None:

@@ -7,6 +7,7 @@ import os
 import time
 import uuid
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,27 @@ async def test_the_bytes_are_those_that_the_topic_had_and_the_header_names_the_d
         await desk.until_copied(12)
     newest = (await world.read("chat_messages"))[-1]
     assert [name for name, _ in newest.headers].count(REPLAY_OF) == 1
+
+
+async def test_an_unreadable_record_is_found_by_its_chat_and_goes_where_its_headers_say(desk: Desk) -> None:
+    world = desk.world
+    desk.refuse(msg(5000), msg(5002))
+    three = [message(number, 5) for number in (5000, 5001, 5002)]
+    whole = [world.outgoing("chat_messages", one) for one in three]
+    await world.publish("chats", [chat(5)])
+    await world.store("chat_messages", three)
+    await world.producer.send([whole[0], replace(whole[1], value=b"{cut"), whole[2], replace(whole[1], headers=())])
+    async with world.importer():
+        await desk.until_copied(4)
+        groups = (await desk.listed("--chat", "5"))["groups"]
+        assert {(one["error_class"], one["chat"]): one["dead"] for one in groups} == {
+            ("permanent", 5): 2,
+            ("undecodable", 5): 1,
+        }
+        world.target.refuse_items.clear()
+        assert (await desk.dlq("replay", "--chat", "5")).code == 1
+    replays = [record for record in await world.read("chat_messages") if REPLAY_OF in dict(record.headers)]
+    assert [dict(one.headers)["ce_subject"].decode() for one in replays] == [msg(5000), msg(5001), msg(5002)]
 
 
 async def test_one_too_large_for_dlq_is_replayed_from_its_row(desk: Desk) -> None:

@@ -79,3 +79,25 @@ async def test_a_dead_letter_of_no_record_keeps_the_run_from_being_verified(worl
     report = await world.verified()
     assert report["dead_letters"]["dead"] == 1
     assert [reason.partition(" of ")[0] for reason in report["reasons"]] == ["1 dead letter is"]
+
+
+async def test_two_copies_of_one_record_that_died_are_no_letter_of_no_record(world: World) -> None:
+    """As a send leaves them that was doubled; what nobody could read is each of its own."""
+    await world.fill()
+    messages = world.database["chat_messages"]
+    record = await messages.find_one({}, sort=[("_id", 1)])
+    assert record is not None
+    died = {"$set": {"status": "IMPORT_ERR"}, "$unset": {"imported_version": 1}}
+    await messages.update_one({"_id": record["_id"]}, died)
+    told = {"entity": "chat_messages", "key": record["_id"], "version": record["version"], "state": "dead"}
+    copies = [{"_id": f"p.chat_messages/0/{offset}", **told} for offset in (5, 6, 7)]
+    await world.database["dead_letters"].insert_many(copies)
+    report = await world.verified()
+    assert report["dead_letters"]["dead"] == 3
+    assert [reason for reason in report["reasons"] if "dead letter is" in reason or "dead letters are" in reason] == []
+    unreadable = {**told, "key": None, "version": None, "error_class": "undecodable"}
+    await world.database["dead_letters"].insert_many(
+        [{"_id": f"p.chat_messages/0/{offset}", **unreadable} for offset in (8, 9)]
+    )
+    report = await world.verified("run-2")
+    assert any(reason.startswith("2 dead letters are of no record that was read") for reason in report["reasons"])

@@ -146,19 +146,39 @@ class Stopped:
         finally:
             collection.replace_one({"_id": row["_id"]}, row, upsert=True)
 
-    def publish(self, key: str, version: int, kafka_key: bytes) -> TopicPartition:
+    def publish(self, key: str, version: int, kafka_key: bytes, replay_of: str | None = None) -> TopicPartition:
         """A record on the topic that nobody has taken yet; its place."""
+        headers = [("ce_subject", key.encode()), ("ce_recordversion", b"%d" % version)]
+        if replay_of is not None:
+            headers.append(("replay-of", replay_of.encode()))
 
         async def send() -> Any:
             producer = AIOKafkaProducer(bootstrap_servers=self.project.stack.kafka)
             await producer.start()
-            headers = [("ce_subject", key.encode()), ("ce_recordversion", b"%d" % version)]
             try:
                 return await producer.send_and_wait(self.topic, b"{}", key=kafka_key, headers=headers)
             finally:
                 await producer.stop()
 
         return TopicPartition(self.topic, asyncio.run(send()).partition)
+
+    def delivered(self, record: Json) -> str:
+        """Where the message's first delivery lies: topic/partition/offset."""
+        return asyncio.run(self._find(record))
+
+    async def _find(self, record: Json) -> str:
+        bootstrap = self.project.stack.kafka
+        consumer = AIOKafkaConsumer(
+            self.topic, bootstrap_servers=bootstrap, auto_offset_reset="earliest", consumer_timeout_ms=10_000
+        )
+        await consumer.start()
+        try:
+            async for one in consumer:
+                if dict(one.headers).get("ce_subject") == record["_id"].encode():
+                    return f"{one.topic}/{one.partition}/{one.offset}"
+        finally:
+            await consumer.stop()
+        raise AssertionError(f"{record['_id']} is not on its topic")
 
     @contextmanager
     def committed(self, place: TopicPartition, by: int) -> Iterator[int]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ from tests.integration.whole.ledger_world import (
     Stopped,
     check,
     save_status,
-    with_every_end,
 )
 from tests.integration.whole.running import Running, a_project
 
@@ -31,13 +29,6 @@ _ROWS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("chats", "source:chat:", {"title": {"$exists": True}}),
     ("users", "source:user:", {"active": True, "bot": False}),
 )
-
-
-@pytest.fixture(scope="module")
-def stopped(stack: Addresses, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stopped]:
-    folder = tmp_path_factory.mktemp("ends")
-    for project in a_project(folder, stack):
-        yield from with_every_end(project, folder / "status.json")
 
 
 def a_done(stopped: Stopped) -> Any:

@@ -224,14 +224,14 @@ class FakeDeadLetters:
             self._store.dead[place]["copied"] = True
         self._store.faults.done()
 
-    async def resolve(self, replayed: Collection[str], newer: Mapping[str, int]) -> None:
+    async def resolve(self, replayed: Collection[str], newer: Mapping[str, int], *, given_up: bool = False) -> None:
         self._store.faults.before("dead resolved")
         for place, row in self._store.dead.items():
             record = row["dead"].record
             if row["state"] not in ("dead", "replaying"):
                 continue
             if place in replayed and row["state"] == "replaying":
-                row["state"] = "replayed"
+                row["state"] = "discarded" if given_up else "replayed"
             elif record is not None and record.version < newer.get(record.key, 0):
                 row["state"] = "superseded"
         self._store.faults.done()

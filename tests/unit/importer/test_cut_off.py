@@ -42,7 +42,7 @@ async def _taken_while_a_late_importer_declares_it_dead(
         await resolve(replayed, newer)
 
     machine.target.send = slow  # type: ignore[method-assign]
-    machine.books.dead.resolve = cut_off  # type: ignore[method-assign]
+    machine.books.dead.resolve = cut_off  # type: ignore[method-assign, assignment]
     drain, deliver = machine.importer.drain, machine.importer.deliver
     with pytest.raises(OutageError if outage else CrashError):
         await (drain(machine.clock, frozenset(TOPICS)) if parked else deliver([raw], Progress([raw])))
@@ -98,7 +98,7 @@ async def test_an_older_version_that_comes_again_forgives_nothing_of_a_newer_one
         await resolve(replayed, newer)
 
     machine.target.send = refusing_once  # type: ignore[method-assign]
-    machine.books.dead.resolve = cut_off  # type: ignore[method-assign]
+    machine.books.dead.resolve = cut_off  # type: ignore[method-assign, assignment]
     assert await machine.go_on(1) == 1
     machine.at_once = at_once
     await machine.go_on(20)

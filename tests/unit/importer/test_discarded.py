@@ -83,7 +83,7 @@ async def test_a_discarded_newer_version_of_a_parent_that_is_there_holds_nothing
     assert machine.applied(1) == [101]
 
 
-async def test_a_replay_that_waited_for_the_discarded_parent_ends() -> None:
+async def test_a_replay_that_waited_for_the_discarded_parent_is_given_up_with_it() -> None:
     machine = _with_dead_chat()
     broken = machine.append("chat_messages", 1, b"{cut", ())
     await machine.run(5)
@@ -93,4 +93,4 @@ async def test_a_replay_that_waited_for_the_discarded_parent_ends() -> None:
     assert place_of(good) in machine.store.parked
     machine.store.documents["source:chat:1"].update(status="SKIPPED", skip_reason="discarded: not ours")
     await machine.go_on(5)
-    assert machine.store.dead[place_of(broken)]["state"] == "replayed"
+    assert machine.store.dead[place_of(broken)]["state"] == "discarded"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,9 +12,10 @@ from pydantic import ValidationError
 from tests.unit.importer.machine import Machine, chat, message
 
 from chatferry.common.entities import ENTITIES
+from chatferry.common.streaming.records import StoredRecord
 from chatferry.importer.domain.answers import Window, own_code, retry_delay
 from chatferry.importer.domain.batches import Cut, batches, lanes
-from chatferry.importer.domain.records import ImportRecord, UndecodableError, read_record
+from chatferry.importer.domain.records import ImportRecord, UndecodableError, read_record, told_place
 from chatferry.importer.domain.standing import Standing, Verdict, attempts_before, judge
 
 CHATS, MESSAGES = ENTITIES["chats"], ENTITIES["chat_messages"]
@@ -188,3 +190,43 @@ def test_more_than_half_of_the_last_hundred_is_an_outage() -> None:
     assert window.outage()
     window.add([False] * 50)
     assert not window.outage()
+
+
+def _stored(entity: str, payload: dict[str, Any]) -> StoredRecord:
+    raw = Machine().publish(entity, payload)
+    return StoredRecord(raw.topic, raw.partition, raw.offset, raw.timestamp, raw.key, raw.value, tuple(raw.headers))
+
+
+def test_an_unreadable_record_is_placed_by_what_its_headers_and_its_key_say() -> None:
+    cut = replace(_stored("chat_messages", message(101, 7)), value=b"{cut")
+    assert told_place(cut, MESSAGES, "p") == (7, 101)
+    root = replace(_stored("chats", chat(7)), value=None)
+    assert told_place(root, CHATS, "p") == (7, 7)
+
+
+@pytest.mark.parametrize("key", [None, b"", b"07", b"-7", b" 7", b"7x", b"\xff", "٧".encode(), b"0", b"9" * 17])
+def test_a_key_that_the_extractor_does_not_write_places_no_record(key: bytes | None) -> None:
+    assert told_place(replace(_stored("chat_messages", message(101, 7)), key=key), MESSAGES, "p") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ce_subject", None),
+        ("ce_subject", b"source:chat:7"),
+        ("ce_subject", b"source:chat:msg:0101"),
+        ("ce_subject", b"source:chat:msg:"),
+        ("ce_source", None),
+        ("ce_source", b"/chatferry/another/portal"),
+        ("ce_type", b"chats.extracted"),
+    ],
+)
+def test_headers_of_anything_else_place_no_record(name: str, value: bytes | None) -> None:
+    raw = _stored("chat_messages", message(101, 7))
+    other = tuple((one, value if one == name else told) for one, told in raw.headers)
+    assert told_place(replace(raw, headers=other), MESSAGES, "p") is None
+    assert told_place(replace(raw, headers=()), MESSAGES, "p") is None
+
+
+def test_a_root_whose_key_is_anothers_has_no_place() -> None:
+    assert told_place(replace(_stored("chats", chat(7)), key=b"8"), CHATS, "p") is None

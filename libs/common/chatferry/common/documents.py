@@ -61,11 +61,12 @@ The row `target`: quiet_until, the end of a pause that the target asked for, on 
 `dead_letters`: _id = topic/partition/offset, or key@version from the extractor; entity, key, version, parent, topic,
 partition, offset, error_class, code, message, attempts, state (dead | replaying | replayed | superseded | discarded),
 reason, by, at, copied (the copy on `dlq` is answered for), service, raw {key, value, headers} until it is copied;
-line, seq (what orders replays, null when unreadable), size (bytes of the body), replay_of (the row whose replay ended
-here). From the operator: copy {partition, offset} (where the bytes lie on `dlq`), replay (its name), unsent (that
-replay's copy is not answered for yet), sent_at.
+line, seq (what orders replays; of an unreadable record what its headers tell, or null), size (bytes of the body),
+replay_of (the row whose replay ended here). From the operator: copy {partition, offset} (where the bytes lie on
+`dlq`), replay (its name), unsent (that replay's copy is not answered for yet), sent_at.
 
-`leases`: _id (`portal:<host>`, `verify:<run>`, `dlq:replay`), owner, until (MongoDB's clock decides), epoch.
+`leases`: _id (`portal:<host>`, `verify:<run>`, `dlq:replay`: of discards, too), owner, until (MongoDB's clock
+decides), epoch.
 
 `verify_verdicts`, one per comparison: `_id` = run/entity/parent key; `asked_at` (the request it was made for), `tally`
 {compared, different, ...}.

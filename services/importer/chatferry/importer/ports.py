@@ -228,8 +228,8 @@ class DeadLetters(Protocol):
     async def copied(self, places: Collection[str], *, keep_raw: bool = False) -> None:
         """Copy, result and status of these are answered for. `keep_raw`: `dlq` cannot take them, the row is all."""
 
-    async def resolve(self, replayed: Collection[str], newer: Mapping[str, int]) -> None:
-        """`replayed`: rows (by place) whose replay has ended. `newer`: key -> version that is imported now."""
+    async def resolve(self, replayed: Collection[str], newer: Mapping[str, int], *, given_up: bool = False) -> None:
+        """`replayed`: rows (by place) whose replay has ended, or was `given_up`. `newer`: by key what was imported."""
 
 
 class DeadView(Protocol):

@@ -4,7 +4,7 @@ done     results answered -> id map -> replayed dead letters -> status -> dead l
 dead     row in dead_letters -> copy on dlq -> results -> status -> row superseded, if late -> row marked copied
 retry    status with the attempt -> parked
 waiting  parked
-set aside    status with the reason -> replayed dead letters
+set aside    status with the reason -> replayed dead letters, which are discarded
 and only then the offset, or for a record out of `parked` its row.
 """
 
@@ -173,7 +173,7 @@ class Books:
             self.metrics.skipped.labels(entity.name, PARENT_DISCARDED).inc(len(group))
         replayed = [place for one in aside if (place := replayed_place(one.record.raw))]
         if replayed:
-            await self.dead.resolve(replayed, {})
+            await self.dead.resolve(replayed, {}, given_up=True)
 
 
 class Settler:

@@ -146,7 +146,8 @@ class Verification:
                     if covered is family or counts.extracted or counts.source:
                         counts.target = await self._count_at_target(entity)
                     self.facts.counts[entity.name] = counts
-            self.facts.dead_letters = await self.parts.source.dead_letters(_covered(family))
+            letters, doubled = await self.parts.source.dead_letters(_covered(family))
+            self.facts.dead_letters, self.facts.doubled_letters = letters, doubled
 
     async def _count_at_target(self, entity: Entity) -> int:
         try:

@@ -41,8 +41,8 @@ class Source(Protocol):
     async def counts(self, entity: Entity, family: Family) -> Counts:
         """The entity's counts and ledger, `target` still 0."""
 
-    async def dead_letters(self, families: Sequence[Family]) -> dict[str, int]:
-        """Dead letters by state."""
+    async def dead_letters(self, families: Sequence[Family]) -> tuple[dict[str, int], int]:
+        """Dead letters by state; and how many of the dead are of a record, in one version, that has another one."""
 
     async def unmapped(self, users: Collection[int]) -> set[int]:
         """Those of the users that the user map does not have, or not with the id that the target gave them."""

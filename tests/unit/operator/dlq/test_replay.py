@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from tests.unit.importer.faults import CrashError, Faults
 from tests.unit.operator.dlq.replay_fakes import FakeDlq, Told
 
+from chatferry.operator.dlq.ports import Outcome
 from chatferry.operator.dlq.replay import GONE, TOO_LARGE, Replayed, replay
 from chatferry.operator.dlq.selection import Selection
 from chatferry.operator.dlq.words import of_replay
@@ -120,3 +121,19 @@ async def test_what_is_left_out_is_said_and_nothing_is_called_proved(field: str)
     assert not left_out.proved
     [line] = [line for line in of_replay(left_out) if line.startswith("3 ")]
     assert ("mend them at the portal" in line) == (field == "rejects")
+
+
+async def test_what_dies_again_at_the_very_end_is_no_success() -> None:
+    """Between the two last looks."""
+
+    class Late(FakeDlq):
+        async def outcome(self) -> Outcome:
+            told = await super().outcome()
+            self.stuck = False
+            return told
+
+    dlq = Late(stuck=True, refuses={1})
+    dlq.add(1, 1)
+    done = await replay(dlq.parts("r1"), Selection(), Told(), 5)
+    assert not done.proved
+    assert (done.outcome.left, done.outcome.again) == (1, {})

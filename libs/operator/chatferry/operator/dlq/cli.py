@@ -18,9 +18,9 @@ from rich.console import Console
 from chatferry.common.clock import SystemClock
 from chatferry.common.documents import create_indexes
 from chatferry.operator.dlq import delivery, letter, listing, words
-from chatferry.operator.dlq.discard import Word, discard
+from chatferry.operator.dlq.discard import Discarded, Word, discard
 from chatferry.operator.dlq.kafka import contents_of, outlet_of
-from chatferry.operator.dlq.lease import ReplayLease
+from chatferry.operator.dlq.lease import LetterLease
 from chatferry.operator.dlq.mongo import MongoLetters, MongoRecords
 from chatferry.operator.dlq.progress import ReplayProgress
 from chatferry.operator.dlq.replay import Parts, Replayed, replay
@@ -123,17 +123,21 @@ def replay_command(
         raise typer.Exit(1)
 
 
+def _name(kind: str, now: datetime) -> str:
+    return f"{kind}-{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+
+
 async def _replay(store: Store, selection: Selection, wait_s: float) -> tuple[Replayed, list[str]]:
     """What has become of it, and the sentences of families that too many new deaths have stopped meanwhile."""
     now = datetime.now(UTC)
     await create_indexes(store.database)
-    name = f"replay-{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+    name = _name("replay", now)
 
     async def work() -> Replayed:
         await delivery.open_for(store.database, selection)
         return await _send_all(store, selection, wait_s, (name, now))
 
-    done = await ReplayLease(store.database, name, SystemClock()).alone(work)
+    done = await LetterLease(store.database, "replay", name, SystemClock()).alone(work)
     stopped = await delivery.halted_of(store.database, selection) if done.outcome.left else {}
     return done, list(stopped.values())
 
@@ -163,15 +167,20 @@ def discard_command(
         bool, typer.Option("--with-children", help="With a chat, the messages that wait for it.")
     ] = False,
 ) -> None:
-    """Give them up: skipped, with the reason kept."""
+    """Give them up: skipped, with the reason kept. Beside a replay, or another discard, it ends at once."""
     selection = Selection(error_class, code, entity, chat, tuple(ids or ()))
     insist(selection, everything=everything)
     word = Word(by, datetime.now(UTC), reason)
-    done = _with_store(lambda store: discard(store.database, selection, word, with_children=with_children))
+    done = _with_store(lambda store: _discard(store, selection, word, with_children=with_children))
     for line in words.of_discard(done):
         _say(line)
     if done.unsettled:
         raise typer.Exit(1)
+
+
+async def _discard(store: Store, selection: Selection, word: Word, *, with_children: bool) -> Discarded:
+    lease = LetterLease(store.database, "discard", _name("discard", word.at), SystemClock())
+    return await lease.alone(lambda: discard(store.database, selection, word, with_children=with_children))
 
 
 @app.command()

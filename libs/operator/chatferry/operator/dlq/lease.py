@@ -1,4 +1,8 @@
-"""One replay at a time: two would send the same chunks, and each would count what the other one moved."""
+"""One command at a time moves dead letters.
+
+Two replays would send the same chunks, and each would count what the other one moved. A discard beside a replay would
+skip a record, and all that waits for it, which arrives after all.
+"""
 
 from __future__ import annotations
 
@@ -19,20 +23,21 @@ _LASTS_MS = 5_000
 _RENEWED_EVERY_S, _LOOK_S = 1.0, 0.25
 
 
-class ReplayLease:
-    """`leases`: `_id` = `dlq:replay`, owner, until; MongoDB's own clock decides. `name`: the replay's.
+class LetterLease:
+    """`leases`: `_id` = `dlq:replay`, owner, until; MongoDB's own clock decides. `kind`: replay or discard; `name`: of
+    this one, which begins with its kind.
 
-    A replay that was killed keeps it for five seconds.
+    One that was killed keeps it for five seconds.
     """
 
-    def __init__(self, database: Database, name: str, clock: Clock) -> None:
-        self._leases, self._name, self._clock = database[LEASES], name, clock
+    def __init__(self, database: Database, kind: str, name: str, clock: Clock) -> None:
+        self._leases, self._kind, self._name, self._clock = database[LEASES], kind, name, clock
         self._kept: list[Document] = [
             {"$set": {"owner": name, "until": {"$add": ["$$NOW", _LASTS_MS]}}},
         ]
 
     async def alone(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Do the work while nobody else replays. Raises FatalError, before it or in the middle, when somebody does."""
+        """Do the work while nobody else moves any. Raises FatalError, before it or in between, when somebody does."""
         await self._take()
         keeping, working = asyncio.create_task(self._keep()), asyncio.ensure_future(work())
         try:
@@ -55,10 +60,12 @@ class ReplayLease:
             with mongo_outage():
                 row = await self._leases.find_one({"_id": _ID})
             if row is not None and row["until"] != (seen := seen or row["until"]):
-                raise FatalError(
-                    "dlq.under_way", f"another replay is under way ({row['owner']}): wait for its end, then ask again"
-                )
+                raise FatalError("dlq.under_way", f"{self._called(row['owner'])}: wait for its end, then ask again")
             await self._clock.sleep(_LOOK_S)
+
+    def _called(self, owner: str) -> str:
+        kind = owner.partition("-")[0]
+        return f"{'another' if kind == self._kind else 'a'} {kind} is under way ({owner})"
 
     async def _took(self) -> bool:
         over = {"_id": _ID, "$expr": {"$lt": ["$until", "$$NOW"]}}
@@ -77,7 +84,8 @@ class ReplayLease:
                 renewed = await self._leases.update_one({"_id": _ID, "owner": self._name}, self._kept)
             if not renewed.matched_count:
                 raise FatalError(
-                    "dlq.taken_over", "another replay has gone on with what this one began; nothing is lost"
+                    "dlq.taken_over",
+                    f"another command has taken its turn before this {self._kind} ended; nothing is lost: ask again",
                 )
 
     async def _release(self) -> None:

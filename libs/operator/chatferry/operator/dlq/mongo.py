@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from chatferry.common.adapters.mongo import Database, UpdateMany, UpdateOne, mongo_outage
-from chatferry.common.documents import DEAD_LETTERS, IMPORT_ERR, NEW
+from chatferry.common.documents import DEAD_LETTERS, IMPORT_ERR, NEW, SKIPPED
 from chatferry.operator.dlq.ports import Claimed, Letter, Outcome
 from chatferry.operator.dlq.selection import Selection
 
@@ -16,6 +16,7 @@ BY = "operator"
 _IN_ORDER = [("topic", 1), ("partition", 1), ("line", 1), ("seq", 1), ("offset", 1)]
 _SEEN = {"entity": 1, "topic": 1, "key": 1, "version": 1, "copy": 1, "size": 1}
 _MOST_BYTES = 16 * 1024 * 1024
+_NEWER, _GIVEN_UP = "newer content was read", "its record had been given up"
 _FROM_IMPORTER = {"service": "importer"}
 
 
@@ -87,10 +88,12 @@ class MongoLetters:
             ended = {"replay": self._name, "state": "replayed"}
             replayed = await self._rows.count_documents(ended)
             superseded = await self._rows.count_documents({**ended, "state": "superseded"})
+            given_up = await self._rows.count_documents({**ended, "state": "discarded"})
             again: dict[str, int] = {}
             async for row in self._rows.aggregate(_died_again(self._name)):
                 again[str(row["_id"])] = int(row["n"])
-        return Outcome(int(replayed) - sum(again.values()), int(superseded), again)
+        arrived = int(replayed) - sum(again.values())
+        return Outcome(arrived, int(superseded), again, given_up=int(given_up))
 
 
 def _died_again(replay: str) -> list[dict[str, Any]]:
@@ -120,24 +123,36 @@ class MongoRecords:
                 by_entity[letter.entity].append(letter)
         with mongo_outage():
             for entity, group in by_entity.items():
-                moot |= await self._moot(entity, group)
-                await self._mark_new(entity, [letter for letter in group if letter.id not in moot])
-            if moot:
-                told = {"state": "superseded", "reason": "newer content was read", "by": BY, "at": self._now}
-                await self._database[DEAD_LETTERS].update_many(
-                    {"_id": {"$in": list(moot)}, "state": "replaying"}, {"$set": told, "$unset": {"unsent": ""}}
-                )
+                superseded, given_up = await self._ended(entity, group)
+                await self._end(superseded, "superseded", _NEWER)
+                await self._end(given_up, "discarded", _GIVEN_UP)
+                ended = superseded | given_up
+                await self._mark_new(entity, [letter for letter in group if letter.id not in ended])
+                moot |= ended
         return moot
 
-    async def _moot(self, entity: str, letters: Sequence[Letter]) -> set[str]:
+    async def _end(self, ids: Collection[str], state: str, reason: str) -> None:
+        if ids:
+            told = {"state": state, "reason": reason, "by": BY, "at": self._now}
+            await self._database[DEAD_LETTERS].update_many(
+                {"_id": {"$in": list(ids)}, "state": "replaying"}, {"$set": told, "$unset": {"unsent": ""}}
+            )
+
+    async def _ended(self, entity: str, letters: Sequence[Letter]) -> tuple[set[str], set[str]]:
+        """Which of the letters newer content has superseded, and of which the record is skipped."""
         keys = {"_id": {"$in": [letter.key for letter in letters]}}
-        found = self._database[entity].find(keys, {"version": 1, "imported_version": 1})
-        newest = {doc["_id"]: max(doc["version"], (doc.get("imported_version") or 0) + 1) async for doc in found}
-        return {
-            letter.id
-            for letter in letters
-            if letter.key in newest and letter.version is not None and newest[letter.key] > letter.version
-        }
+        found = self._database[entity].find(keys, {"version": 1, "imported_version": 1, "status": 1})
+        there = {doc["_id"]: doc async for doc in found}
+        superseded, given_up = set(), set()
+        for letter in letters:
+            doc = there.get(str(letter.key))
+            if doc is None or letter.version is None:
+                continue
+            if max(doc["version"], (doc.get("imported_version") or 0) + 1) > letter.version:
+                superseded.add(letter.id)
+            elif doc["version"] == letter.version and doc["status"] == SKIPPED:
+                given_up.add(letter.id)
+        return superseded, given_up
 
     async def _mark_new(self, entity: str, letters: Sequence[Letter]) -> None:
         versions: dict[int | None, list[str | None]] = defaultdict(list)

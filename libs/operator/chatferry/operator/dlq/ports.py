@@ -55,12 +55,16 @@ class Claimed:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a replay ended: `arrived` at the target, `superseded` by newer content, died `again` (by code)."""
+    """How a replay ended: `arrived` at the target, `superseded` by newer content, died `again` (by code).
+
+    `given_up`: what was discarded, by itself or with its parent. `left`: has no end yet.
+    """
 
     arrived: int = 0
     superseded: int = 0
     again: Mapping[str, int] = field(default_factory=dict)
     left: int = 0
+    given_up: int = 0
 
 
 class Letters(Protocol):
@@ -90,7 +94,8 @@ class Records(Protocol):
     """The record documents."""
 
     async def renew(self, letters: Sequence[Letter]) -> set[str]:
-        """IMPORT_ERR becomes NEW, by key and version. Returns the ids of letters that newer content has superseded."""
+        """IMPORT_ERR becomes NEW, by key and version. Returns the ids of letters that have ended instead: newer content
+        has superseded them, or their records are skipped, by a discard that was cut off."""
 
 
 class Outlet(Protocol):

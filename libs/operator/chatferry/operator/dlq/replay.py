@@ -2,7 +2,7 @@
 
 claim    dead -> replaying, unsent: from here on only a replay moves them, and a later one finishes what this one began
 send     bytes -> record IMPORT_ERR to NEW -> topic -> the broker's answer -> no longer unsent; chunk by chunk, in order
-drain    the importers end each: replayed or superseded; what dies again is a new dead letter
+drain    the importers end each: replayed, superseded, or discarded with its parent; what dies again is a new one
 """
 
 from __future__ import annotations
@@ -58,7 +58,8 @@ class Replayed:
     def proved(self) -> bool:
         """Everything that was selected has arrived, or newer content has taken its place."""
         kept = self.claimed.rejects + self.claimed.unsettled
-        return not (kept or self.set_back or self.outcome.left or self.outcome.again)
+        ended = self.outcome
+        return not (kept or self.set_back or ended.left or ended.again or ended.given_up)
 
 
 async def replay(parts: Parts, selection: Selection, progress: Progress, patience_s: float) -> Replayed:
@@ -74,8 +75,9 @@ async def replay(parts: Parts, selection: Selection, progress: Progress, patienc
         set_back |= refused
         progress.sent(len(letters) - len(refused))
     await _drain(parts, progress.left, patience_s)
-    outcome = await parts.watch.outcome()
-    return Replayed(claimed, replace(outcome, left=await parts.watch.left()), set_back)
+    # In this order: what ends between the two is said twice, and never as neither left nor dead again.
+    left = await parts.watch.left()
+    return Replayed(claimed, replace(await parts.watch.outcome(), left=left), set_back)
 
 
 async def _send(parts: Parts, letters: list[Letter]) -> dict[str, str]:

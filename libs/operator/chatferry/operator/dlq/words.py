@@ -32,6 +32,8 @@ def _ended(outcome: Outcome) -> Iterator[str]:
     if outcome.arrived or outcome.superseded:
         superseded = f", {outcome.superseded:,} superseded by newer content" if outcome.superseded else ""
         yield f"{outcome.arrived:,} arrived at the target{superseded}"
+    if outcome.given_up:
+        yield f"{outcome.given_up:,} had been given up, or went with a chat that was: skipped, and not at the target"
     for code, count in sorted(outcome.again.items(), key=lambda one: -one[1]):
         yield f"{count:,} died again with {code}: they are dead letters as before; mend the cause first"
 

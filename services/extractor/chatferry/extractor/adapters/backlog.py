@@ -74,5 +74,6 @@ async def _all_read(
     if any(topic["error_code"] for topic in told):
         return False
     parts = [TopicPartition(topic["topic"], part["partition"]) for topic in told for part in topic["partitions"]]
-    ends = await consumer.end_offsets(parts)
-    return all(not ends[part] or (part in committed and committed[part].offset >= ends[part]) for part in parts)
+    begins, ends = await consumer.beginning_offsets(parts), await consumer.end_offsets(parts)
+    # What was deleted from a topic before it was read leaves offsets that nobody will ever commit.
+    return all(ends[part] <= max(begins[part], committed[part].offset if part in committed else 0) for part in parts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from chatferry.common.adapters.mongo import (
@@ -50,21 +50,18 @@ class MongoRecords:
             stored |= await self._insert(entity, missing, documents, version) if missing else {}
             await self._seen_again(entity, stored, version)
             changed = await self._update(entity, [by_key[key] for key in stored], stored, version)
-            await self._settle_letters(entity, candidates, version, fresh=fresh)
+            await self._settle_letters(entity, candidates, stored if fresh else by_key, version)
         return Saved(new=len(by_key) - len(stored), changed=changed)
 
     async def _settle_letters(
-        self, entity: Entity, candidates: Sequence[Candidate], version: int, *, fresh: bool
+        self, entity: Entity, candidates: Sequence[Candidate], read_before: Iterable[str], version: int
     ) -> None:
-        """Of good and of unchanged records too: an earlier read may have been cut off behind its letters.
-
-        `fresh`: there was no earlier read.
-        """
+        """Of rejects, and of all that may have been read before: that read may have been cut off behind its letters."""
         rejects = [one.key for one in candidates if one.payload is None]
         if rejects:
             await self._letters.revive(entity, rejects)
-        if rejects or not fresh:
-            await self._letters.agree(entity, rejects if fresh else [one.key for one in candidates], version)
+        if keys := list(dict.fromkeys((*rejects, *read_before))):
+            await self._letters.agree(entity, keys, version)
 
     async def _stored(self, entity: Entity, keys: Sequence[str]) -> dict[str, Document]:
         return {doc["_id"]: doc async for doc in self._of(entity).find({"_id": {"$in": list(keys)}}, _SEEN)}
@@ -154,6 +151,7 @@ class MongoRecords:
     async def bury(self, entity: Entity, parent: int, began: int, version: int) -> None:
         await self._bury_missed(entity, parent, began, version)
         with mongo_outage():
+            await self._letters.end_older(entity, parent)
             await self._letters.end_gone(entity, parent, began)
 
     async def _bury_missed(self, entity: Entity, parent: int, began: int, version: int) -> None:

@@ -1,8 +1,11 @@
-"""Dead letters of records that could not be read: each is written before its record, and ends with it (data.md §4)."""
+"""Dead letters of records that could not be read: each is written before its record, and ends with it (data.md §4).
+
+And the end of everybody's letters where newer content takes the place of theirs.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from chatferry.common.adapters.mongo import BulkWriteError, Database, Document, InsertOne, refused_writes
@@ -13,6 +16,7 @@ from chatferry.extractor.domain.records import Candidate
 
 _DUPLICATE, _AT_ONCE = 11000, 500
 _MINE = {"state": "dead", "service": "extractor"}
+_TOLD = {"key": 1, "version": 1}
 _NEWER, _NOT_STORED = "newer content was read", "its record was never stored in this version"
 
 
@@ -20,7 +24,8 @@ class Rejects:
     """A letter lives while its record's document is dead in the letter's version.
 
     Two writes cannot be one: a process that is killed, or held up, between the letter and the document leaves a letter
-    of no document. Whoever reads the record next ends it. Every method is safe to repeat.
+    of no document, and between newer content and the letter of the older one, whoever wrote it, a letter that holds
+    back what comes after. Whoever reads the record next ends it. Every method is safe to repeat.
     """
 
     def __init__(self, database: Database, clock: Clock) -> None:
@@ -46,23 +51,36 @@ class Rejects:
         await self._end({"key": {"$in": list(keys)}, "state": "dead", "version": {"$lt": version}}, _NEWER)
 
     async def agree(self, entity: Entity, keys: Sequence[str], version: int) -> None:
-        """After a read: letters up to its version that are of no stored version end.
+        """After a read: letters of less than the stored version end, and own ones up to its version of none.
 
-        Not those of later reads: their records may be about to be stored.
+        Not those of later reads: their records may be about to be stored. Nor what an importer knows of a record that
+        was never stored.
         """
-        written = {"key": {"$in": list(keys)}, **_MINE, "version": {"$lte": version}}
-        letters = await self._letters.find(written, {"key": 1, "version": 1}).to_list(None)
-        if not letters:
-            return
+        written = {"key": {"$in": list(keys)}, "state": "dead", "version": {"$lte": version}}
+        letters = await self._letters.find(written, _TOLD).to_list(None)
+        if letters:
+            stored = await self._stored(entity, letters)
+            await self._end_older(letters, stored)
+            unstored = [one["_id"] for one in letters if stored.get(one["key"], 0) < one["version"]]
+            if unstored:
+                await self._end({"_id": {"$in": unstored}, **_MINE}, _NOT_STORED)
+
+    async def end_older(self, entity: Entity, parent: int) -> None:
+        """After a walk: letters of less than the stored version end, of what no page shows any more, too."""
+        after = ""
+        while letters := await self._page({"entity": entity.name, "parent": parent, "state": "dead"}, after):
+            after = letters[-1]["_id"]
+            await self._end_older(letters, await self._stored(entity, letters))
+
+    async def _end_older(self, letters: Sequence[Document], stored: Mapping[str, int]) -> None:
+        older = [letter["_id"] for letter in letters if letter["version"] < stored.get(letter["key"], 0)]
+        if older:
+            await self._end({"_id": {"$in": older}, "state": "dead"}, _NEWER)
+
+    async def _stored(self, entity: Entity, letters: Sequence[Document]) -> dict[str, int]:
+        """The stored versions of the letters' records, by key."""
         named = {"_id": {"$in": [letter["key"] for letter in letters]}}
-        stored = {doc["_id"]: doc["version"] async for doc in self._database[entity.name].find(named, {"version": 1})}
-        ended: dict[str, list[str]] = {_NEWER: [], _NOT_STORED: []}
-        for letter in letters:
-            version_stored = stored.get(letter["key"], 0)
-            if version_stored != letter["version"]:
-                ended[_NEWER if version_stored > letter["version"] else _NOT_STORED].append(letter["_id"])
-        for reason, ids in ended.items():
-            await self._end({"_id": {"$in": ids}, "state": "dead"}, reason)
+        return {doc["_id"]: doc["version"] async for doc in self._database[entity.name].find(named, {"version": 1})}
 
     async def revive(self, entity: Entity, keys: Sequence[str]) -> None:
         """Records that are dead have their letters: one may have been ended while its record was about to be stored."""
@@ -79,8 +97,8 @@ class Rejects:
 
         Their records are skipped. Letters of no record end, too: its row is gone, or stored in another version.
         """
-        after = ""
-        while letters := await self._page(entity, parent, began, after):
+        old, after = {"entity": entity.name, "parent": parent, **_MINE, "version": {"$lt": began}}, ""
+        while letters := await self._page(old, after):
             keys, after = [letter["key"] for letter in letters], letters[-1]["_id"]
             # The records first: whoever sees a letter that has ended finds its record skipped.
             await self._skip_unmet(entity, keys, began)
@@ -91,11 +109,10 @@ class Rejects:
             if ended:
                 await self._end({"_id": {"$in": ended}, "state": "dead"}, GONE)
 
-    async def _page(self, entity: Entity, parent: int, began: int, after: str) -> list[Document]:
-        old = {"entity": entity.name, "parent": parent, **_MINE, "version": {"$lt": began}, "_id": {"$gt": after}}
-        found: list[Document] = await (
-            self._letters.find(old, {"key": 1, "version": 1}).sort("_id", 1).limit(_AT_ONCE).to_list(None)
-        )
+    async def _page(self, which: Document, after: str) -> list[Document]:
+        """The next letters, in order of their ids; not those of records that nobody could name."""
+        next_ones = {**which, "key": {"$gt": ""}, "_id": {"$gt": after}}
+        found: list[Document] = await self._letters.find(next_ones, _TOLD).sort("_id", 1).limit(_AT_ONCE).to_list(None)
         return found
 
     async def _skip_unmet(self, entity: Entity, keys: Sequence[str], began: int) -> None:

@@ -30,7 +30,7 @@ class Records(Protocol):
 
         `fresh`: nothing should be there yet (only a hint: it is looked after when something is). `flagged`: what is
         new is due by itself; False where the root's mark says so. Dead letters of these records, written by earlier
-        reads, end unless they are of the version that is stored.
+        reads, end unless they are of the version that is stored; an importer's, where newer content is.
         """
 
     async def save_interval(
@@ -53,7 +53,7 @@ class Records(Protocol):
         """What pages since the read `began` were marked to lack was deleted: a tombstone each.
 
         Unreadable rows without an id that no page since then has shown are gone: skipped, their dead letters
-        superseded. Safe to repeat.
+        superseded, as everybody's are that are older than what is stored. Safe to repeat.
         """
 
     async def count(self, entity: Entity, parent: int, *, nameless: bool = False) -> int:

@@ -17,18 +17,20 @@ from chatferry.common.adapters.mongo import (
 )
 from chatferry.common.adapters.raw_form import keep_raw, read_raw
 from chatferry.common.clock import Clock
-from chatferry.common.documents import DEAD_LETTERS, PARKED
+from chatferry.common.documents import DEAD_LETTERS, PARENT_DISCARDED, PARKED
 from chatferry.common.entities import ENTITIES, Entity
 from chatferry.common.streaming.records import Partition, RawRecord, StoredRecord
 from chatferry.importer.adapters.mongo_rows import insert_new, known_rows
 from chatferry.importer.domain.records import (
     EXHAUSTED,
+    MISMATCH,
     ImportRecord,
     Line,
     UndecodableError,
     place_of,
     read_record,
     replayed_place,
+    told_place,
 )
 from chatferry.importer.ports import Dead, ParkedRow, Room, StoredLine
 
@@ -113,7 +115,7 @@ class MongoDeadLetters:
     async def open(self, dead: Sequence[Dead]) -> None:
         now = self._clock.now()
         with mongo_outage():
-            await insert_new(self._rows, [_dead(one, now) for one in dead])
+            await insert_new(self._rows, [_dead(one, self._project, now) for one in dead])
 
     async def uncopied(self, partitions: Collection[Partition], room: Room) -> list[Dead]:
         wanted = {
@@ -143,7 +145,7 @@ class MongoDeadLetters:
             with mongo_outage():
                 await self._rows.update_many({"_id": {"$in": list(places)}}, change)
 
-    async def resolve(self, replayed: Collection[str], newer: Mapping[str, int]) -> None:
+    async def resolve(self, replayed: Collection[str], newer: Mapping[str, int], *, given_up: bool = False) -> None:
         now = self._clock.now()
         updates = [
             UpdateMany(
@@ -153,12 +155,9 @@ class MongoDeadLetters:
             for key, version in newer.items()
         ]
         if replayed:
-            updates.append(
-                UpdateMany(
-                    {"_id": {"$in": list(replayed)}, "state": "replaying"},
-                    {"$set": {"state": "replayed", "at": now}},
-                )
-            )
+            ended = {"state": "discarded", "reason": PARENT_DISCARDED} if given_up else {"state": "replayed"}
+            on_the_way = {"_id": {"$in": list(replayed)}, "state": "replaying"}
+            updates.append(UpdateMany(on_the_way, {"$set": {**ended, "at": now}}))
         with mongo_outage():
             await self._rows.bulk_write(updates, ordered=True)
 
@@ -182,6 +181,8 @@ class MongoDeadLetters:
 
     async def holding(self, entity: Entity, parents: Collection[int], *, exhausted_only: bool = False) -> set[int]:
         match: Document = {"entity": entity.name, "state": {"$in": _LIVING}, "line": {"$in": list(parents)}}
+        # Of what is unreadable the line is hearsay: it holds nothing.
+        match["key"] = {"$ne": None}
         if entity.parent is not None:
             # The same number, and this one has an index.
             match["parent"] = match["line"]
@@ -226,10 +227,17 @@ def _parked(record: ImportRecord, reason: str, not_before: datetime | None) -> D
     }
 
 
-def _dead(dead: Dead, now: datetime) -> Document:
-    """`line` and `seq` order replays: the parent's id (a root's own), the record's; null for one that is unreadable."""
-    record = dead.record
-    line = None if record is None else record.line.parent
+def _order(dead: Dead, project: str) -> tuple[int | None, int | None]:
+    """What orders replays: the line's id and the record's own. Of an unreadable record what it says of itself, which
+    nobody can check; null where that is nothing, or not what its body says."""
+    if dead.record is not None:
+        return dead.record.line.parent, int(dead.record.key.rpartition(":")[2])
+    told = None if dead.code == MISMATCH else told_place(dead.raw, dead.entity, project)
+    return told or (None, None)
+
+
+def _dead(dead: Dead, project: str, now: datetime) -> Document:
+    record, (line, seq) = dead.record, _order(dead, project)
     replayed = replayed_place(dead.raw)
     return {
         "_id": place_of(dead.raw),
@@ -238,7 +246,7 @@ def _dead(dead: Dead, now: datetime) -> Document:
         "version": None if record is None else record.version,
         "parent": None if dead.entity.parent is None else line,
         "line": line,
-        "seq": None if record is None else int(record.key.rpartition(":")[2]),
+        "seq": seq,
         **({} if replayed is None else {"replay_of": replayed}),
         **_place(dead.raw),
         "error_class": dead.error_class,

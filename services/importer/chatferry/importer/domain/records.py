@@ -15,6 +15,8 @@ from chatferry.common.errors import PermanentError
 from chatferry.common.streaming.records import RawRecord
 
 UNDECODABLE, UNKNOWN, PERMANENT, EXHAUSTED = "undecodable", "unknown", "permanent", "exhausted"
+MISMATCH = "key.mismatch"
+"""Code of an undecodable record whose key or headers are not those of its body."""
 # No portal numbers so far, no database stores much larger ones, and Python prints none of thousands of digits.
 _LARGEST_ID = 2**53
 # No log comes so far.
@@ -88,9 +90,9 @@ def read_record(raw: RawRecord, entity: Entity, project: str, *, parked: bool = 
     if max(abs(payload.id), abs(parent)) > _LARGEST_ID:
         raise UndecodableError("body.invalid", "the body is not a record of this entity: an id beyond 2^53")
     if entity.key(payload.id) != envelope.key:
-        raise UndecodableError("key.mismatch", "header ce_subject is not the key of the record in the body")
+        raise UndecodableError(MISMATCH, "header ce_subject is not the key of the record in the body")
     if raw.key != b"%d" % parent:
-        raise UndecodableError("key.mismatch", "the Kafka key is not the id that orders this record")
+        raise UndecodableError(MISMATCH, "the Kafka key is not the id that orders this record")
     return ImportRecord(
         raw=raw,
         entity=entity,
@@ -102,6 +104,26 @@ def read_record(raw: RawRecord, entity: Entity, project: str, *, parked: bool = 
         key=envelope.key,
         version=envelope.version,
     )
+
+
+def told_place(raw: RawRecord, entity: Entity, project: str) -> tuple[int, int] | None:
+    """Line and id of a record that could not be read, where it is plainly this project's: by its headers and its key.
+
+    None where they do not say so, or one of them is not as the extractor writes it.
+    """
+    told = {name: (value or b"").decode(errors="replace") for name, value in raw.headers}
+    digits = told.get("ce_subject", "").rpartition(":")[2]
+    line = (raw.key or b"").decode(errors="replace")
+    if not (_is_id(digits) and _is_id(line)) or told["ce_subject"] != entity.key(int(digits)):
+        return None
+    ours = told.get("ce_source", "").startswith(f"/chatferry/{project}/") and told.get("ce_type") == entity.event_type
+    return (int(line), int(digits)) if ours and (entity.parent is not None or line == digits) else None
+
+
+def _is_id(digits: str) -> bool:
+    """As it is written: no sign, no zero before it, no other script's digits."""
+    plain = digits.isascii() and digits.isdigit() and digits[0] != "0"
+    return plain and len(digits) <= len(str(_LARGEST_ID)) and int(digits) <= _LARGEST_ID
 
 
 def traceparents(records: Iterable[ImportRecord]) -> set[str]:

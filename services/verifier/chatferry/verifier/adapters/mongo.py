@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import Any
 
 from chatferry.common.adapters.mongo import Database, Document, mongo_outage
-from chatferry.common.documents import ID_MAP, IMPORT_OK, INVENTORY, SKIPPED
+from chatferry.common.documents import DEAD_LETTERS, ID_MAP, IMPORT_OK, INVENTORY, SKIPPED
 from chatferry.common.entities import Entity, Family
 from chatferry.common.entities.users import USERS
 from chatferry.common.ledger import account, accounts_per_parent, dead_letter_states, gap_of
@@ -94,13 +94,27 @@ class MongoSource:
             per_parent=None if parents is None else parents.as_json(),
         )
 
-    async def dead_letters(self, families: Sequence[Family]) -> dict[str, int]:
+    async def dead_letters(self, families: Sequence[Family]) -> tuple[dict[str, int], int]:
         total: dict[str, int] = {}
+        doubled = 0
         for family in families:
             with mongo_outage():
                 states = await dead_letter_states(self._database, family)
+                doubled += await self._doubled([entity.name for entity in family.entities])
             total = {state: total.get(state, 0) + count for state, count in states.items()}
-        return total
+        return total, doubled
+
+    async def _doubled(self, entities: Sequence[str]) -> int:
+        """Copies of one record that died each, but for one: a send that was doubled leaves them."""
+        dead = {"entity": {"$in": list(entities)}, "state": "dead", "key": {"$ne": None}}
+        stages: list[Document] = [
+            {"$match": dead},
+            {"$group": {"_id": {"key": "$key", "version": "$version"}, "n": {"$sum": 1}}},
+            {"$match": {"n": {"$gt": 1}}},
+            {"$group": {"_id": None, "n": {"$sum": {"$subtract": ["$n", 1]}}}},
+        ]
+        found = self._database[DEAD_LETTERS].aggregate(stages, allowDiskUse=True)
+        return sum([int(row["n"]) async for row in found])
 
     async def unmapped(self, users: Collection[int]) -> set[int]:
         asked = [user for user in users if user not in self._mapped]

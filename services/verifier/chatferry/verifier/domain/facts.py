@@ -221,6 +221,7 @@ class Facts:
     altered: list[dict[str, Any]] = field(default_factory=list)
     altered_total: int = 0
     dead_letters: dict[str, int] = field(default_factory=dict)
+    doubled_letters: int = 0
     mismatches: Counter[str] = field(default_factory=Counter)
     lines: list[ChatLine] = field(default_factory=list)
     lines_total: int = 0

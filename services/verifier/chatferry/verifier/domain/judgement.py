@@ -51,7 +51,8 @@ def _of_counts(entity: str, counts: Counts) -> Iterator[str]:
 
 def _of_dead_letters(facts: Facts) -> Iterator[str]:
     """Dead records are told with their entity; what is left came from elsewhere, or could not even be decoded."""
-    strangers = facts.dead_letters.get("dead", 0) - sum(counts.ledger["dead"] for counts in facts.counts.values())
+    records = facts.dead_letters.get("dead", 0) - facts.doubled_letters
+    strangers = records - sum(counts.ledger["dead"] for counts in facts.counts.values())
     if strangers > 0:
         yield f"{_are(strangers, 'dead letter')} of no record that was read: look at it, then replay or discard it"
 
