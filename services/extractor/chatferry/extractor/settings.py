@@ -34,7 +34,9 @@ class ExtractorSettings(ServiceSettings):
     portal_operating_seconds: float = Field(
         default=480.0, gt=0, description="Operating time per method in ten minutes."
     )
-    portal_timeout_seconds: float = Field(default=70.0, gt=0, description="Longest wait for one answer.")
+    portal_timeout_seconds: float = Field(
+        default=70.0, gt=0, description="Longest wait for an answer to go on; three times that for the whole."
+    )
     portal_concurrency: int = Field(default=3, ge=1, le=16, description="Requests under way at once.")
     batch_commands: int = Field(default=50, ge=4, le=50, description="Commands in one batch call.")
     page_size: int = Field(default=50, ge=1, le=50, description="Messages asked for in one page.")

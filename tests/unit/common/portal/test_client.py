@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +13,7 @@ from tests.unit.common.portal.portal_fakes import SECRET, Scripted, batch_answer
 
 from chatferry.common.entities.reading import Command, Refusal
 from chatferry.common.errors import BlockedError, OutageError
-from chatferry.common.portal.client import LARGEST_ANSWER
+from chatferry.common.portal.client import LARGEST_ANSWER, PortalSettings
 from chatferry.common.portal.operating import Measured
 
 COMMANDS = [Command(f"c{n}", "im.dialog.get", {"DIALOG_ID": f"chat{n}"}) for n in range(4)]
@@ -23,6 +25,20 @@ async def test_a_batch_gives_one_answer_a_command_in_their_order() -> None:
     assert [answer.result["id"] for answer in answers] == ["c0", "c1", "c2", "c3"]
     assert portal.bucket.taken == 1
     assert portal.requests[0][1]["halt"] == 0
+
+
+async def test_an_answer_that_trickles_without_end_is_none() -> None:
+    async def trickle() -> AsyncIterator[bytes]:
+        while True:
+            yield b" "
+            await asyncio.sleep(0.01)
+
+    portal = Scripted(lambda *_: httpx.Response(200, content=trickle()))
+    client = portal.client.with_settings(PortalSettings(timeout_s=0.05, attempts_s=(0.0, 1.0)))
+    async with asyncio.timeout(10):
+        with pytest.raises(OutageError):
+            await client.call(1, "profile")
+    assert len(portal.requests) == 2
 
 
 async def test_refused_commands_keep_their_code_and_others_their_result() -> None:

@@ -59,7 +59,7 @@ class _TooLarge(_NoAnswer):
 
 @dataclass(frozen=True, slots=True)
 class PortalSettings:
-    """`timeout_s`: one request; the cloud cuts at 60 s itself."""
+    """`timeout_s`: each wait for more of an answer, a third of the whole; the cloud cuts at 60 s itself."""
 
     limits: Limits = field(default_factory=Limits)
     timeout_s: float = 70.0
@@ -207,7 +207,8 @@ class PortalClient:
             with self._metrics.timed("portal", "batch" if method == "batch" else "single"):
                 headers = {"content-type": "application/json", "accept": "application/json"}
                 body, timeout_s = orjson.dumps(params), self._settings.timeout_s
-                response = await post(self._http, url, body, headers, timeout_s=timeout_s, at_most=at_most)
+                limits = {"timeout_s": timeout_s, "within_s": 3 * timeout_s}
+                response = await post(self._http, url, body, headers, **limits, at_most=at_most)
         except TooLargeError:
             self._metrics.portal_requests.labels("too_large").inc()
             raise _TooLarge from None
