@@ -113,10 +113,13 @@ async def test_a_run_that_is_stopped_at_the_last_moment_has_no_report(world: Wor
     assert await world.database["verify_reports"].count_documents({}) == 0
 
 
-async def test_a_target_that_is_away_is_waited_for_and_is_no_mismatch(world: World, fake: FakeTarget) -> None:
+@pytest.mark.parametrize("instead", [Response(status_code=503), Response(b"<html>be back soon</html>")])
+async def test_a_target_that_is_away_is_waited_for_and_is_no_mismatch(
+    world: World, fake: FakeTarget, instead: Response
+) -> None:
     await world.fill()
     away = True
-    fake.fault = lambda _method, _body: Response(status_code=503) if away else None
+    fake.fault = lambda _method, _body: instead if away else None
     await world.ask()
 
     async def outage_seen() -> bool:

@@ -42,6 +42,14 @@ async def test_an_answer_that_cannot_be_unpacked_is_an_outage() -> None:
     await _outage(httpx.Response(200, headers={"content-encoding": "gzip"}, stream=httpx.ByteStream(b"plain")))
 
 
+@pytest.mark.parametrize(
+    "body", [b"<html>be back soon</html>", b"", b'{"status": "maintenance"}', b'{"count": -1}', b"[]"]
+)
+async def test_a_page_in_the_targets_place_is_an_outage_and_no_difference(body: bytes) -> None:
+    away = await _outage(httpx.Response(200, content=body))
+    assert "wait until the target is back, or correct its URL" in away.sentence
+
+
 async def _trickle() -> AsyncIterator[bytes]:
     while True:
         yield b" "

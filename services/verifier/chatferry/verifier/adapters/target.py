@@ -13,7 +13,7 @@ import orjson
 
 from chatferry.common.adapters.http import TooLargeError, post, retry_after_s
 from chatferry.common.clock import Clock
-from chatferry.common.contracts.target import LIST_LIMIT
+from chatferry.common.contracts.target import LIST_LIMIT, NO_TARGET, CountAnswer, is_count
 from chatferry.common.entities import Entity
 from chatferry.common.errors import ConfigurationError, OutageError
 from chatferry.common.telemetry.metrics import Metrics
@@ -94,10 +94,10 @@ class HttpTarget:
 
     async def count(self, entity: Entity, parent: str | None = None) -> int:
         body = {"entity": entity.name} if parent is None else {"entity": entity.name, "parent": parent}
-        count = (await self._call(entity, "count", body)).get("count")
-        if not isinstance(count, int) or isinstance(count, bool) or count < 0:
-            raise ReadBackError(f"the target's count of {entity.name} is no number")
-        return count
+        content = await self._ask(entity, "count", body)
+        if not is_count(content):
+            raise OutageError("target", NO_TARGET)
+        return CountAnswer.model_validate_json(content).count
 
     async def _call(self, entity: Entity, method: str, body: dict[str, Any]) -> dict[str, Any]:
         return _object(await self._ask(entity, method, body), entity, method)
@@ -123,10 +123,11 @@ class HttpTarget:
 
 
 def _object(content: bytes, entity: Entity, method: str) -> dict[str, Any]:
+    """Raises OutageError for what no target says: a page of maintenance may stand in its place."""
     try:
         answer = orjson.loads(content)
     except orjson.JSONDecodeError:
-        raise ReadBackError(f"the target's answer to {method} of {entity.name} is not JSON") from None
+        raise OutageError("target", f"{NO_TARGET} (asked for {method} of {entity.name})") from None
     if not isinstance(answer, dict):
         raise ReadBackError(f"the target's answer to {method} of {entity.name} is not an object")
     return answer
