@@ -73,3 +73,8 @@ def dying(parts: Parts, countdown: Countdown) -> Parts:
     replaced = {name: _Dying(getattr(parts, name), countdown) for name in _PORTS}
     stores = {name: _Dying(getattr(parts.publishing, name), countdown) for name in _STORES}
     return replace(parts, publishing=replace(parts.publishing, **cast("Any", stores)), **cast("Any", replaced))
+
+
+def dying_at_pages(parts: Parts, countdown: Countdown) -> Parts:
+    """The same parts; only what keeps pages is under the countdown, so that each call is one, on any machine."""
+    return replace(parts, records=cast("Any", _Dying(parts.records, countdown)))

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from tests.integration.extractor.conftest import small_portal
-from tests.integration.extractor.crashing import Countdown, Killed, dying
+from tests.integration.extractor.crashing import Countdown, Killed, dying_at_pages
 from tests.integration.extractor.extractor_world import World, a_world
 from tests.integration.extractor.test_not_believed import changing
 
@@ -135,7 +135,7 @@ async def test_what_a_walk_misses_and_the_walk_after_it_finds_is_not_deleted(wor
     await world.assert_balanced()
 
 
-@pytest.mark.parametrize("at", [30, 45])
+@pytest.mark.parametrize("at", [5, 15])
 async def test_what_a_killed_process_missed_is_deleted_by_the_one_that_goes_on(
     stack: Addresses, topics: str, at: int
 ) -> None:
@@ -147,7 +147,7 @@ async def test_what_a_killed_process_missed_is_deleted_by_the_one_that_goes_on(
             world.running.changes.erase(chat, number)
         run, countdown = await world.ask(), Countdown(at, before=False)
         with pytest.raises(Killed):
-            await world.drive(run, lambda parts: dying(parts, countdown))
+            await world.drive(run, lambda parts: dying_at_pages(parts, countdown))
         found = (await world.rows())[chat]["found"]
         assert found["gone"] > 0
         await world.drive(run)
