@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import httpx
 import orjson
 import pytest
+from tests.unit.bodies import endless, trickling
 
 from chatferry.common.clock import SystemClock
 from chatferry.common.entities import ENTITIES
@@ -50,18 +51,7 @@ async def test_a_page_in_the_targets_place_is_an_outage_and_no_difference(body: 
     assert "wait until the target is back, or correct its URL" in away.sentence
 
 
-async def _trickle() -> AsyncIterator[bytes]:
-    while True:
-        yield b" "
-        await asyncio.sleep(0.01)
-
-
-async def _endless() -> AsyncIterator[bytes]:
-    while True:
-        yield b" " * 1_048_576
-
-
-@pytest.mark.parametrize("body", [_trickle, _endless])
+@pytest.mark.parametrize("body", [trickling, endless])
 @pytest.mark.parametrize("method", ["page", "get", "count"])
 async def test_an_answer_that_does_not_end_is_an_outage(method: str, body: Callable[[], AsyncIterator[bytes]]) -> None:
     async with httpx.AsyncClient(
@@ -82,7 +72,7 @@ async def test_after_a_page_that_is_too_long_fewer_records_are_asked_for() -> No
 
     def answer(request: httpx.Request) -> httpx.Response:
         limits.append(orjson.loads(request.content)["limit"])
-        return httpx.Response(200, content=_endless() if limits[-1] > 1 else b'{"items":[],"next":null}')
+        return httpx.Response(200, content=endless() if limits[-1] > 1 else b'{"items":[],"next":null}')
 
     async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as http:
         target = HttpTarget(http, "http://target/rest/1/abcdefgh-secret", 500, Metrics(), SystemClock())

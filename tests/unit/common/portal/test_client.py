@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
 import httpx
 import pytest
+from tests.unit.bodies import trickling
 from tests.unit.common.portal.portal_fakes import SECRET, Scripted, batch_answer, ok, refused
 
 from chatferry.common.entities.reading import Command, Refusal
@@ -28,12 +28,7 @@ async def test_a_batch_gives_one_answer_a_command_in_their_order() -> None:
 
 
 async def test_an_answer_that_trickles_without_end_is_none() -> None:
-    async def trickle() -> AsyncIterator[bytes]:
-        while True:
-            yield b" "
-            await asyncio.sleep(0.01)
-
-    portal = Scripted(lambda *_: httpx.Response(200, content=trickle()))
+    portal = Scripted(lambda *_: httpx.Response(200, content=trickling()))
     client = portal.client.with_settings(PortalSettings(timeout_s=0.05, attempts_s=(0.0, 1.0)))
     async with asyncio.timeout(10):
         with pytest.raises(OutageError):

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 
 import httpx
 import pytest
+from tests.unit.bodies import endless, trickling
 from tests.unit.importer.fakes import FakeClock
 from tests.unit.importer.machine import Machine, chat
 
@@ -51,20 +52,9 @@ async def test_a_page_in_the_place_of_a_target_is_no_answer_to_a_probe(body: byt
     assert "correct its URL" in failed.sentence
 
 
-async def _trickle() -> AsyncIterator[bytes]:
-    while True:
-        yield b" "
-        await asyncio.sleep(0.01)
-
-
-async def _endless() -> AsyncIterator[bytes]:
-    while True:
-        yield b" " * 65_536
-
-
 @pytest.mark.parametrize("status", [200, 503])
 @pytest.mark.parametrize(
-    ("body", "code"), [(_trickle, "target.unreachable"), (_endless, "target.protocol")], ids=["trickles", "endless"]
+    ("body", "code"), [(trickling, "target.unreachable"), (endless, "target.protocol")], ids=["trickles", "endless"]
 )
 @pytest.mark.parametrize("asked", ["send", "probe"])
 async def test_an_answer_that_does_not_end_is_no_answer(
