@@ -12,6 +12,7 @@ from tests.chaos.frame import Chaos, Passed, Site, chaos_project, slowed
 from tests.chaos.processes import Turns
 from tests.chaos.proof import prove
 
+from chatferry.operator.launch import SERVICES
 from chatferry.operator.runs import Options
 
 NAME = "kill-anywhere"
@@ -98,7 +99,10 @@ def disturb(root: Path, seed: int, scale: Scale) -> Passed:
                 killing.once()
                 killing.phases[phase] += killing.kills.total() - before
             time.sleep(chaos.random.uniform(0, scale.pause_s))
-        messages = prove(chaos, chaos.finish(run, _END_S))
+        ended = chaos.finish(run, _END_S)
+        # The last one killed may have had nothing left to do; it comes back all the same.
+        chaos.until(lambda: not any(chaos.wrong(name) for name in SERVICES), "all are ready again", _BACK_S)
+        messages = prove(chaos, ended)
         seconds = time.monotonic() - began
     kills = killing.phases["get"] + killing.phases["set"]
     # In the last phase nothing may be left to be done: who is back then has not shown that it works.

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from tools.ledger_expected import differing
 ROOT = Path(__file__).resolve().parents[2]
 CHECKER = ROOT / "tools" / "check_ledger.py"
 _CHECK_S = 240.0
+_BACK_S = 60.0
 
 
 def prove(chaos: Chaos, run: Json) -> int:
@@ -113,12 +115,22 @@ def listed(chaos: Chaos, entity: str) -> Iterator[Json]:
     family, after = "users" if entity == "users" else "chats", None
     with httpx.Client(timeout=60) as http:
         while True:
-            answer = http.post(f"{url}/import.{family}.list", json={"entity": entity, "after": after, "limit": 500})
-            assert answer.status_code == 200, answer.status_code
-            yield from answer.json()["items"]
-            after = answer.json()["next"]
+            page = _page(http, f"{url}/import.{family}.list", {"entity": entity, "after": after, "limit": 500})
+            yield from page["items"]
+            after = page["next"]
             if after is None:
                 return
+
+
+def _page(http: httpx.Client, url: str, body: Json) -> Json:
+    """An answer of the target: asked again while it says with 503 when to, as after a kill of its MongoDB it does."""
+    began = time.monotonic()
+    while (answer := http.post(url, json=body)).status_code == 503:
+        assert time.monotonic() - began < _BACK_S, f"the target has been away for {_BACK_S:.0f} s: {answer.text[:500]}"
+        time.sleep(float(answer.headers["retry-after"]))
+    assert answer.status_code == 200, answer.status_code
+    page: Json = answer.json()
+    return page
 
 
 def assert_ledger_agrees(chaos: Chaos) -> None:
