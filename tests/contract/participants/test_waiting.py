@@ -52,7 +52,7 @@ async def test_what_has_not_ended_in_time_is_not_waited_for_longer(waiting: Wait
     task = asyncio.create_task(waiting.wait([ONE, TWO], 100, 0.3))
     await waiting.tell({ONE: 100})
     assert await task == {ONE}
-    assert 0.25 <= time.monotonic() - began < 1
+    assert 0.25 <= time.monotonic() - began < 3
 
 
 async def test_a_read_that_was_started_too_early_is_not_enough(waiting: Waiting) -> None:
@@ -76,7 +76,7 @@ async def test_many_readers_of_one_chat_are_all_told(waiting: Waiting) -> None:
 
 
 async def test_waiting_for_nothing_takes_no_time(waiting: Waiting) -> None:
-    assert await asyncio.wait_for(waiting.wait([], 100, 5.0), 1.0) == set()
+    assert await asyncio.wait_for(waiting.wait([], 100, 60.0), 5.0) == set()
     await waiting.tell({})
 
 

@@ -216,7 +216,7 @@ async def test_a_claim_says_for_how_long_it_has_been_due(world: World) -> None:
     await asyncio.sleep(DEBOUNCED_S + 0.3)
     asked, changed, planned = await world.wanted.claim(world.held, plan(THREE), 5)
     assert 0.45 <= asked.waited_s < 5
-    assert asked.waited_s - changed.waited_s == pytest.approx(DEBOUNCE.wait_ms / 1_000, abs=0.1)
+    assert -0.01 <= asked.waited_s - changed.waited_s - DEBOUNCE.wait_ms / 1_000 < 1, "it was asked for later, too"
     assert planned.waited_s == 0
 
 

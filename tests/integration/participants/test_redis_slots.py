@@ -68,7 +68,7 @@ async def test_the_slots_of_a_dead_replica_are_others_when_its_leases_end(stack:
                 assert time.monotonic() > last.until, "not while the dead one might still be reading"
             if len(taken) == SLOTS:
                 break
-            assert time.monotonic() - died < SHORT.lease_s + 1
+            assert time.monotonic() - died < SHORT.lease_s + 5
             await asyncio.sleep(0.05)
         assert disjoint(held)
         back = await dead.slots.keep()
