@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -297,3 +298,23 @@ async def test_wishes_are_bounded_and_an_outage_ends_none_of_the_readers() -> No
     # Whoever waits for a read stands behind no more of them than a second's.
     assert max(len(chats) for chats, _ in one.sources.asked) == 6
     assert one.clock.seconds - begun >= 1_000 / 6 - 1
+
+
+@pytest.mark.parametrize("where", ["the shared cache", "the catalogue"])
+async def test_what_was_read_before_its_turn_came_is_not_read_again(where: str) -> None:
+    stale = {chat: entry(chat, f"{chat}", max_chat=-chat, counted=confirmed(1, age_s=4_000)) for chat in range(1, 101)}
+    one = await service(list(stale.values()))
+    async with one.client() as http:
+        await http.post("/chats/participants", json={"ids": list(stale)})
+    while not one.sources.wishes:  # noqa: ASYNC110 - a fake tells nobody
+        await asyncio.sleep(0)
+    assert one.sources.wishes == list(range(1, 7))
+    for chat in range(7, 100):
+        if where == "the shared cache":
+            one.sources.cached[ChatId(chat)] = confirmed(5)
+        else:
+            one.view.learn(replace(stale[chat], counted=confirmed(5)))
+    begun = one.clock.seconds
+    await _settled()
+    assert one.sources.wishes == [*range(1, 7), 100]
+    assert one.clock.seconds - begun < 2, "who left has taken no time of the others'"

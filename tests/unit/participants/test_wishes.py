@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import pytest
 from tests.unit.importer.fakes import FakeClock
@@ -26,11 +26,16 @@ class Asked:
         self.at.update(dict.fromkeys(chats, self.clock.seconds))
 
 
+async def _all(chats: Sequence[ChatId]) -> list[ChatId]:
+    return list(chats)
+
+
 @pytest.mark.parametrize("per_second", [6.0, 4.5, 1.0, 0.25])
 async def test_no_more_go_on_in_a_second_than_are_allowed(per_second: float) -> None:
     clock = FakeClock()
     asked = Asked(clock)
-    Wishes(asked, clock, per_second).wish(ChatId(number) for number in range(1, 41))  # type: ignore[arg-type]
+    wishes = Wishes(asked, clock, per_second, _all)  # type: ignore[arg-type]
+    wishes.wish(ChatId(number) for number in range(1, 41))
     for _ in range(400):
         await asyncio.sleep(0)
     assert len(asked.at) == 40

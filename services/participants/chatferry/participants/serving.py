@@ -115,7 +115,7 @@ class Serving:
         self._clock = clock
         self._rules = rules
         self._audience = audience
-        self._wishes = Wishes(sources.wanted, clock, rules.wishes_per_second)
+        self._wishes = Wishes(sources.wanted, clock, rules.wishes_per_second, self._still_overdue)
 
     async def page(self, query: Query, after: Place | None, limit: int, *, fresh: bool) -> ServedPage:
         """One page; `fresh`: after the wait for counts that are read now."""
@@ -147,9 +147,14 @@ class Serving:
         if fresh:
             late = await self._refreshed(served, time)
             served = await self._known([self.view.entry(one.entry.id) or one.entry for one in served], time)
-        self._wishes.wish(one.entry.id for one in served if one.entry.max_chat is not None and _overdue(one.state))
+        self._wishes.wish(one.entry.id for one in served if _overdue(one))
         self._tell(served)
         return served, late
+
+    async def _still_overdue(self, chats: Sequence[ChatId]) -> list[ChatId]:
+        entries = [entry for chat in chats if (entry := self.view.entry(chat)) is not None]
+        served = await self._known(entries, _Time.within(self._rules.fresh_wait_s))
+        return [one.entry.id for one in served if _overdue(one)]
 
     async def _known(self, entries: Sequence[Entry], time: _Time) -> list[Served]:
         """Cached counts in one round trip; the catalogue's where there is none, or an older one."""
@@ -210,6 +215,6 @@ class Serving:
         return int(self._clock.now().timestamp() * 1_000)
 
 
-def _overdue(state: State) -> bool:
+def _overdue(one: Served) -> bool:
     """Whether a reader's coming is reason enough to read it anew; of what is provisional a read is under way."""
-    return state is State.STALE or state is State.STATIC
+    return one.entry.max_chat is not None and one.state in (State.STALE, State.STATIC)

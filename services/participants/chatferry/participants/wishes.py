@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from itertools import islice
 
@@ -21,13 +21,22 @@ class Wishes:
     whoever meets them next wishes again.
 
     `per_second`: so many go on to the reads at most, among which whoever waits for a read would have to stand behind
-    them, and whatever events have changed.
+    them, and whatever events have changed. `overdue`: which of them are too old still, when their turn has come: a
+    long line takes minutes, and each that was read for another reason meanwhile would cost MAX a second call.
     """
 
-    def __init__(self, wanted: Wanted, clock: Clock, per_second: float, most: int = 20_000) -> None:
+    def __init__(
+        self,
+        wanted: Wanted,
+        clock: Clock,
+        per_second: float,
+        overdue: Callable[[Sequence[ChatId]], Awaitable[list[ChatId]]],
+        most: int = 20_000,
+    ) -> None:
         self._wanted = wanted
         self._clock = clock
         self._per_second = per_second
+        self._overdue = overdue
         self._most = most
         # In the order of their times: the oldest is the first.
         self._wished: dict[ChatId, float] = {}
@@ -58,6 +67,9 @@ class Wishes:
             some = list(islice(self._waiting, max(1, int(self._per_second))))
             for chat in some:
                 del self._waiting[chat]
+            some = await self._overdue(some)
+            if not some:
+                continue
             # Nobody was promised anything: a reader who comes after the minute wishes again.
             with suppress(OutageError):
                 await self._wanted.ask(some, Urgency.ASKED)
