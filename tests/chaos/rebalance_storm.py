@@ -36,7 +36,7 @@ class Scale:
     most: int
 
 
-SHORT = Scale(messages=1_200, chats=24, page=20, max_rate=0.6, moves=6, apart_s=3.0, within_s=60, most=2)
+SHORT = Scale(messages=1_000, chats=20, page=20, max_rate=0.6, moves=5, apart_s=3.0, within_s=60, most=2)
 LONG = Scale(messages=40_000, chats=300, page=50, max_rate=0.7, moves=30, apart_s=5.0, within_s=180, most=3)
 
 
