@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -23,22 +24,27 @@ MESSAGES, DIALOG = "im.dialog.messages.get", "im.dialog.get"
 
 
 class TimeMachine:
-    """The portal as it is. Who is told to come back later is brought there: both clocks are set forward."""
+    """The portal as it is. Who is told to come back later is brought there: both clocks are set forward, while no call
+    is under way (the portal would count it after that moment, and we before it)."""
 
     def __init__(self, world: World) -> None:
         self.world, self.inner = world, None
         self.waited: list[float] = []
         self.most_spent = 0.0
+        self._under_way = 0
+        self._changed = asyncio.Condition()
 
     def hook(self, parts: Parts) -> Parts:
         self.inner = parts.portal  # type: ignore[assignment]
         return replace(parts, portal=self)
 
     async def call(self, webhook: int, method: str, params: Mapping[str, Any] | None = None) -> Answer:
-        return await self.inner.call(webhook, method, params)  # type: ignore[attr-defined, no-any-return]
+        async with self._present():
+            return await self.inner.call(webhook, method, params)  # type: ignore[attr-defined, no-any-return]
 
     async def batch(self, webhook: int, commands: Sequence[Command]) -> list[Answer]:
-        answers: list[Answer] = await self.inner.batch(webhook, commands)  # type: ignore[attr-defined]
+        async with self._present():
+            answers: list[Answer] = await self.inner.batch(webhook, commands)  # type: ignore[attr-defined]
         engine = self.world.running.board.engine
         self.most_spent = max(
             self.most_spent, *(engine.operating.spent(hook, MESSAGES)[0] for hook in engine.portal.webhooks)
@@ -53,13 +59,28 @@ class TimeMachine:
         )
         return [replace(one, refusal=refusal) for one, refusal in zip(answers, quick, strict=True)]
 
+    @asynccontextmanager
+    async def _present(self) -> AsyncIterator[None]:
+        """A call is under way: none begins while the clocks are set."""
+        async with self._changed:
+            self._under_way += 1
+        try:
+            yield
+        finally:
+            async with self._changed:
+                self._under_way -= 1
+                self._changed.notify_all()
+
     async def skip(self, seconds: float) -> None:
-        self.world.running.board.clock.skip(seconds)
-        redis = self.world.redis
-        async for key in redis.scan_iter(f"chatferry:portal:{self.world.portal_client().host}:operating:*"):
-            while (before := await redis.get(key)) is not None:
-                if await redis.eval(_SWAP, 1, key, before, older(before, seconds)):
-                    break
+        async with self._changed:
+            # While it waits others may begin; once it has its turn nobody does before it is done.
+            await self._changed.wait_for(lambda: self._under_way == 0)
+            self.world.running.board.clock.skip(seconds)
+            redis = self.world.redis
+            async for key in redis.scan_iter(f"chatferry:portal:{self.world.portal_client().host}:operating:*"):
+                while (before := await redis.get(key)) is not None:
+                    if await redis.eval(_SWAP, 1, key, before, older(before, seconds)):
+                        break
 
 
 _SWAP = "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end redis.call('SET', KEYS[1], ARGV[2]) return 1"
