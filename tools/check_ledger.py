@@ -88,7 +88,7 @@ class Check:
         self.client: MongoClient[Row] = MongoClient(with_password(status["mongodb"]["url"]), tz_aware=True)
         self.db = self.client[status["mongodb"]["database"]]
         self.url = Path(status["target"]["rest_url_file"]).read_text(encoding="utf-8").strip()
-        self.http, self.found = httpx.Client(timeout=60), list[str]()
+        self.http, self.found = httpx.Client(timeout=60, trust_env=False), list[str]()
         self.accounts, self.chats = {name: Sides() for name in PREFIX}, dict[str, Sides]()
         self.newest = self.db.runs.find_one({}, sort=[("requested_at", -1)]) or {}
         self.still = self.newest.get("state") not in ("requested", "running")

@@ -65,7 +65,7 @@ class Portal:
 
     def _get(self, path: str) -> list[Any]:
         """Values of the answer's lines."""
-        answer = httpx.get(f"{self._control}{path}", timeout=60).raise_for_status()
+        answer = httpx.get(f"{self._control}{path}", timeout=60, trust_env=False).raise_for_status()
         return [json.loads(line) for line in answer.content.split(b"\n") if line]
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+from tests.integration.whole.running import OFFICE_PROXY
 
 from chatferry.operator.folder import Folder, read_json
 from chatferry.operator.processes import leftovers
@@ -37,7 +38,7 @@ class Local:
         own = {
             name: value for name, value in os.environ.items() if not name.startswith(("CHATFERRY_", "PARTICIPANTS_"))
         }
-        return own | {"CHATFERRY_LOCAL": str(self.root), "COLUMNS": "200"}
+        return own | {"CHATFERRY_LOCAL": str(self.root), "COLUMNS": "200", **OFFICE_PROXY}
 
     def begin(self, *options: str) -> subprocess.Popen[str]:
         """What it says goes to a file: nobody reads a pipe while it runs."""

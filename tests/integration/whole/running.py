@@ -72,6 +72,10 @@ def read_folder(folder: Path, name: str) -> dict[int, Json]:
         return {row["id"]: row for row in map(json.loads, lines)}
 
 
+OFFICE_PROXY = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), "http://127.0.0.1:9")
+"""As a company's machine has it: the proxy leads outside, and to nothing that runs here."""
+
+
 @dataclass
 class Running:
     """One `.local` folder. `data`: what the portal was made of. `more`: variables for every process of it."""
@@ -90,6 +94,7 @@ class Running:
             "CHATFERRY_MONGODB": self.stack.mongodb,
             "CHATFERRY_REDIS": self.stack.redis,
             "COLUMNS": "200",
+            **OFFICE_PROXY,
         }
         return {**os.environ, **given, **self.more}
 

@@ -92,8 +92,8 @@ def test_what_is_no_target_is_named_before_anything_is_made_and_not_repeated(tmp
     assert not folder.root.exists()
 
 
-def test_status_asks_no_target_that_others_run_for_its_health(tmp_path: Path) -> None:
+async def test_status_asks_no_target_that_others_run_for_its_health(tmp_path: Path) -> None:
     names = ["importer", "extractor", "verifier", "kafka"]
     state: dict[str, Any] = {"processes": [{"name": name, "pid": 1, "restarts": 0} for name in names]}
-    assert list(status._health(Folder(tmp_path), state)) == names[:3]
-    assert list(status._health(Folder(tmp_path), {})) == ["chat", *names[:3]]
+    assert list(await status._health(Folder(tmp_path), state)) == names[:3]
+    assert list(await status._health(Folder(tmp_path), {})) == ["chat", *names[:3]]

@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from rich.console import Console
 from rich.text import Text
 
-from chatferry.common.adapters.http import TooLargeError, post
+from chatferry.common.adapters.http import ON_THIS_MACHINE, TooLargeError, post
 from chatferry.common.adapters.mongo import open_client, open_database
 from chatferry.common.adapters.redis import check_redis_url
 from chatferry.common.clock import SystemClock
@@ -99,7 +99,7 @@ async def _portal(project: Project, env: Mapping[str, str]) -> list[Check]:
     clock = SystemClock()
     bucket = RedisRateBucket(redis, project.portal_host, Limits(), clock, random.Random())  # noqa: S311 - jitter
     try:
-        async with httpx.AsyncClient(verify=_trusted(env, "CHATFERRY_PORTAL_CA_FILE")) as http:
+        async with httpx.AsyncClient(verify=_trusted(env, "CHATFERRY_PORTAL_CA_FILE"), mounts=ON_THIS_MACHINE) as http:
             client = PortalClient(webhooks, http, bucket, clock, Metrics())
             views = [await portal_checks(client, family) for family in FAMILIES.values()]
     finally:
@@ -112,7 +112,7 @@ async def _target(project: Project, env: Mapping[str, str]) -> list[Check]:
     if not lines:
         raise ConfigurationError(f"CHATFERRY_TARGET_URL_FILE: {project.rest_url_file} holds no URL")
     base, checks = lines[0], []
-    async with httpx.AsyncClient(verify=_trusted(env, "CHATFERRY_TARGET_CA_FILE")) as http:
+    async with httpx.AsyncClient(verify=_trusted(env, "CHATFERRY_TARGET_CA_FILE"), trust_env=False) as http:
         for family in FAMILIES.values():
             name = f"auth.target.import.{family.name}"
             url, body = f"{base}/import.{family.name}.count", orjson.dumps({"entity": family.root.name})

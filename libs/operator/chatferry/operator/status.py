@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -48,7 +49,7 @@ async def snapshot(folder: Folder, project: Project, store: Store, wanted: Wante
         "processes": state.get("processes", []),
         "stack_restarts": state.get("stack_restarts", {}),
         "failed": state.get("failed"),
-        "health": _health(folder, state),
+        "health": await _health(folder, state),
         **await _stored(store, wanted),
     }
 
@@ -98,12 +99,14 @@ def _iso(moment: Any) -> str | None:
     return moment.isoformat().replace("+00:00", "Z") if isinstance(moment, datetime) else None
 
 
-def _health(folder: Folder, state: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+async def _health(folder: Folder, state: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     """What each service says is wrong with it; empty when nothing is. A target that others run is none of ours."""
     ours = {process["name"] for process in state.get("processes", [])}
     names = [name for name in SERVICES if name in ours] if ours else SERVICES
     urls = {name: folder.service_url(name) for name in names}
-    return {name: {"service": "it does not run"} if url is None else unready(url) for name, url in urls.items()}
+    asked = [asyncio.to_thread(unready, url) for url in urls.values() if url is not None]
+    said = iter(await asyncio.gather(*asked))
+    return {name: {"service": "it does not run"} if url is None else next(said) for name, url in urls.items()}
 
 
 def show(state: dict[str, Any], console: Console) -> None:

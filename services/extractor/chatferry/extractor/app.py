@@ -16,6 +16,7 @@ from functools import partial
 import httpx
 from redis.asyncio import Redis
 
+from chatferry.common.adapters.http import ON_THIS_MACHINE
 from chatferry.common.adapters.mongo import Client, Database, open_client, open_database
 from chatferry.common.adapters.redis import check_redis_url
 from chatferry.common.clock import Clock
@@ -59,7 +60,7 @@ def work(settings: ExtractorSettings) -> Work:
     async def drive(context: Context) -> None:
         async with AsyncExitStack() as stack:
             outside = _outside(settings, stack)
-            http = httpx.AsyncClient(verify=verify, limits=httpx.Limits(max_connections=32))
+            http = httpx.AsyncClient(verify=verify, limits=httpx.Limits(max_connections=32), mounts=ON_THIS_MACHINE)
             await stack.enter_async_context(http)
             rng = random.Random()  # noqa: S311 - jitter
             bucket = RedisRateBucket(outside.redis, webhooks[0].host, settings.limits(), context.clock, rng)

@@ -6,9 +6,15 @@ import asyncio
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from types import MappingProxyType
 
 import httpx
 
+ON_THIS_MACHINE: Mapping[str, httpx.AsyncBaseTransport | None] = MappingProxyType(
+    {"all://127.0.0.1": None, "all://localhost": None, "all://[::1]": None}
+)
+"""`mounts` of a client that asks the portal or MAX: through the proxy of the environment (HTTPS_PROXY) if there is one,
+but not for what runs here. Everything else that we ask is ours, and is asked without one."""
 _OF_THE_WIRE = frozenset({"content-encoding", "content-length", "transfer-encoding"})
 
 

@@ -166,7 +166,7 @@ async def _introduce(stage: Stage, options: Options, control: str) -> None:
 
 def _silent(control: str) -> str | None:
     try:
-        httpx.get(f"{control}/truth/counts", timeout=5).raise_for_status()
+        httpx.get(f"{control}/truth/counts", timeout=5, trust_env=False).raise_for_status()
     except httpx.HTTPError as failure:
         return f"it does not answer ({type(failure).__name__})"
     return None

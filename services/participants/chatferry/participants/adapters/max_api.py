@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import orjson
 
-from chatferry.common.adapters.http import retry_after_s
+from chatferry.common.adapters.http import ON_THIS_MACHINE, retry_after_s
 from chatferry.common.clock import Clock
 from chatferry.common.errors import ConfigurationError, OutageError
 from chatferry.participants.domain.counts import Answer, MaxChatId, Verdict
@@ -69,6 +69,7 @@ class HttpMax:
             limits=limits,
             headers={"authorization": settings.token, "accept": "application/json"},
             transport=transport,
+            mounts=ON_THIS_MACHINE,
         )
 
     async def close(self) -> None:
