@@ -45,7 +45,10 @@ class Offsets:
         admin = AIOKafkaAdminClient(bootstrap_servers=self._kafka)
         # From the start by itself: a seek races with the look for the default place, which is the end.
         consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._kafka, enable_auto_commit=False, auto_offset_reset="earliest"
+            bootstrap_servers=self._kafka,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            fetch_max_wait_ms=20,  # most partitions are empty, and each would keep the others waiting
         )
         try:
             await admin.start()

@@ -56,7 +56,7 @@ class Scale:
     end_s: float
 
 
-SHORT = Scale(messages=1_200, chats=24, page=20, max_rate=1.0, away_s=4.0, parts=2, end_s=300)
+SHORT = Scale(messages=900, chats=24, page=20, max_rate=1.0, away_s=4.0, parts=2, end_s=300)
 LONG = Scale(messages=60_000, chats=600, page=50, max_rate=0.8, away_s=120.0, parts=len(PARTS), end_s=1_200)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -21,6 +22,7 @@ from tests.chaos import (
 from tests.chaos.frame import Passed
 
 S = TypeVar("S")
+_SEED = 7
 Disturb = Callable[[Path, int, bool], Passed]
 """Root, seed, and whether in the long form. Raises AssertionError with what broke."""
 
@@ -44,3 +46,8 @@ SUITE: dict[str, Disturb] = {
 }
 OWN_STACK = frozenset({kill_anywhere.NAME, outages.NAME, planted.NAME})
 """These end Kafka, MongoDB or Redis, or look into their files; the others may share them."""
+
+
+def short(name: str, root: Path) -> None:
+    """A disturbance in its short form; its figures go to standard output."""
+    sys.stdout.write(f"{SUITE[name](root, _SEED, False).line()}\n")
