@@ -61,7 +61,7 @@ class Redis:
             # Its words may quote a part of a password.
             raise UnhealthyError(f"it is no URL like {EXAMPLES['redis']}") from None
         except (RedisError, OSError) as error:
-            raise UnhealthyError(f"PING was answered with {error.__class__.__name__}: {error}") from error
+            raise UnhealthyError(f"PING failed with {type(error).__name__}: {str(error).rstrip('.')}") from error
 
     def _server(self) -> Path:
         try:
