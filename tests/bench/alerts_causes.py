@@ -1,5 +1,5 @@
-"""What wakes on-call: MAX fails, more changes than there are calls, a Redis that others fill. Each is there within its
-`async with`, which gives a way to ask what it has done so far."""
+"""What wakes on-call: MAX fails, or refuses; more changes than there are calls; a Redis that others fill. Each is there
+within its `async with`, which gives a way to ask what it has done so far."""
 
 from __future__ import annotations
 
@@ -16,24 +16,33 @@ from tests.bench.alerts_stand import Stand
 
 Done = Callable[[], Awaitable[str]]
 Cause = Callable[[Stand], AbstractAsyncContextManager[Done]]
-FAILING = 0.15
+FAILING, REFUSED = 0.15, 0.8
 STORM_A_MINUTE = 6.0
 ROOM = 3 * 2**20
 _FOREIGN, _FOREIGN_BYTES, _AT_ONCE, _EVERY_S = "foreign:", 4_096, 5, 0.1
 
 
-@asynccontextmanager
-async def reads_fail(stand: Stand) -> AsyncIterator[Done]:
+def reads_fail(stand: Stand) -> AbstractAsyncContextManager[Done]:
     """MAX answers 500 to a share of the reads."""
+    return _reads_end(stand, "server_error", "500", FAILING)
+
+
+def reads_are_refused(stand: Stand) -> AbstractAsyncContextManager[Done]:
+    """MAX answers most reads as it does once the bot has lost its rights in a chat."""
+    return _reads_end(stand, "denied", "403", REFUSED)
+
+
+@asynccontextmanager
+async def _reads_end(stand: Stand, kind: str, status: str, share: float) -> AsyncIterator[Done]:
     async with _platform(stand) as platform:
         since_ms = (await _told(platform, "truth/counts"))["now_ms"]
 
         async def done() -> str:
             calls = await _told(platform, f"truth/calls?since_ms={since_ms}")
-            failed, total = calls["by_status"].get("500", 0), calls["total"]
-            return f"MAX answered 500 to {failed} of {total} calls ({failed / max(1, total):.1%})"
+            ended, total = calls["by_status"].get(status, 0), calls["total"]
+            return f"MAX answered {status} to {ended} of {total} calls ({ended / max(1, total):.1%})"
 
-        fault = {"kind": "server_error", "paths": "/chats/{id}", "probability": FAILING}
+        fault = {"kind": kind, "paths": "/chats/{id}", "probability": share}
         (await platform.post("faults", json=fault)).raise_for_status()
         try:
             yield done

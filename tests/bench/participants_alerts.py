@@ -17,7 +17,17 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 import typer
-from tests.bench.alerts_causes import FAILING, ROOM, STORM_A_MINUTE, Cause, reads_fail, redis_is_full, storm_of_changes
+from tests.bench.alerts_causes import (
+    FAILING,
+    REFUSED,
+    ROOM,
+    STORM_A_MINUTE,
+    Cause,
+    reads_are_refused,
+    reads_fail,
+    redis_is_full,
+    storm_of_changes,
+)
 from tests.bench.alerts_prometheus import EVALUATED_EVERY_S, PROGRAM, Active, Prometheus, Rule, open_prometheus
 from tests.bench.alerts_stand import Readers, Stand, launch, reading, shown
 
@@ -53,6 +63,15 @@ CASES = (
         600,
         f"MAX answers 500 to {FAILING:.0%} of the reads",
         reads_fail,
+        200,
+        {"PARTICIPANTS_CALLS_PER_SECOND": "25", "PARTICIPANTS_CACHE_TTL": "120"},
+    ),
+    Case(
+        "refused",
+        "ChatferryMaxRefuses",
+        600,
+        f"MAX answers 403 to {REFUSED:.0%} of the reads",
+        reads_are_refused,
         200,
         {"PARTICIPANTS_CALLS_PER_SECOND": "25", "PARTICIPANTS_CACHE_TTL": "120"},
     ),

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 import yaml
 from tests.architecture.tree import ROOT
+from tests.bench.alerts_prometheus import GROUP
+from tests.bench.participants_alerts import CASES
 
 from chatferry.common.clock import SystemClock
 from chatferry.common.telemetry.metrics import Metrics
@@ -43,6 +45,12 @@ def test_every_alert_has_a_case_in_which_it_fires_and_one_in_which_it_does_not()
     cases = yaml.safe_load((ROOT / "deploy/alerts.test.yml").read_text(encoding="utf-8"))["tests"]
     seen = {(one["alertname"], bool(one.get("exp_alerts"))) for case in cases for one in case["alert_rule_test"]}
     assert seen == {(rule["alert"], fires) for rule in _rules() for fires in (True, False)}
+
+
+def test_every_alert_of_the_participants_service_has_its_cause_in_the_bench_of_alerts() -> None:
+    groups = yaml.safe_load((ROOT / "deploy/alerts.yml").read_text(encoding="utf-8"))["groups"]
+    rules = [rule["alert"] for group in groups if group["name"] == GROUP for rule in group["rules"]]
+    assert sorted(rules) == sorted(case.alert for case in CASES)
 
 
 def test_every_alert_has_its_section_for_on_call_and_no_section_is_of_an_alert_that_is_gone() -> None:
