@@ -1,7 +1,7 @@
 """Whether the alerts of the participants service fire on the running service when their cause is there, and go when it
 goes: a real Prometheus with the deployed rules, a simulated MAX, a real Kafka, MongoDB and Redis.
 
-`python -m tests.bench.participants_alerts` takes 23 minutes, at most 35: the rules look back ten minutes. Each cause
+`python -m tests.bench.participants_alerts` takes 27 minutes, at most 35: the rules look back ten minutes. Each cause
 has a service, a MAX and a Prometheus of its own, for two of the rules add up all services; they run beside each other.
 """
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ssl
+
 import httpx
 
 from chatferry.common.settings import is_http_url
@@ -14,7 +16,7 @@ def unready(url: str) -> dict[str, str]:
     if not is_http_url(url):
         return {"service": "its address is none like http://host:port; correct CHATFERRY_SERVICE_URLS"}
     try:
-        answer = httpx.get(f"{url}/readyz", timeout=_ANSWERS_S, trust_env=False)
+        answer = httpx.get(f"{url}/readyz", timeout=_ANSWERS_S, trust_env=False, verify=ssl.create_default_context())
         return {str(part): str(sentence) for part, sentence in answer.json()["wrong"].items()}
     except httpx.HTTPError as failure:
         return {"service": f"it does not answer ({type(failure).__name__})"}
