@@ -33,7 +33,7 @@ from chatferry.operator.folder import Folder, named_project
 from chatferry.operator.kept import SERVERS, keep, project_of_up
 from chatferry.operator.launch import Launch, given_portal, given_target, launch
 from chatferry.operator.migration import Migration
-from chatferry.operator.processes import check_unsupervised, stop
+from chatferry.operator.processes import check_unsupervised, ended_by_signals, stop
 from chatferry.operator.runs import UNDER_WAY, Options, Store
 from chatferry.operator.status import Wanted, show, snapshot
 from chatferry.operator.stopping import ask_to_stop, wait_for_end
@@ -100,6 +100,7 @@ def _with_store(work: Callable[[Folder, Store], Awaitable[T]]) -> T:
 
 
 @app.command()
+@ended_by_signals()
 def up() -> None:
     """Start stack, target and services for the portal of CHATFERRY_PORTAL_WEBHOOKS_FILE; they stay up.
 

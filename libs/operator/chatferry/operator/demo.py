@@ -76,16 +76,16 @@ async def run_demo(folder: Folder, options: DemoOptions, console: Console) -> bo
         console.print(Text(f"{time.monotonic() - began:5.1f} s  {line}", "dim"), soft_wrap=True)
 
     lock = take_for_demo(folder)
-    addresses, stack_root = fresh_stack(folder, announce)
     portal = SimulatedPortal(data, options.seed, users=60, chats=40, messages=6_000, bucket=options.bucket)
     name = project_name(os.environ)
     try:
+        addresses, stack_root = fresh_stack(folder, announce)
         await bootstrap(addresses, name)
         project = launch(folder, Launch(name, addresses, portal, settings, stack_root), lock, announce)
         lock.close()
         verified = await _migrate(folder, project, options, console)
     except BaseException:
-        end_demo(folder, stack_root)
+        end_demo(folder, folder.root)
         raise
     if options.keep:
         console.print(

@@ -15,6 +15,7 @@ from chatferry.operator.counting.options import Options
 from chatferry.operator.counting.run import Outputs, run_participants
 from chatferry.operator.demo import DemoOptions, run_demo
 from chatferry.operator.folder import Folder
+from chatferry.operator.processes import ended_by_signals
 
 app = typer.Typer(invoke_without_command=True)
 
@@ -33,7 +34,9 @@ def demo(
         _refuse_given(context)
         return
     options = DemoOptions(data, seed, keep, max_rate, bucket)
-    if not asyncio.run(run_demo(Folder.of(os.environ), options, Console())):
+    with ended_by_signals():
+        verified = asyncio.run(run_demo(Folder.of(os.environ), options, Console()))
+    if not verified:
         raise typer.Exit(1)
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -29,6 +28,7 @@ from chatferry.operator.counting.terminal import Screen, summary
 from chatferry.operator.demo import bootstrap, end_demo, fresh_stack, project_name
 from chatferry.operator.folder import Folder, read_json
 from chatferry.operator.kept import take_for_demo
+from chatferry.operator.processes import ended_by_signals
 from chatferry.stack.addresses import addresses_from_environment
 
 _SUBSCRIBED_WITHIN_S = 60.0
@@ -56,7 +56,7 @@ def run_participants(folder: Folder, options: Options, outputs: Outputs) -> bool
     def announce(line: str) -> None:
         outputs.console.print(Text(f"{time.monotonic() - began:5.1f} s  {line}", "dim"), soft_wrap=True)
 
-    with _ended_by_signals():
+    with ended_by_signals():
         lock = take_for_demo(folder)
         addresses, stack_root = fresh_stack(folder, announce)
         try:
@@ -76,21 +76,6 @@ def run_participants(folder: Folder, options: Options, outputs: Outputs) -> bool
         else:
             end_demo(folder, stack_root)
     return not verdict.wrong
-
-
-@contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """SIGTERM, and a terminal that is closed, end it as Ctrl-C does: with all that it has started."""
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 async def _watched(folder: Folder, running: Running, wanted: Wanted, outputs: Outputs) -> tuple[Verdict, list[str]]:
