@@ -29,14 +29,15 @@ _ENDING = (signal.SIGTERM, signal.SIGHUP)
 @contextmanager
 def ended_by_signals() -> Iterator[None]:
     """SIGTERM, and a terminal that is closed, end a command as Ctrl-C does: with all that it has started; once, however
-    often they come."""
+    often they come. What is ignored already stays so (nohup)."""
 
     def interrupt(*_: object) -> None:
         for number in _ENDING:
             signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, interrupt) for number in _ENDING}
+    heard = [number for number in _ENDING if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, interrupt) for number in heard}
     try:
         yield
     finally:
