@@ -14,18 +14,19 @@ help: ## what can be typed
 setup: $(READY) ## install everything into .venv/
 
 # A virtual environment holds its own path: in a folder that was moved or copied it is made anew.
-ifneq ($(shell cat $(READY) 2>/dev/null),$(CURDIR))
+HERE := $(shell grep -sF -- "-m venv $(CURDIR)/.venv" .venv/pyvenv.cfg)
+ifeq ($(HERE),)
 .PHONY: $(READY)
 endif
 
 $(READY): requirements.lock Makefile $(addsuffix /pyproject.toml,$(MEMBERS))
 	@test -n "$(PYTHON)" || { echo "chatferry needs Python 3.11 or 3.12 on x86_64 Linux: none was found on PATH. Install one, or name it: make PYTHON=/path/to/python3.12"; exit 2; }
-	@test "$$(cat $@ 2>/dev/null)" = "$(CURDIR)" || rm -rf .venv
+	@test -n "$(HERE)" || rm -rf .venv
 	@test -x $(BIN)/python || "$(PYTHON)" -m venv .venv
 	@echo "installing the pinned packages (about a minute the first time)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation $(addprefix -e ,$(MEMBERS))
-	@echo "$(CURDIR)" > $@
+	@touch $@
 
 demo: $(READY) ## move a portal's users, chats and messages over a real Kafka, and see the report that proves it
 	@$(BIN)/chatferry demo
