@@ -72,7 +72,10 @@ def read_folder(folder: Path, name: str) -> dict[int, Json]:
         return {row["id"]: row for row in map(json.loads, lines)}
 
 
-OFFICE_PROXY = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), "http://127.0.0.1:9")
+OFFICE_PROXY = {
+    **dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), "http://127.0.0.1:9"),
+    **dict.fromkeys(("NO_PROXY", "no_proxy"), ""),
+}
 """As a company's machine has it: the proxy leads outside, and to nothing that runs here."""
 
 

@@ -14,7 +14,7 @@ ON_THIS_MACHINE: Mapping[str, httpx.AsyncBaseTransport | None] = MappingProxyTyp
     {"all://127.0.0.1": None, "all://localhost": None, "all://[::1]": None}
 )
 """`mounts` of a client that asks the portal or MAX: through the proxy of the environment (HTTPS_PROXY) if there is one,
-but not for what runs here. Everything else that we ask is ours, and is asked without one."""
+but not for what runs here. The target and our own services are asked without one."""
 _OF_THE_WIRE = frozenset({"content-encoding", "content-length", "transfer-encoding"})
 
 
