@@ -62,7 +62,7 @@ async def test_roots_that_the_lists_lack_are_taken_over_page_by_page(world: Worl
     await roots.relist(FAMILIES["chats"], "now", 2, [given])
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert peak < 4 * 1024 * 1024
+    assert peak < 20 * 1024 * 1024, "all of them at once take 315 MiB, a page 3, and two until they are collected"
     rows = await world.rows()
     assert {row["run"] for row in rows.values()} == {"now"}
     assert {rows[seq]["state"] for seq in range(1, 6)} == {"closed"}

@@ -91,3 +91,80 @@ async def test_after_a_moment_only_what_was_written_meanwhile_is_written_back(
             await settled(replica)
             assert sorted(written) == expected
             assert (await other.counts.load([TWO]))[TWO] == during
+
+
+async def test_an_answer_that_redis_gave_before_it_was_written_back_undoes_nothing(
+    server: RedisOfOurs, replicas: list[Replica]
+) -> None:
+    replica = replicas[0]
+    async with LayeredCounts(replica.counts, replica.local_counts, replica.quick) as counts:
+        known = read(10)
+        await counts.write(ONE, known)
+        replica.quick._fell()
+        moved = await counts.hint(ONE, known, joined(known.stamp.started_ms + 5))
+        load = replica.counts.load
+
+        async def heard_late(chats: Sequence[ChatId]) -> dict[ChatId, Count]:
+            found = await load(chats)
+            if chats == [ONE, TWO]:
+                await settled(replica)
+            return found
+
+        replica.counts.load = heard_late  # type: ignore[method-assign]
+        await until_back(replica)
+        assert replica.quick.back.is_set()
+        assert await counts.load([ONE, TWO]) == {ONE: moved}
+
+
+async def test_what_is_written_here_while_countsare_written_back_is_written_back_after_them(
+    server: RedisOfOurs, replicas: list[Replica]
+) -> None:
+    replica, other, _ = replicas
+    async with LayeredCounts(replica.counts, replica.local_counts, replica.quick) as layered:
+        before = read(10)
+        for chat in (ONE, TWO):
+            await layered.write(chat, before)
+        replica.quick._fell()
+        during, later = read(20, before.stamp.started_ms + 10), read(30, before.stamp.started_ms + 20)
+        await layered.write(ONE, during)
+        restore, fell = replica.counts.restore, False
+
+        async def falls_once(counts: Sequence[tuple[ChatId, Count]]) -> None:
+            nonlocal fell
+            await restore(counts)
+            if not fell:
+                fell = True
+                replica.quick._fell()
+                assert await layered.write(ONE, later)
+                assert await layered.write(TWO, later)
+
+        replica.counts.restore = falls_once  # type: ignore[method-assign]
+        await until_back(replica)
+        await settled(replica)
+        assert fell
+        assert await other.counts.load([ONE, TWO]) == {ONE: later, TWO: later}
+
+
+async def test_what_is_forgotten_while_countsare_written_back_stays_forgotten(
+    server: RedisOfOurs, replicas: list[Replica]
+) -> None:
+    replica, other, _ = replicas
+    async with LayeredCounts(replica.counts, replica.local_counts, replica.quick) as layered:
+        chats = [ChatId(n) for n in range(1, 301)]
+        replica.quick._fell()
+        for chat in chats:
+            await layered.write(chat, read(10))
+        restore, forgotten = replica.counts.restore, False
+
+        async def last_is_forgotten(counts: Sequence[tuple[ChatId, Count]]) -> None:
+            nonlocal forgotten
+            await restore(counts)
+            if not forgotten:
+                forgotten = True
+                await layered.forget(chats[-1:])
+
+        replica.counts.restore = last_is_forgotten  # type: ignore[method-assign]
+        await until_back(replica)
+        await settled(replica)
+        assert forgotten
+        assert sorted(await other.counts.load(chats)) == chats[:-1]

@@ -101,12 +101,21 @@ class LayeredCounts:
         return not self._switch.away and not self._switch.back.is_set()
 
     async def load(self, chats: Sequence[ChatId]) -> dict[ChatId, Count]:
+        behind, hidden = False, set[ChatId]()
+
+        async def there() -> dict[ChatId, Count]:
+            # Before Redis is asked: until its answer is heard all may have been written back.
+            nonlocal behind, hidden
+            behind, hidden = self._switch.back.is_set(), set(self._unforgotten)
+            return await self._redis.load(chats)
+
         try:
-            found = await self._switch.attempt(lambda: self._redis.load(chats))
+            found = await self._switch.attempt(there)
         except OutageError:
             return await self._local.load(chats)
-        found = {chat: count for chat, count in found.items() if chat not in self._unforgotten}
-        if self._switch.back.is_set():
+        hidden |= self._unforgotten
+        found = {chat: count for chat, count in found.items() if chat not in hidden}
+        if behind or self._switch.back.is_set():
             # What events have told here meanwhile is not written back yet.
             here = await self._local.load(chats)
             found |= {chat: one for chat, one in here.items() if chat not in found or found[chat].order <= one.order}
@@ -149,23 +158,35 @@ class LayeredCounts:
                 await self._write_back()
             except OutageError:
                 await self._switch.clock.sleep(ATTEMPT_EVERY_S)
-            else:
+                continue
+            if not self._unwritten and not self._unforgotten:
                 self._switch.back.clear()
 
     async def _write_back(self) -> None:
         """All of it to a Redis that has forgotten some, else what was written meanwhile: it may have been away for a
-        moment only."""
+        moment only. What is written here while this goes on stays to be written back."""
         unforgotten = frozenset(self._unforgotten)
         await self._redis.forget(unforgotten)
         self._unforgotten -= unforgotten
-        known, unwritten = self._local.known(), frozenset(self._unwritten)
+        unwritten, self._unwritten = self._unwritten, set()
+        try:
+            chats = await self._behind(unwritten)
+            for begin in range(0, len(chats), _BATCH):
+                # As it is known by now: a chat may be forgotten meanwhile.
+                here = await self._local.load(chats[begin : begin + _BATCH])
+                await self._redis.restore(list(here.items()))
+        except BaseException:
+            self._unwritten |= unwritten
+            raise
+
+    async def _behind(self, unwritten: Collection[ChatId]) -> list[ChatId]:
+        """Chats that Redis does not have as they are known here."""
+        known = self._local.known()
         sample = dict([one for one in known if one[0] not in unwritten][-_SAMPLE:])
         there = await self._redis.load(list(sample))
         if all(chat in there and there[chat].order >= count.order for chat, count in sample.items()):
-            known = [(chat, count) for chat, count in known if chat in unwritten]
-        for begin in range(0, len(known), _BATCH):
-            await self._redis.restore(known[begin : begin + _BATCH])
-        self._unwritten -= unwritten
+            return list(unwritten)
+        return [chat for chat, _ in known]
 
 
 class LayeredSlots:
