@@ -18,6 +18,7 @@ import psutil
 
 from chatferry.operator.folder import Folder, read_json
 from chatferry.operator.processes import supervisor_of
+from chatferry.stack.process import command_line
 
 PARTS = ("kafka", "mongodb", "redis")
 _GONE_S = 15.0
@@ -50,7 +51,7 @@ class Processes:
             process = psutil.Process(pid) if pid else None
             if process is None or process.status() == psutil.STATUS_ZOMBIE:
                 return None
-            return process if any(marker in word for word in process.cmdline()) else None
+            return process if any(marker in word for word in command_line(process)) else None
         except psutil.NoSuchProcess:
             return None
 

@@ -18,6 +18,7 @@ import pytest
 
 from chatferry.operator.folder import Folder, read_json
 from chatferry.operator.processes import leftovers
+from chatferry.stack.process import command_line
 
 pytestmark = [pytest.mark.integration, pytest.mark.chaos]
 PARTS = ("kafka", "mongodb", "redis")
@@ -74,13 +75,13 @@ class Local:
         """SIGKILL for one that the supervisor names; its pid."""
         pid = self.process(name)["pid"]
         process = psutil.Process(pid)
-        assert any(str(self.root) in word or f"chatferry.{name}" in word for word in process.cmdline()), name
+        assert any(str(self.root) in word or f"chatferry.{name}" in word for word in command_line(process)), name
         process.send_signal(signal.SIGKILL)
         return int(pid)
 
     def supervisor(self) -> psutil.Process:
         process = psutil.Process(self.written()["supervisor"])
-        assert "chatferry.operator.supervisor" in process.cmdline()
+        assert "chatferry.operator.supervisor" in command_line(process)
         return process
 
     def stack_pids(self) -> list[int]:

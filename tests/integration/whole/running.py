@@ -19,6 +19,7 @@ import psutil
 from pymongo import MongoClient
 
 from chatferry.stack import Addresses
+from chatferry.stack.process import command_line
 
 Json = dict[str, Any]
 _COMMAND_S = 150.0
@@ -145,7 +146,7 @@ class Running:
         """SIGKILL for a service of this project; waits until it is gone."""
         pid = self.pid(name)
         process = psutil.Process(pid)
-        assert f"chatferry.{name}" in process.cmdline()
+        assert f"chatferry.{name}" in command_line(process)
         process.send_signal(signal.SIGKILL)
         process.wait(10)
 

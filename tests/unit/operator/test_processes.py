@@ -14,7 +14,7 @@ from typing import Any
 from chatferry.operator.folder import Folder
 from chatferry.operator.processes import SUPERVISOR, stop, supervision
 
-_WAITS = "import sys; sys.stdin.read()"
+_WAITS = "import sys; print(flush=True); sys.stdin.read()"
 
 
 def written(tmp_path: Path, **state: Any) -> Folder:
@@ -34,9 +34,14 @@ def a_supervisor_of(folder: Folder) -> Iterator[subprocess.Popen[bytes]]:
     """A process that says of itself what a supervisor of that folder says, and ends when it is told to."""
     folder.plan.write_text("{}", encoding="utf-8")
     process = subprocess.Popen(
-        [sys.executable, "-S", "-c", _WAITS, SUPERVISOR, str(folder.plan)], stdin=subprocess.PIPE
+        [sys.executable, "-S", "-c", _WAITS, SUPERVISOR, str(folder.plan)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
     )
     try:
+        # A process that has just been started has no command line for a moment.
+        assert process.stdout is not None
+        assert process.stdout.readline()
         yield process
     finally:
         process.kill()

@@ -64,7 +64,7 @@ def find(identity: ProcessId | None, marker: str) -> psutil.Process | None:
             _reap(process)
             return None
         born = _born_s_after_boot(process)
-        ours = any(marker in argument for argument in _command_line(process))
+        ours = any(marker in argument for argument in command_line(process))
     except (psutil.NoSuchProcess, psutil.AccessDenied):
         return None
     return process if ours and abs(born - identity.born_s_after_boot) <= _SAME_INSTANT_S else None
@@ -88,6 +88,14 @@ def orphans(program: str, marker: str) -> list[psutil.Process]:
         except (psutil.NoSuchProcess, psutil.AccessDenied, OSError):
             continue
     return found
+
+
+def command_line(process: psutil.Process) -> list[str]:
+    """Its words; they are empty for an instant while a fresh child becomes its program."""
+    end = time.monotonic() + _BECOMES_ITS_PROGRAM_S
+    while not (words := process.cmdline()) and time.monotonic() < end:
+        time.sleep(0.005)
+    return words
 
 
 def listens(process: psutil.Process, port: int) -> bool:
@@ -137,14 +145,6 @@ def is_free(port: int) -> bool:
 
 def _born_s_after_boot(process: psutil.Process) -> float:
     return process.create_time() - psutil.boot_time()
-
-
-def _command_line(process: psutil.Process) -> list[str]:
-    """Its words; they are empty for an instant while a fresh child becomes its program."""
-    end = time.monotonic() + _BECOMES_ITS_PROGRAM_S
-    while not (words := process.cmdline()) and time.monotonic() < end:
-        time.sleep(0.005)
-    return words
 
 
 def _reap(process: psutil.Process) -> None:
