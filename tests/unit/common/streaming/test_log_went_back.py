@@ -45,7 +45,8 @@ class _Member:
     def __init__(self, end: int) -> None:
         self.broker, self.worker = FakeBroker(), _Worker()
         settings = ConsumerSettings(group="g", topics=("t",), idle_s=1_000.0)
-        self.consumer = RecordConsumer(cast("KafkaBroker", self.broker), settings, self.worker, ManualClock(), Health())
+        self.clock = ManualClock()
+        self.consumer = RecordConsumer(cast("KafkaBroker", self.broker), settings, self.worker, self.clock, Health())
         self.kafka = self.broker.subscribed.consumer = self.broker.consumer
         self.kafka.ends = {HERE: end, THERE: 7}
         self.consumer._polling.take_over(self.kafka)
@@ -56,7 +57,8 @@ class _Member:
         self.kafka.committed = committed  # type: ignore[method-assign]
         self.consumer.assigned([HERE, THERE])
 
-    async def hand_over(self, *offsets: int) -> None:
+    async def hand_over(self, *offsets: int, after_s: float = 1.0) -> None:
+        self.clock.seconds += after_s
         assert self.broker.subscribed.handle is not None
         await self.broker.subscribed.handle(tuple(record(offset) for offset in offsets))
 
@@ -79,6 +81,19 @@ async def test_a_log_that_goes_back_under_a_group_that_reads_it_is_read_anew(sai
     assert member.worker.places() == [(0, 5_000), (0, 4_899), (0, 4_900), (0, 4_901)]
     assert member.kafka.commits == [{HERE: 5_001}, {HERE: 4_901}, {HERE: 4_902}]
     assert said == [("topic.went_back", {"topic": "t", "partition": 0, "committed": 5_001})]
+
+
+async def test_one_that_goes_back_behind_what_is_not_committed_yet_is_read_anew(
+    said: list[object],
+) -> None:
+    member = _Member(end=5_000)
+    await member.hand_over(5_000)
+    await member.hand_over(5_001, 5_002, after_s=0.1)
+    await member.hand_over(5_001, after_s=0.0)
+    await member.hand_over(5_002)
+    assert member.worker.places() == [(0, 5_000), (0, 5_001), (0, 5_002), (0, 5_001), (0, 5_002)]
+    assert member.kafka.commits == [{HERE: 5_001}, {HERE: 5_003}]
+    assert said == [("topic.went_back", {"topic": "t", "partition": 0, "committed": 5_003})]
 
 
 async def test_what_was_polled_before_the_group_was_asked_where_it_stands_is_finished(said: list[object]) -> None:

@@ -65,3 +65,14 @@ def test_of_a_log_that_went_back_nothing_counts_as_finished_any_more() -> None:
     assert offsets.standing([HERE, THERE]) == {HERE: 0, THERE: 7}
     assert offsets.beyond(again) == [again[0], again[1], again[3]]
     assert offsets.to_commit({HERE: 4_901}, {HERE, THERE}) == {HERE: 4_901}
+
+
+def test_what_is_finished_and_not_committed_yet_is_finished() -> None:
+    offsets = Offsets()
+    offsets.reached({HERE: 5_000})
+    assert offsets.to_commit({HERE: 5_003, THERE: 8}, {HERE, THERE}) == {HERE: 5_003, THERE: 8}
+    again = [_record(0, 5_002), _record(0, 5_003), _record(1, 7), _record(1, 8)]
+    assert offsets.beyond(again) == [again[1], again[3]]
+    assert offsets.standing([HERE, THERE]) == {HERE: 5_003, THERE: 8}
+    assert offsets.begin_anew(again) == {HERE: 5_003, THERE: 8}
+    assert offsets.to_commit({HERE: 5_003}, {HERE, THERE}) == {HERE: 5_003}

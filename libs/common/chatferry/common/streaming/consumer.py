@@ -34,6 +34,7 @@ from chatferry.common.telemetry.logs import get_logger
 __all__ = ["ConsumerSettings", "RecordConsumer", "RecordWorker", "open_broker"]
 log = get_logger(__name__)
 _FIRST_PROBE_S, _LONGEST_PROBE_S, _PAUSE_S = 0.5, 2.0, 60.0
+_COMMIT_EVERY_S = 0.2  # each is a round trip that nothing overlaps; idle work commits what is left
 
 
 def open_broker(bootstrap: str, *, client_id: str) -> KafkaBroker:
@@ -58,19 +59,17 @@ class RecordConsumer:
         self, broker: KafkaBroker, settings: ConsumerSettings, worker: RecordWorker, clock: Clock, health: Health
     ) -> None:
         self._broker, self._settings, self._worker, self._clock = broker, settings, worker, clock
-        self._working = asyncio.Lock()
-        self._failed = asyncio.Event()
+        self._working, self._failed = asyncio.Lock(), asyncio.Event()
         self._stopping = self._running = False
         self._revoking = self._overdue = self._fresh_waits = False
         self._owned: set[Partition] = set()
-        self._told = True
-        self._held: frozenset[str] = frozenset()
+        self._told, self._committed_at = True, float("-inf")
+        self._held, self._offsets = frozenset[str](), Offsets()
         self._outages = Outages(health, self._apply_pauses)
         longest_s, failures = settings.max_poll_interval_ms / 1_000, (KafkaError, ConsumerStoppedError)
         self._polling = Polling(
             clock, settings.topics, failures, most_bytes=settings.max_bytes, longest_work_s=longest_s
         )
-        self._offsets = Offsets()
         self._failure: BaseException | None = None
         self._idle_task: asyncio.Task[None] | None = None
         self._subscriber = broker.subscriber(
@@ -168,9 +167,9 @@ class RecordConsumer:
             if not self._outages:
                 await self._tell_owned()
                 # Since the poll, a rebalance may have taken some away, or brought them back finished.
-                mine = await self._unfinished(self._of_owned(mine), polled_under)
-                progress = Progress(mine)
-                await self._worker.deliver(mine, progress)
+                rest = await self._unfinished(self._of_owned(mine), polled_under)
+                progress = progress if len(rest) == len(mine) else Progress(rest)
+                await self._worker.deliver(rest, progress)
         except OutageError as away:
             self._outages.went_away(away)
         except BaseException as failure:
@@ -180,7 +179,7 @@ class RecordConsumer:
             # Under a newer assignment Kafka begins at what the group has committed, and knows better.
             if assignment is self._offsets:
                 self._go_back(progress.unfinished())
-                await self._commit(progress.committable())
+                await self._commit(progress.committable(), at_once=False)
 
     async def _unfinished(self, records: list[RawRecord], polled_under: Offsets | None) -> list[RawRecord]:
         """Without a rebalance since the poll, what is finished comes again only where the log itself went back."""
@@ -244,10 +243,11 @@ class RecordConsumer:
             if self._consumer is not None and partition in self._owned:
                 self._consumer.seek(TopicPartition(*partition), offset)
 
-    async def _commit(self, offsets: Mapping[Partition, int]) -> None:
-        wanted = self._offsets.to_commit(offsets, self._owned)
-        if not wanted or self._consumer is None:
+    async def _commit(self, offsets: Mapping[Partition, int], *, at_once: bool = True) -> None:
+        wanted, now = self._offsets.to_commit(offsets, self._owned), self._clock.monotonic()
+        if not wanted or self._consumer is None or not (at_once or now - self._committed_at >= _COMMIT_EVERY_S):
             return
+        self._committed_at = now
         try:
             await self._polling.commit({TopicPartition(*p): offset for p, offset in wanted.items()})
         except (CommitFailedError, IllegalStateError):

@@ -59,9 +59,9 @@ class Offsets:
         return dict(self._wanted)
 
     def beyond(self, records: Iterable[RawRecord]) -> list[RawRecord]:
-        """Those of the records that the group has not finished."""
-        reached = self._reached
-        return [record for record in records if record.offset >= reached.get((record.topic, record.partition), 0)]  # type: ignore[call-overload]
+        """Those of the records that the group has not finished, committed or not yet."""
+        finished = {p: max(offset, self._wanted.get(p, 0)) for p, offset in (self._wanted | self._reached).items()}
+        return [record for record in records if record.offset >= finished.get((record.topic, record.partition), 0)]  # type: ignore[call-overload]
 
     def begin_anew(self, records: Iterable[RawRecord]) -> dict[Partition, int]:
         """Where one of the records is finished, nothing of its partition is from now on: the place has another record.
@@ -70,13 +70,12 @@ class Offsets:
         """
         stood = {}
         for partition in {partition_of(record) for record in records if not self.beyond([record])}:
-            stood[partition] = self._reached.pop(partition)
-            self._wanted.pop(partition, None)
+            stood[partition] = max(self._reached.pop(partition, 0), self._wanted.pop(partition, 0))
         return stood
 
     def standing(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
-        """Where the group stands in each."""
-        return {partition: self._reached.get(partition, 0) for partition in partitions}
+        """How far the group has come in each."""
+        return {one: max(self._reached.get(one, 0), self._wanted.get(one, 0)) for one in partitions}
 
     def reached(self, committed: Mapping[Partition, int]) -> None:
         """The group stands here."""
