@@ -10,7 +10,7 @@ import pytest
 from tests.contract.participants.redis_ports import DEBOUNCE, replicas_of
 
 from chatferry.common.clock import SystemClock
-from chatferry.participants.adapters.local_work import LocalWanted
+from chatferry.participants.adapters.local_work import LeaseRules, LocalWanted
 from chatferry.participants.adapters.redis_layers import LayeredWanted
 from chatferry.participants.domain.catalogue import SLOTS, slot_of
 from chatferry.participants.domain.counts import ChatId
@@ -50,7 +50,8 @@ async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
     if request.param == "local":
         yield World(LocalWanted(SystemClock(), set(), DEBOUNCE), dict.fromkeys(range(SLOTS), 3))
         return
-    async with replicas_of(request.getfixturevalue("stack").redis) as [replica]:
+    rules = LeaseRules(read_s=0.3, lease_s=60.0, grace_s=0.0)
+    async with replicas_of(request.getfixturevalue("stack").redis, rules=rules) as [replica]:
         held = (await replica.slots.keep()).slots
         wanted: Wanted = replica.wanted
         if request.param == "layered":
@@ -119,17 +120,16 @@ async def test_what_is_asked_for_is_over_with_a_read_that_is_under_way(world: Wo
 async def test_what_is_asked_for_is_not_over_with_a_read_that_is_too_old_for_it(world: World) -> None:
     await world.claimed(ONE)
     await world.wanted.ask([ONE], Urgency.ASKED)
-    await asyncio.sleep(0.5)
-    await world.wanted.finish([world.claim(ONE, Urgency.TOP)], took_s=NEW_ENOUGH_S + 1.0)
+    await world.wanted.finish([world.claim(ONE, Urgency.TOP)], took_s=NEW_ENOUGH_S + 60.0)
     assert await world.claimed() == [(ONE, Urgency.ASKED)]
 
 
 async def test_of_several_who_ask_during_a_read_the_last_decides_whether_it_is_too_old(world: World) -> None:
     await world.claimed(ONE)
     await world.wanted.ask([ONE], Urgency.ASKED)
-    await asyncio.sleep(0.6)
+    await asyncio.sleep(2.0)
     await world.wanted.ask([ONE], Urgency.ASKED)
-    await world.wanted.finish([world.claim(ONE, Urgency.TOP)], took_s=NEW_ENOUGH_S + 0.3)
+    await world.wanted.finish([world.claim(ONE, Urgency.TOP)], took_s=NEW_ENOUGH_S + 1.0)
     assert await world.claimed() == [(ONE, Urgency.ASKED)]
 
 

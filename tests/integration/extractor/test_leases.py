@@ -25,12 +25,12 @@ async def everything(world: World) -> dict[str, Any]:
 
 
 async def test_a_lease_is_held_by_one_and_a_takeover_raises_the_epoch(world: World) -> None:
-    one, other = world.leases(0.3, "one"), world.leases(30, "other")
+    one, other = world.leases(2, "one"), world.leases(30, "other")
     first = await one.acquire("portal")
     assert first is not None
     assert await other.acquire("portal") is None
     await one.renew(first)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while (second := await other.acquire("portal")) is None:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
     assert second.epoch > first.epoch

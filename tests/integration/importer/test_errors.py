@@ -161,7 +161,7 @@ async def test_a_temporary_error_that_heals_keeps_the_order_of_its_chat(world: W
     await world.open()
     world.target.refuse_items[_key(504)] = {"code": "LATER", "retryable": True}
     await _chat_with_messages(world, 5, 40)
-    async with world.importer(batch_items={"chat_messages": 5}, retry_delays_seconds=(0.3, 30.0)):
+    async with world.importer(batch_items={"chat_messages": 5}, retry_delays_seconds=(3.0, 30.0)):
 
         async def parked() -> bool:
             return bool(await world.database.parked.count_documents({"reason": "behind"}))

@@ -44,9 +44,9 @@ async def running() -> AsyncIterator[Running]:
 class _Max(HttpMax):
     """The adapter, and the kinds of failures that it told."""
 
-    def __init__(self, running: Running, token: str = TOKEN) -> None:
+    def __init__(self, running: Running, token: str = TOKEN, answer_s: float = 1.0) -> None:
         self.kinds: list[str] = []
-        super().__init__(MaxAddress(running.http, token, answer_s=1.0), SystemClock(), self.kinds.append)
+        super().__init__(MaxAddress(running.http, token, answer_s=answer_s), SystemClock(), self.kinds.append)
 
 
 @pytest.fixture
@@ -169,10 +169,12 @@ async def test_a_call_is_sent_once_it_is_ready_and_not_at_all_where_that_fails(r
     assert api.kinds == []
 
 
-async def test_fifty_reads_at_once_are_all_answered(running: Running, api: _Max) -> None:
+async def test_fifty_reads_at_once_are_all_answered(running: Running) -> None:
+    api = _Max(running, answer_s=10.0)
     chats = [chat for chat in running.world.platform.chats.values() if chat.kind is Kind.CHAT] * 5
     answers = await asyncio.gather(*(api.chat(MaxChatId(chat.id)) for chat in chats[:50]))
     assert [answer.count for answer in answers] == [chat.count for chat in chats[:50]]
+    await api.close()
 
 
 async def test_a_subscription_that_was_made_is_there_and_may_be_made_again(running: Running, api: _Max) -> None:
