@@ -56,8 +56,8 @@ class Replica:
     def __post_init__(self) -> None:
         rng, here = random.Random(self.name), LocalWaiting()
         self.reading: set[ChatId] = set()
-        self.quick = Switch(self.clock, probe_of(self.redis))
-        self.steady = Switch(self.clock, probe_of(self.redis, 0.5))
+        self.quick = Switch(self.clock, probe_of(self.redis, self.keys))
+        self.steady = Switch(self.clock, probe_of(self.redis, self.keys, 0.5))
         self.counts = RedisCounts(self.redis, self.keys, self.ttl_s, rng, self.quick_s)
         self.budget = RedisBudget(self.redis, self.keys, self.allowance, self.clock, rng)
         self.slots = RedisSlots(self.redis, self.keys, Member(self.name, self.rules, self.busy), self.clock)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -162,6 +163,70 @@ async def test_what_was_spent_while_redis_was_away_is_told_to_it_once_and_before
     await taken(budget, clock, 5)
     assert len(redis.told) == 1
     assert redis.granted > granted
+
+
+@dataclass
+class Refusing:
+    """A Redis that answers whoever looks for it, and refuses everything else; or the budget alone."""
+
+    leases: bool = False
+
+    async def take(self, urgency: Urgency) -> Grant:
+        raise OutageError("redis", f"not for {urgency}")
+
+    async def spent(self, calls: Mapping[int, int]) -> None:
+        raise OutageError("redis", f"not {len(calls)} minutes")
+
+    async def hand_over(self, chats: Collection[ChatId], urgency: Urgency) -> None:
+        raise OutageError("redis", f"not for {urgency}: {len(chats)}")
+
+    async def claim(
+        self, held: Mapping[int, int], planned: Mapping[ChatId, Urgency], most: int, *, of: Of
+    ) -> list[Claim]:
+        raise OutageError("redis", f"not for {len(held)}, {len(planned)}, {most}, {of}")
+
+    async def keep(self) -> None:
+        if not self.leases:
+            raise OutageError("redis", "no leases")
+
+
+@pytest.mark.parametrize("leases", [False, True])
+async def test_the_fixed_share_is_given_where_redis_answers_and_refuses_the_budget(leases: bool) -> None:
+    clock, redis = HandClock(), Refusing(leases)
+    switch = Switch(clock, _answers)
+    local = LocalBudget(Allowance(per_second=9), clock, random.Random(1))
+    budget = LayeredBudget(cast("RedisBudget", redis), local, switch)
+    calls = 0
+    for _ in range(60):
+        calls += await taken(budget, clock, 1)
+        with suppress(OutageError):
+            await switch.attempt(redis.keep)
+    assert 400 < calls <= 9 * 60
+
+
+async def test_redis_that_answers_and_refuses_is_away_until_it_does_what_it_is_asked() -> None:
+    clock, redis, told = HandClock(), Refusing(), list[bool]()
+    switch = Switch(clock, _answers, told.append)
+    for _ in range(20):
+        with pytest.raises(OutageError):
+            await switch.attempt(redis.keep)
+        clock.seconds += 0.3
+    assert told == [True]
+    redis.leases = True
+    await switch.attempt(redis.keep)
+    assert told == [True, False]
+
+
+async def test_a_wish_that_redis_refuses_again_and_again_waits_for_its_debounce_once() -> None:
+    clock = HandClock()
+    local = LocalWanted(clock, set(), Debounce(wait_ms=1_500))
+    wanted = LayeredWanted(cast("RedisWanted", Refusing()), local, Switch(clock, _answers), Switch(clock, _answers))
+    await local.ask([ChatId(1)], Urgency.CHANGED)
+    claims = []
+    for _ in range(30):
+        claims += await wanted.claim(HELD, {}, 5)
+        clock.seconds += 0.1
+    assert [claim.chat for claim in claims] == [1]
 
 
 async def test_what_is_compared_with_reads_goes_by_the_clock_that_they_are_stamped_by() -> None:

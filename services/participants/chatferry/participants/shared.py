@@ -105,7 +105,7 @@ def open_shared(
         log.warning("outage" if away else "outage.over", part="redis")
         context.health.outage("redis", _SENTENCE if away else None)
 
-    quick, steady = Switch(clock, probe_of(redis)), Switch(clock, probe_of(redis, 1.0), told)
+    quick, steady = Switch(clock, probe_of(redis, keys)), Switch(clock, probe_of(redis, keys, 1.0), told)
     allowance = Allowance(settings.calls_per_second, settings.calls_per_hour)
     rules = LeaseRules(read_s=settings.max_answer_seconds + _OVERHEAD_S)
     reading: set[ChatId] = set()

@@ -25,11 +25,13 @@ class LayeredBudget:
         self._redis, self._local, self._switch = redis, local, switch
         # Calls that Redis has not been told of, by the minute of its clock.
         self._untold: dict[int, int] = {}
+        # Of the budget alone: Redis may do all else, and refuse this.
+        self._fell_at: float | None = None
+        self._back_at = float("-inf")
 
     async def take(self, urgency: Urgency) -> Grant:
-        now = self._switch.clock.monotonic()
-        own = None
-        if not self._switch.away and now < self._switch.back_at + _SETTLED_S:
+        began, own = self._switch.clock.monotonic(), None
+        if self._fell_at is None and began < self._back_at + _SETTLED_S:
             own = await self._local.take(urgency)
             if own.wait_s > 0:
                 return own
@@ -39,13 +41,15 @@ class LayeredBudget:
             if own is not None:
                 self._local.give_back()
             return await self._here(urgency)
+        if self._fell_at is not None:
+            self._fell_at, self._back_at = None, self._switch.clock.monotonic()
         if grant.wait_s <= 0:
             # Where leave is refused the answer may be an earlier one's, and so may its time.
             self._local.set_clock(grant.now_ms)
         if own is not None and grant.wait_s > 0:
             self._local.give_back()
-        if own is None and self._switch.back_at >= now:
-            # This very call has found Redis back, and is counted there alone.
+        if own is None and self._back_at >= began:
+            # A call that has found Redis back is counted there alone.
             return Grant(grant.now_ms, max(grant.wait_s, 0.01))
         if own is None and grant.wait_s <= 0:
             self._local.note_call()
@@ -63,7 +67,10 @@ class LayeredBudget:
         return await self._redis.take(urgency)
 
     async def _here(self, urgency: Urgency) -> Grant:
-        left_s = self._switch.fell_at + _WINDOW_S - self._switch.clock.monotonic()
+        now = self._switch.clock.monotonic()
+        if self._fell_at is None:
+            self._fell_at = now
+        left_s = self._fell_at + _WINDOW_S - now
         if left_s > 0:
             return Grant(self._local.now_ms, left_s)
         grant = await self._local.take(urgency)

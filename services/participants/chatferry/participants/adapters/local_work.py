@@ -173,12 +173,17 @@ class LocalWanted:
         """Whether it was claimed here."""
         return claim.chat in self._claimed
 
-    def take_all(self) -> dict[Urgency, list[ChatId]]:
-        """What is wanted, handed over to who does it from now on."""
-        all_of_it = {urgency: list(due) for urgency, due in self._due.items() if due}
-        for due in self._due.values():
-            due.clear()
+    def take_all(self) -> dict[Urgency, dict[ChatId, float]]:
+        """What is wanted and when it is due, handed over to who does it from now on."""
+        all_of_it = {urgency: due for urgency, due in self._due.items() if due}
+        self._due = {Urgency.ASKED: {}, Urgency.CHANGED: {}}
         return all_of_it
+
+    def put_back(self, left: Mapping[Urgency, Mapping[ChatId, float]]) -> None:
+        """What was taken and nobody else does: due when it was."""
+        for urgency, due in left.items():
+            for chat, at in due.items():
+                self._due[urgency][chat] = min(at, self._due[urgency].get(chat, at))
 
     async def ask(self, chats: Collection[ChatId], urgency: Urgency) -> None:
         now = self._clock.monotonic()

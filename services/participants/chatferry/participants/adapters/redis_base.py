@@ -26,6 +26,10 @@ local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 """
 """Milliseconds on Redis' clock, for scripts."""
+_PROBE = """
+redis.call('INFO', 'server')
+redis.call('SET', KEYS[1], '1', 'PX', 1000)
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +75,36 @@ async def redis_outage(seconds: float = ANSWER_S) -> AsyncIterator[None]:
         raise OutageError("redis", sentence) from away
 
 
-def probe_of(redis: Redis, seconds: float = QUICK_S) -> Callable[[], Awaitable[None]]:
-    """Returns when Redis has answered, else raises OutageError."""
+class Turns:
+    """One after the other; and where one of them finds Redis away, those who are in line by then do too: else each
+    would find it out for itself, a time-out after the one before."""
+
+    def __init__(self) -> None:
+        self._lock = asyncio.Lock()
+        self._outages = 0
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Raises OutageError as well when one who came before has raised it."""
+        before = self._outages
+        async with self._lock:
+            if self._outages > before:
+                raise OutageError("redis", "Redis cannot be reached")
+            try:
+                yield
+            except OutageError:
+                self._outages += 1
+                raise
+
+
+def probe_of(redis: Redis, keys: Keys, seconds: float = QUICK_S) -> Callable[[], Awaitable[None]]:
+    """Returns when Redis has done what our scripts do, else raises OutageError: a replica, or one that may not write
+    because its own replicas are missing, answers a PING all the same."""
+    script = redis.register_script(_PROBE)
 
     async def probe() -> None:
         async with redis_outage(seconds):
-            await redis.ping()
+            await script(keys=[keys.own("probe")])
 
     return probe
 

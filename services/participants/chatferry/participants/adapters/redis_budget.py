@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ from redis.asyncio import Redis
 
 from chatferry.common.clock import Clock
 from chatferry.participants.adapters.local_work import LATE_S, LONGEST_PAUSE_S, Allowance
-from chatferry.participants.adapters.redis_base import Keys, redis_outage
+from chatferry.participants.adapters.redis_base import Keys, Turns, redis_outage
 from chatferry.participants.domain.plan import Urgency
 from chatferry.participants.ports import Grant
 
@@ -112,7 +111,7 @@ redis.call('PEXPIRE', KEYS[1], 7200000)
 class _Line:
     """Those of this process who take leave with the same urgency: one after the other, not all at once each time."""
 
-    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    turns: Turns = field(default_factory=Turns)
     nothing_until: float = 0.0
     now_ms: int = 0
 
@@ -130,7 +129,7 @@ class RedisBudget:
 
     async def take(self, urgency: Urgency) -> Grant:
         line = self._lines[urgency is Urgency.ASKED]
-        async with line.turn:
+        async with line.turns.turn():
             began = self._clock.monotonic()
             if began < line.nothing_until:
                 return Grant(line.now_ms, self._later(line.nothing_until - began))

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -31,46 +32,46 @@ T = TypeVar("T")
 @dataclass(slots=True)
 class Switch:
     """Whether Redis is away. One for what readers wait for, and one for the work, which may wait longer: else a moment
-    in which Redis is slow would halt the work. `probe`: returns when Redis has answered. `told`: is called with each
-    change."""
+    in which Redis is slow would halt the work. `probe`: returns when Redis does what is asked of it here. `told`: is
+    called with each change."""
 
     clock: Clock
     probe: Callable[[], Awaitable[None]]
     told: Callable[[bool], None] = field(default=lambda _: None)
     away: bool = False
-    fell_at: float = float("-inf")
-    back_at: float = float("-inf")
     back: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when Redis has come back; cleared by who has done what was to do then."""
     _next: float = float("-inf")
 
     async def attempt(self, call: Callable[[], Awaitable[T]]) -> T:
         """Raises OutageError, at once when Redis is away and was looked for just now."""
-        if self.away:
+        looking = self.away
+        if looking:
             now = self.clock.monotonic()
             if now < self._next:
                 raise OutageError("redis", "Redis is away")
             self._next = now + ATTEMPT_EVERY_S
             # What is called may have an answer without asking Redis.
             await self.probe()
-            self._returned()
         try:
-            return await call()
+            answer = await call()
         except OutageError:
             self._fell()
             raise
+        if looking:
+            self._returned()
+        return answer
 
     def _returned(self) -> None:
         if self.away:
-            self.away, self.back_at = False, self.clock.monotonic()
+            self.away = False
             self.back.set()
             self.told(False)
 
     def _fell(self) -> None:
-        now = self.clock.monotonic()
-        self._next = now + ATTEMPT_EVERY_S
+        self._next = self.clock.monotonic() + ATTEMPT_EVERY_S
         if not self.away:
-            self.away, self.fell_at = True, now
+            self.away = True
             self.told(True)
 
 
@@ -238,13 +239,14 @@ class LayeredWanted:
         """What is wanted here; whatever Redis does not take, for whichever reason, stays wanted here."""
         left = self._local.take_all()
         try:
-            for urgency, chats in left.items():
-                while chats:
-                    await self._redis.hand_over(chats[:_BATCH], urgency)
-                    del chats[:_BATCH]
+            for urgency, due in left.items():
+                while due:
+                    chats = list(islice(due, _BATCH))
+                    await self._redis.hand_over(chats, urgency)
+                    for chat in chats:
+                        del due[chat]
         finally:
-            for urgency, chats in left.items():
-                await self._local.ask(chats, urgency)
+            self._local.put_back(left)
 
     async def finish(
         self, claims: Collection[Claim], again: Mapping[ChatId, float] = NONE_AGAIN, took_s: float = 0.0

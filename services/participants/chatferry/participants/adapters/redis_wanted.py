@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
@@ -10,7 +9,7 @@ from itertools import islice
 from redis.asyncio import Redis
 
 from chatferry.common.clock import Clock
-from chatferry.participants.adapters.redis_base import ANSWER_S, NOW_LUA, QUICK_S, Keys, redis_outage
+from chatferry.participants.adapters.redis_base import ANSWER_S, NOW_LUA, QUICK_S, Keys, Turns, redis_outage
 from chatferry.participants.domain.catalogue import slot_of
 from chatferry.participants.domain.counts import ChatId
 from chatferry.participants.domain.plan import Debounce, Urgency
@@ -148,7 +147,7 @@ class RedisWanted:
         self._keys, self._rules, self._clock, self._reading = keys, rules, clock, reading
         self._read_ms, self._debounce, self._swept = int(rules.read_s * 1_000), rules.debounce, -_SWEEP_S
         # What we have claimed is what a sweep leaves alone: neither may see the other half done.
-        self._turn = asyncio.Lock()
+        self._turns = Turns()
         self._ask = redis.register_script(_ASK)
         self._claim = redis.register_script(_CLAIM)
         self._finish = redis.register_script(_FINISH)
@@ -174,7 +173,7 @@ class RedisWanted:
     ) -> list[Claim]:
         if not held or most <= 0:
             return []
-        async with self._turn:
+        async with self._turns.turn():
             await self._sweep(held)
             places = {slot: place for place, slot in enumerate(held, 1)}
             ready = (chat for chat in planned if slot_of(chat) in places and chat not in self._reading)
@@ -198,22 +197,23 @@ class RedisWanted:
     ) -> None:
         if not claims:
             return
-        async with self._turn:
-            # First: should Redis not hear of it, a sweep makes it wanted again.
-            self._reading.difference_update(claim.chat for claim in claims)
-            arguments = [
-                part
-                for claim in claims
-                for part in (slot_of(claim.chat), claim.epoch, claim.chat, int(again.get(claim.chat, -0.001) * 1_000))
-            ]
-            async with redis_outage():
+        arguments = [
+            part
+            for claim in claims
+            for part in (slot_of(claim.chat), claim.epoch, claim.chat, int(again.get(claim.chat, -0.001) * 1_000))
+        ]
+        try:
+            async with self._turns.turn(), redis_outage():
                 await self._finish(
                     keys=self._sets(slot_of(claim.chat) for claim in claims),
                     args=[self._debounce.wait_ms, int((took_s - NEW_ENOUGH_S) * 1_000), *arguments],
                 )
+        finally:
+            # A sweep makes wanted again what Redis has not heard of.
+            self._reading.difference_update(claim.chat for claim in claims)
 
     async def take_over(self, held: Mapping[int, int]) -> None:
-        async with self._turn:
+        async with self._turns.turn():
             await self._restore(held)
 
     async def _sweep(self, held: Mapping[int, int]) -> None:
