@@ -180,8 +180,8 @@ def _taken_over(entry: Entry, told: Entry) -> Entry:
     return replace(entry, trusted=told.trusted, counted=counted)
 
 
-def _order(count: Count | None) -> tuple[Stamp, int]:
-    return (NEVER, -1) if count is None else count.order
+def _order(count: Count | None) -> tuple[Stamp, int, int]:
+    return (NEVER, -1, 0) if count is None else count.order
 
 
 def _worth(count: Count | None) -> tuple[int, Mark] | None:

@@ -9,8 +9,8 @@ import pytest
 from tests.contract.participants.redis_ports import joined, left, replicas_of
 
 from chatferry.common.clock import SystemClock
+from chatferry.participants.adapters.layered_counts import LayeredCounts
 from chatferry.participants.adapters.local import LocalCounts
-from chatferry.participants.adapters.redis_layers import LayeredCounts
 from chatferry.participants.domain.counts import ChatId, Count, Mark, MaxChatId, Stamp
 from chatferry.participants.domain.updates import Effect, Update
 from chatferry.participants.ports import Counts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 import pytest
@@ -10,7 +11,9 @@ from tests.integration.participants.redis_gone import until_back
 from tests.integration.participants.test_redis_away import ONE, TWO, read, settled
 from tests.integration.redis_of_ours import RedisOfOurs
 
-from chatferry.participants.adapters.redis_layers import LayeredCounts
+from chatferry.common.errors import OutageError
+from chatferry.participants.adapters.layered_counts import LayeredCounts
+from chatferry.participants.adapters.redis_layers import ATTEMPT_EVERY_S
 from chatferry.participants.domain.counts import ChatId, Count, Mark
 
 pytestmark = pytest.mark.integration
@@ -116,7 +119,7 @@ async def test_an_answer_that_redis_gave_before_it_was_written_back_undoes_nothi
         assert await counts.load([ONE, TWO]) == {ONE: moved}
 
 
-async def test_what_is_written_here_while_countsare_written_back_is_written_back_after_them(
+async def test_what_is_written_here_while_counts_are_written_back_is_written_back_after_them(
     server: RedisOfOurs, replicas: list[Replica]
 ) -> None:
     replica, other, _ = replicas
@@ -145,7 +148,7 @@ async def test_what_is_written_here_while_countsare_written_back_is_written_back
         assert await other.counts.load([ONE, TWO]) == {ONE: later, TWO: later}
 
 
-async def test_what_is_forgotten_while_countsare_written_back_stays_forgotten(
+async def test_what_is_forgotten_while_counts_are_written_back_stays_forgotten(
     server: RedisOfOurs, replicas: list[Replica]
 ) -> None:
     replica, other, _ = replicas
@@ -168,3 +171,83 @@ async def test_what_is_forgotten_while_countsare_written_back_stays_forgotten(
         await settled(replica)
         assert forgotten
         assert sorted(await other.counts.load(chats)) == chats[:-1]
+
+
+async def test_an_answer_that_redis_gave_before_it_fell_undoes_nothing(
+    server: RedisOfOurs, replicas: list[Replica]
+) -> None:
+    replica = replicas[0]
+    async with LayeredCounts(replica.counts, replica.local_counts, replica.quick) as layered:
+        known = read(10)
+        await layered.write(ONE, known)
+        before = await layered.hint(ONE, known, joined(known.stamp.started_ms + 5))
+        assert before is not None
+        load = replica.counts.load
+
+        async def overtaken(chats: Sequence[ChatId]) -> dict[ChatId, Count]:
+            found = await load(chats)
+            if chats == [ONE, TWO]:
+                replica.quick._fell()
+                await layered.hint(ONE, before, joined(known.stamp.started_ms + 6, user=2))
+            return found
+
+        replica.counts.load = overtaken  # type: ignore[method-assign]
+        twice = Count(12, Mark.PROVISIONAL, known.stamp)
+        assert await layered.load([ONE, TWO]) == {ONE: twice}
+        assert await replica.local_counts.load([ONE]) == {ONE: twice}
+
+
+async def test_an_event_after_the_return_follows_those_that_are_not_written_back_yet(
+    server: RedisOfOurs, replicas: list[Replica]
+) -> None:
+    replica, other, _ = replicas
+    known = read(10)
+    # Not begun: nothing is written back by itself.
+    layered = LayeredCounts(replica.counts, replica.local_counts, replica.quick)
+    for chat in (ONE, TWO):
+        await layered.write(chat, known)
+    replica.quick._fell()
+    for chat in (ONE, TWO):
+        assert await layered.hint(chat, known, joined(known.stamp.started_ms + 5)) is not None
+    twice = Count(12, Mark.PROVISIONAL, known.stamp)
+    await asyncio.sleep(ATTEMPT_EVERY_S)
+    for chat in (ONE, TWO):
+        # The first is what finds that Redis is back.
+        assert await layered.hint(chat, known, joined(known.stamp.started_ms + 6, user=2)) == twice
+    assert not replica.quick.away
+    assert await other.counts.load([ONE, TWO]) == {ONE: twice, TWO: twice}
+    async with layered:
+        await settled(replica)
+    assert await other.counts.load([ONE, TWO]) == {ONE: twice, TWO: twice}
+
+
+async def test_what_was_asked_before_a_chat_was_forgotten_is_not_learned_after_it(
+    server: RedisOfOurs, replicas: list[Replica]
+) -> None:
+    replica = replicas[0]
+    async with LayeredCounts(replica.counts, replica.local_counts, replica.quick) as layered:
+        known = read(10)
+        await replica.counts.write(ONE, known)
+        load, write = replica.counts.load, replica.counts.write
+
+        async def loaded(chats: Sequence[ChatId]) -> dict[ChatId, Count]:
+            found = await load(chats)
+            await layered.forget(chats)
+            return found
+
+        async def written(chat: ChatId, count: Count) -> bool:
+            made = await write(chat, count)
+            await layered.forget([chat])
+            return made
+
+        async def lost(chat: ChatId, count: Count) -> bool:
+            await layered.forget([chat])
+            raise OutageError("redis", f"{chat} is {count.count}, or not")
+
+        replica.counts.load, replica.counts.write = loaded, written  # type: ignore[method-assign]
+        await layered.load([ONE])
+        await layered.write(ONE, known)
+        assert replica.local_counts.known() == []
+        replica.counts.write = lost  # type: ignore[method-assign]
+        assert not await layered.write(ONE, known)
+        assert replica.local_counts.known() == []

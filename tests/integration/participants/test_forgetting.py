@@ -8,7 +8,7 @@ from tests.integration.participants.redis_gone import until_back
 from tests.integration.participants.test_redis_away import ONE, TWO, read, settled
 from tests.integration.redis_of_ours import RedisOfOurs
 
-from chatferry.participants.adapters.redis_layers import LayeredCounts
+from chatferry.participants.adapters.layered_counts import LayeredCounts
 
 pytestmark = pytest.mark.integration
 

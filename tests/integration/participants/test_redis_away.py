@@ -13,12 +13,8 @@ from tests.integration.participants.redis_gone import GRACE
 from tests.integration.redis_of_ours import RedisOfOurs
 
 from chatferry.participants.adapters.layered_budget import LayeredBudget
-from chatferry.participants.adapters.redis_layers import (
-    LayeredCounts,
-    LayeredSlots,
-    LayeredWaiting,
-    LayeredWanted,
-)
+from chatferry.participants.adapters.layered_counts import LayeredCounts
+from chatferry.participants.adapters.redis_layers import LayeredSlots, LayeredWaiting, LayeredWanted
 from chatferry.participants.domain.catalogue import SLOTS
 from chatferry.participants.domain.counts import ChatId, Count, Mark, Stamp
 from chatferry.participants.domain.plan import Urgency

@@ -11,7 +11,7 @@ import pytest
 from tests.contract.participants.redis_ports import Replica, joined, replicas_of
 
 from chatferry.participants.adapters.redis_base import Keys
-from chatferry.participants.domain.counts import ChatId, Count, Mark, Stamp, State, state_of
+from chatferry.participants.domain.counts import ChatId, Count, Mark, Stamp, State, hinted, state_of
 from chatferry.stack import Addresses
 
 pytestmark = pytest.mark.integration
@@ -157,12 +157,19 @@ async def test_what_is_written_back_is_refused_by_what_events_have_made_of_the_s
     assert await replica.counts.load([CHAT]) == {CHAT: moved}
 
 
-async def test_an_event_that_came_while_redis_was_away_follows_one_that_redis_has_seen(replica: Replica) -> None:
+async def test_of_what_events_have_made_of_the_same_read_the_one_that_has_seen_more_of_them_stays(
+    replica: Replica,
+) -> None:
     now = now_ms()
     await replica.counts.write(CHAT, read(10, now))
-    assert await replica.counts.hint(CHAT, read(10, now), joined(now + 5)) is not None
-    twice = Count(12, Mark.PROVISIONAL, Stamp(1, now))
+    once = await replica.counts.hint(CHAT, read(10, now), joined(now + 5))
+    assert once is not None
+    twice = hinted(once, 1, now + 6)
+    assert twice is not None
     await replica.counts.restore([(CHAT, twice)])
+    assert await replica.counts.load([CHAT]) == {CHAT: twice}
+    # A replica that has heard of the first event alone brings its count last.
+    await replica.counts.restore([(CHAT, once)])
     assert await replica.counts.load([CHAT]) == {CHAT: twice}
 
 

@@ -16,18 +16,13 @@ from chatferry.common.clock import Clock
 from chatferry.common.service import Context
 from chatferry.common.telemetry.logs import get_logger
 from chatferry.participants.adapters.layered_budget import LayeredBudget
+from chatferry.participants.adapters.layered_counts import LayeredCounts
 from chatferry.participants.adapters.local import LocalCounts, LocalWaiting
 from chatferry.participants.adapters.local_work import Allowance, LeaseRules, LocalBudget, LocalSlots, LocalWanted
 from chatferry.participants.adapters.redis_base import Keys, open_redis, probe_of
 from chatferry.participants.adapters.redis_budget import RedisBudget
 from chatferry.participants.adapters.redis_counts import RedisCounts
-from chatferry.participants.adapters.redis_layers import (
-    LayeredCounts,
-    LayeredSlots,
-    LayeredWaiting,
-    LayeredWanted,
-    Switch,
-)
+from chatferry.participants.adapters.redis_layers import LayeredSlots, LayeredWaiting, LayeredWanted, Switch
 from chatferry.participants.adapters.redis_slots import Member, RedisSlots
 from chatferry.participants.adapters.redis_waiting import RedisWaiting
 from chatferry.participants.adapters.redis_wanted import RedisWanted, WantedRules

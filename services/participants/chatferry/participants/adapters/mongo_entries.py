@@ -1,10 +1,10 @@
 """A chat's document, and what updates of it are made of.
 
 `_id`: the chat. `listed`: its record or MAX named it. `version`, `title`, `created`, `static_count`: of the portal's
-record. `max_chat`, `max_title`, `trusted`, `count` {count, mark, epoch, started, rank, told}: of MAX; `max_title_at`
-and `trusted_at` say when that was so. `ended`: an entry of MAX's that a portal's chat has taken over; `former`: MAX's
-own entry of the chat that this one was before. `seq`: the number of the count's last change; `unannounced`: since when
-nobody was told of it.
+record. `max_chat`, `max_title`, `trusted`, `count` {count, mark, epoch, started, rank, moves, told}: of MAX;
+`max_title_at` and `trusted_at` say when that was so. `ended`: an entry of MAX's that a portal's chat has taken over;
+`former`: MAX's own entry of the chat that this one was before. `seq`: the number of the count's last change;
+`unannounced`: since when nobody was told of it.
 """
 
 from __future__ import annotations
@@ -52,7 +52,8 @@ def count_of(kept: Document | None) -> Count | None:
     """The other way than `kept_count`."""
     if kept is None:
         return None
-    return Count(kept["count"], Mark(kept["mark"]), Stamp(kept["epoch"], kept["started"]), kept.get("told"))
+    stamp = Stamp(kept["epoch"], kept["started"])
+    return Count(kept["count"], Mark(kept["mark"]), stamp, kept.get("told"), kept.get("moves", 0))
 
 
 def kept_count(count: Count) -> Document:
@@ -63,6 +64,7 @@ def kept_count(count: Count) -> Document:
         "epoch": count.stamp.epoch,
         "started": count.stamp.started_ms,
         "rank": RANKS[count.mark],
+        "moves": count.moves,
     }
     return kept if count.told_ms is None else {**kept, "told": count.told_ms}
 
@@ -81,7 +83,7 @@ def if_newer(field: str, wanted: Any, moment_field: str, moment: int | None) -> 
 def count_stages(count: Count) -> list[Document]:
     """Set the count unless a later read's is there, and have it announced when it is another."""
     kept = kept_count(count)
-    order = ("epoch", "started", "rank")
+    order = ("epoch", "started", "rank", "moves")
     known = [{"$ifNull": [f"$count.{name}", _BEFORE_ALL]} for name in order]
     newer = {"$gte": [[kept[name] for name in order], known]}
     same = {"$and": [{"$eq": ["$count.count", kept["count"]]}, {"$eq": ["$count.mark", kept["mark"]]}]}

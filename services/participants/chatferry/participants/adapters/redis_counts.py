@@ -24,65 +24,63 @@ _MARKS = {mark.value.encode(): mark for mark in Mark}
 _LOAD = f"""{NOW_LUA}
 local ttl, n, out = tonumber(ARGV[1]), #KEYS / 2, {{}}
 for i = 1, n do
-  local s = redis.call('HMGET', KEYS[n + i], 'count', 'mark', 'epoch', 'started', 'told')
+  local s = redis.call('HMGET', KEYS[n + i], 'count', 'mark', 'epoch', 'started', 'told', 'moves')
   if s[1] and (redis.call('EXISTS', KEYS[i]) == 1 or now - s[4] >= ttl) then
-    out[i] = s[1] .. ' ' .. s[2] .. ' ' .. s[3] .. ' ' .. s[4] .. ' ' .. (s[5] or '-')
+    out[i] = s[1] .. ' ' .. s[2] .. ' ' .. s[3] .. ' ' .. s[4] .. ' ' .. (s[5] or '-') .. ' ' .. (s[6] or '0')
   else
     out[i] = false
   end
 end
 return out
 """
-# `order`: -1, 0 or 1: what is `known` (nil, or epoch, started and mark) is older than what is new, as old, or newer
-# (`Count.order`). Numbers of 53 bits are exact in Lua.
+# `order`: -1, 0 or 1: what is `known` (nil, or epoch, started, mark and moves) is older than what is new, as old, or
+# newer (`Count.order`). Numbers of 53 bits are exact in Lua.
 _PUT = """
 local ranks = {RANKS}
 local function put(value, state, new, json, ttl)
   redis.call('HSET', state, 'count', new[1], 'mark', new[2], 'epoch', new[3], 'started', new[4], 'at', new[5],
-    'told', new[6])
+    'told', new[6], 'moves', new[7])
   redis.call('PEXPIRE', state, STATE_MS)
   if ttl > 0 then redis.call('SET', value, json, 'PX', ttl) else redis.call('DEL', value) end
 end
-local function order(known, epoch, started, mark)
+local function order(known, epoch, started, mark, moves)
   if not known[1] then return -1 end
-  local here = {tonumber(known[1]), tonumber(known[2]), ranks[known[3]]}
-  for i, new in ipairs({tonumber(epoch), tonumber(started), ranks[mark]}) do
+  local here = {tonumber(known[1]), tonumber(known[2]), ranks[known[3]], tonumber(known[4] or '0')}
+  for i, new in ipairs({tonumber(epoch), tonumber(started), ranks[mark], tonumber(moves)}) do
     if here[i] ~= new then return here[i] < new and -1 or 1 end
   end
   return 0
 end
 """.replace("STATE_MS", str(_STATE_MS)).replace("RANKS", ", ".join(f"{mark} = {rank}" for mark, rank in RANKS.items()))
-# ARGV: for each chat count, mark, epoch, started, updated_at, told (-: as started), JSON, and the value's time to live
-# from the read on.
-# `ARGV[1]`: 1 when that time runs since the read, 0 when it runs from now. What is written back (1) has seen one event
-# more than a provisional count of the same read.
+# ARGV: for each chat count, mark, epoch, started, updated_at, told (-: as started), moves, JSON, and the value's time
+# to live from the read on.
+# `ARGV[1]`: 1 when that time runs since the read, 0 when it runs from now.
 _WRITE = f"""{NOW_LUA}{_PUT}
 local out, n = {{}}, #KEYS / 2
 for i = 1, n do
-  local at = 1 + (i - 1) * 8
-  local new = {{ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4], ARGV[at + 5], ARGV[at + 6]}}
-  local known = redis.call('HMGET', KEYS[n + i], 'epoch', 'started', 'mark')
-  local before = order(known, new[3], new[4], new[2])
+  local at, new = 1 + (i - 1) * 9, {{}}
+  for j = 1, 7 do new[j] = ARGV[at + j] end
+  local known = redis.call('HMGET', KEYS[n + i], 'epoch', 'started', 'mark', 'moves')
   out[i] = 0
-  if before < 0 or (before == 0 and ARGV[1] == '1' and new[2] == 'provisional') then
-    local ttl = tonumber(ARGV[at + 8])
+  if order(known, new[3], new[4], new[2], new[7]) < 0 then
+    local ttl = tonumber(ARGV[at + 9])
     if ARGV[1] == '1' then ttl = math.min(ttl, ttl - (now - tonumber(new[4]))) end
-    put(KEYS[i], KEYS[n + i], new, ARGV[at + 7], math.floor(ttl))
+    put(KEYS[i], KEYS[n + i], new, ARGV[at + 8], math.floor(ttl))
     out[i] = 1
   end
 end
 return out
 """
 # KEYS: value, state, the event's. ARGV: delta (0: the bot was put out, which freezes), event's time, then what the
-# caller knows: count, mark, epoch, started, updated_at, told; then the value's time to live. A value that is there
-# keeps its own.
+# caller knows: count, mark, epoch, started, updated_at, told, moves; then the value's time to live. A value that is
+# there keeps its own.
 _HINT = f"""{NOW_LUA}{_PUT}
 if redis.call('EXISTS', KEYS[3]) == 1 then return false end
-local k = redis.call('HMGET', KEYS[2], 'count', 'mark', 'epoch', 'started', 'at', 'told')
-if order({{k[3], k[4], k[2]}}, ARGV[5], ARGV[6], ARGV[4]) < 0 then
-  k = {{ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8]}}
+local k = redis.call('HMGET', KEYS[2], 'count', 'mark', 'epoch', 'started', 'at', 'told', 'moves')
+if order({{k[3], k[4], k[2], k[7]}}, ARGV[5], ARGV[6], ARGV[4], ARGV[9]) < 0 then
+  k = {{ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8], ARGV[9]}}
 end
-k[6] = k[6] or '-'
+k[6], k[7] = k[6] or '-', string.format('%.0f', tonumber(k[7] or '0') + 1)
 if tonumber(ARGV[2]) <= tonumber(k[4]) then return false end
 local delta = tonumber(ARGV[1])
 if delta ~= 0 and k[2] ~= 'confirmed' and k[2] ~= 'provisional' then return false end
@@ -90,10 +88,10 @@ redis.call('SET', KEYS[3], '1', 'PX', {_HINT_MS})
 k[1] = string.format('%.0f', math.max(0, tonumber(k[1]) + delta))
 k[2] = delta == 0 and 'frozen' or 'provisional'
 local ttl = redis.call('PTTL', KEYS[1])
-if ttl < 0 then ttl = tonumber(ARGV[9]) - (now - tonumber(k[4])) end
+if ttl < 0 then ttl = tonumber(ARGV[10]) - (now - tonumber(k[4])) end
 local at = k[5] == '' and 'null' or '"' .. k[5] .. '"'
 put(KEYS[1], KEYS[2], k, '{{"count":' .. k[1] .. ',"updated_at":' .. at .. '}}', math.floor(ttl))
-return k[1] .. ' ' .. k[2] .. ' ' .. k[3] .. ' ' .. k[4] .. ' ' .. k[6]
+return k[1] .. ' ' .. k[2] .. ' ' .. k[3] .. ' ' .. k[4] .. ' ' .. k[6] .. ' ' .. k[7]
 """
 
 
@@ -132,11 +130,11 @@ class RedisCounts:
         if update.effect not in MOVING:
             return None
         identity = self._keys.own(f"event:{chat}:{update.identity}")
-        count, mark, epoch, started, at, told, _, ttl_ms = _arguments(known, self._ttl_ms)
+        *count, _, ttl_ms = _arguments(known, self._ttl_ms)
         async with redis_outage():
             moved = await self._hint(
                 keys=[*self._of([chat]), identity],
-                args=[update.delta, update.at_ms, count, mark, epoch, started, at, told, ttl_ms],
+                args=[update.delta, update.at_ms, *count, ttl_ms],
             )
         return None if moved is None else _count(moved)
 
@@ -155,9 +153,10 @@ def _arguments(count: Count, ttl_ms: int) -> list[Any]:
         at = datetime.fromtimestamp(count.updated_at_ms // 1_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     json = orjson.dumps({"count": count.count, "updated_at": at or None})
     told = "-" if count.told_ms is None else count.told_ms
-    return [count.count, count.mark.value, *count.stamp, at, told, json, ttl_ms]
+    return [count.count, count.mark.value, *count.stamp, at, told, count.moves, json, ttl_ms]
 
 
 def _count(row: bytes) -> Count:
-    count, mark, epoch, started, told = row.split()
-    return Count(int(count), _MARKS[mark], Stamp(int(epoch), int(started)), None if told == b"-" else int(told))
+    count, mark, epoch, started, told, moves = row.split()
+    told_ms = None if told == b"-" else int(told)
+    return Count(int(count), _MARKS[mark], Stamp(int(epoch), int(started)), told_ms, int(moves))

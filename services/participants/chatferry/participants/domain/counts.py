@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import NamedTuple, NewType
 
@@ -56,17 +56,18 @@ NEVER = Stamp(0, 0)
 @dataclass(frozen=True, slots=True)
 class Count:
     """A chat's count. `stamp` is that of the read behind it; NEVER: none has been made. `told_ms`: of an earlier read,
-    where that one brought no count; 0: none ever did."""
+    where that one brought no count; 0: none ever did. `moves`: how many events have moved it since that read."""
 
     count: int
     mark: Mark
     stamp: Stamp = NEVER
     told_ms: int | None = None
+    moves: int = field(default=0, compare=False)
 
     @property
-    def order(self) -> tuple[Stamp, int]:
-        """The higher one stands: that of the later read, or what events have made of the same one."""
-        return self.stamp, RANKS[self.mark]
+    def order(self) -> tuple[Stamp, int, int]:
+        """The higher one stands: that of the later read, or what more events have made of the same one."""
+        return self.stamp, RANKS[self.mark], self.moves
 
     @property
     def moved(self) -> bool:
@@ -128,9 +129,12 @@ def hinted(known: Count, delta: int, at_ms: int) -> Count | None:
     """
     if known.mark not in (Mark.CONFIRMED, Mark.PROVISIONAL) or at_ms <= known.stamp.started_ms:
         return None
-    return replace(known, count=max(0, known.count + delta), mark=Mark.PROVISIONAL)
+    count = max(0, known.count + delta)
+    return replace(known, count=count, mark=Mark.PROVISIONAL, moves=known.moves + 1)
 
 
 def frozen(known: Count, at_ms: int) -> Count | None:
     """The count after the bot was put out; None when a read that was started later says what is true."""
-    return None if at_ms <= known.stamp.started_ms else replace(known, mark=Mark.FROZEN)
+    if at_ms <= known.stamp.started_ms:
+        return None
+    return replace(known, mark=Mark.FROZEN, moves=known.moves + 1)
