@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from chatferry.participants.domain.catalogue import Entry, own_id
 from chatferry.participants.domain.counts import NEVER, ChatId, Count, Mark, MaxChatId, Stamp
-from chatferry.participants.ports import Change, Marks, SourceChat, Told
+from chatferry.participants.ports import Change, Marks, MaxChatTakenError, SourceChat, Told
 
 
 @dataclass(slots=True)
@@ -66,10 +66,10 @@ class FakeCatalogue:
         row.listed, row.ended, row.max_title = True, False, title or row.max_title
         return self._put(row, replace(row.entry, max_chat=max_chat))
 
-    async def note(self, chat: ChatId, told: Told) -> bool:
+    async def note(self, chat: ChatId, told: Told) -> Entry | None:
         row = self._rows.get(chat)
         if row is None or row.entry.max_chat is None or told.max_chat not in (None, row.entry.max_chat):
-            return False
+            return None
         made = replace(row.entry, activity_ms=_later(row.entry.activity_ms, told.activity_ms))
         if told.title is not None and self._is_now(row, "title", told.at_ms):
             row.max_title = told.title
@@ -77,18 +77,23 @@ class FakeCatalogue:
             made = replace(made, trusted=told.trusted)
         if told.count is not None and _order(told.count) >= _order(made.counted):
             made = replace(made, counted=told.count)
-        self._put(row, made)
-        return True
+        return self._put(row, made)
 
-    async def link(self, chat: ChatId, max_chat: MaxChatId | None) -> frozenset[ChatId] | None:
+    async def link(
+        self, chat: ChatId, max_chat: MaxChatId | None, *, unless_linked: bool = False
+    ) -> frozenset[ChatId] | None:
         row = self._rows.get(chat)
         if row is None or row.source is None:
             return None
         if row.entry.max_chat == max_chat:
             return frozenset({chat, row.former or chat})
         before = row.entry
-        row.former = None if before.max_chat is None else own_id(before.max_chat)
+        if unless_linked and before.max_chat is not None:
+            return frozenset()
         other = (await self.by_max_chat([max_chat])).get(max_chat) if max_chat is not None else None
+        if other is not None and other.id > 0:
+            raise MaxChatTakenError
+        row.former = None if before.max_chat is None else own_id(before.max_chat)
         told, title, former = Entry(chat, None, None, None, 0), None, row.max_title
         if other is not None:
             title = self._rows[other.id].max_title

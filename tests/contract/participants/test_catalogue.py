@@ -161,7 +161,8 @@ async def test_nothing_is_noted_of_a_chat_that_max_does_not_have(kept: Kept) -> 
 async def test_what_was_said_of_the_chat_of_max_that_it_was_before_is_not_noted(kept: Kept) -> None:
     await kept.catalogue.note_sources([SOURCE])
     await kept.max_side.link(CHAT, MAX)
-    assert await kept.max_side.note(CHAT, Told(read(17, 100), max_chat=MAX))
+    noted = await kept.max_side.note(CHAT, Told(read(17, 100), max_chat=MAX))
+    assert noted == (await kept.catalogue.by_max_chat([MAX]))[MAX]
     assert await kept.max_side.note(CHAT, Told(max_chat=MAX))
     await kept.max_side.link(CHAT, OTHER_MAX)
     assert not await kept.max_side.note(CHAT, Told(read(17, 200), "late", 700, trusted=True, max_chat=MAX))

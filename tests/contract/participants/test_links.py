@@ -20,7 +20,7 @@ from tests.contract.participants.kept_catalogue import (
 
 from chatferry.participants.domain.catalogue import Entry
 from chatferry.participants.domain.counts import ChatId, Count, Mark, Stamp
-from chatferry.participants.ports import Change, Told
+from chatferry.participants.ports import Change, MaxChatTakenError, Told
 
 __all__ = ["kept"]
 
@@ -54,9 +54,22 @@ async def test_a_max_chat_is_that_of_one_chat_only(kept: Kept) -> None:
     await kept.catalogue.note_sources([SOURCE, replace(SOURCE, id=OTHER)])
     await counted(kept, 10, 100)
     assert await kept.max_side.link(CHAT, MAX) == {CHAT, OWN}
-    assert await kept.max_side.link(OTHER, MAX) == {OTHER, CHAT}
-    assert await kept.entry(CHAT) == Entry(CHAT, "$title", 1_000, None, 4)
+    with pytest.raises(MaxChatTakenError):
+        await kept.max_side.link(OTHER, MAX)
+    assert (await kept.known(OTHER)).max_chat is None
+    assert (await kept.known(CHAT)).counted == read(10, 100, epoch=0)
+    await kept.max_side.link(CHAT, None)
+    assert await kept.max_side.link(OTHER, MAX) == {OTHER, OWN}
     assert (await kept.known(OTHER)).counted == read(10, 100, epoch=0)
+
+
+async def test_where_a_link_is_asked_for_unless_there_is_one_another_stays(kept: Kept) -> None:
+    await kept.catalogue.note_sources([SOURCE])
+    assert await kept.max_side.link(OTHER, MAX, unless_linked=True) is None
+    assert await kept.max_side.link(CHAT, MAX, unless_linked=True) == {CHAT}
+    assert await kept.max_side.link(CHAT, MAX, unless_linked=True) == {CHAT}
+    assert await kept.max_side.link(CHAT, OTHER_MAX, unless_linked=True) == set()
+    assert (await kept.known(CHAT)).max_chat == MAX
 
 
 async def test_without_a_link_a_chat_is_static_again_and_that_of_max_goes_on_as_it_was(kept: Kept) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import random
 import uuid
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from chatferry.participants.adapters.mongo_entries import CHATS, prepare, reacha
 from chatferry.participants.adapters.mongo_max_side import MongoMaxSide
 from chatferry.participants.domain.catalogue import Entry
 from chatferry.participants.domain.counts import ChatId, Count, Mark, MaxChatId, Stamp
-from chatferry.participants.ports import SourceChat, Told
+from chatferry.participants.ports import MaxChatTakenError, SourceChat, Told
 from chatferry.stack import Addresses
 
 pytestmark = pytest.mark.integration
@@ -87,7 +88,8 @@ async def test_many_writers_at_once_and_every_reader_ends_with_what_is_there(dat
             await side.note(ChatId(chat), Told(count=_read(chance.randrange(1_000), turn * 8 + seed)))
             await source.note_sources([_source(chance.randrange(1, 40), turn) for _ in range(5)])
             if chance.random() < 0.2:
-                await side.link(ChatId(chance.randrange(1, 40)), chance.choice(chats))
+                with suppress(MaxChatTakenError):
+                    await side.link(ChatId(chance.randrange(1, 40)), chance.choice([*chats, None, None]))
 
     following = [asyncio.create_task(_follow(reader, known, done)) for reader, known in zip(readers, seen, strict=True)]
     await asyncio.gather(*(write(seed) for seed in range(8)))
@@ -184,14 +186,17 @@ async def test_a_thousand_records_at_once_are_written_and_told_in_order_of_their
     assert [entry.activity_ms for entry in entries] == list(range(1_000))
 
 
-async def test_two_that_link_the_same_chat_of_max_leave_it_with_one(database: Database) -> None:
+async def test_of_several_that_link_the_same_chat_of_max_one_is_answered_that_it_has_it(database: Database) -> None:
     catalogue, side = MongoCatalogue(database), MongoMaxSide(database, SystemClock())
     await catalogue.note_sources([_source(number) for number in range(1, 9)])
     outcomes = await asyncio.gather(
         *(side.link(ChatId(number), MaxChatId(-5)) for number in range(1, 9)),
         *(side.arrived(MaxChatId(-5), "of MAX") for _ in range(8)),
+        return_exceptions=True,
     )
-    assert None not in outcomes[:8]
+    refused = [one for one in outcomes[:8] if isinstance(one, MaxChatTakenError)]
+    assert len(refused) == 7
+    assert not any(isinstance(one, BaseException) for one in outcomes[8:])
     entries, _ = await catalogue.changed(0, 100)
     assert [entry.max_chat for entry in entries if entry.max_chat is not None] == [-5]
 

@@ -21,7 +21,7 @@ from chatferry.participants.domain.plan import Urgency
 from chatferry.participants.domain.updates import Update
 from chatferry.participants.flow.parts import Hearing
 from chatferry.participants.metrics import Watching
-from chatferry.participants.ports import Claim, Of, Told
+from chatferry.participants.ports import Claim, MaxChatTakenError, Of, Told
 from chatferry.participants.serving import Rules, Serving, Sources
 from chatferry.participants.view import View
 from chatferry.participants.webhook import Webhook
@@ -173,11 +173,17 @@ class MemoryLinks:
     known: list[MaxChatId] = field(default_factory=list)
     away: bool = False
 
-    async def link(self, chat: ChatId, max_chat: MaxChatId | None) -> frozenset[ChatId] | None:
+    async def link(
+        self, chat: ChatId, max_chat: MaxChatId | None, *, unless_linked: bool = False
+    ) -> frozenset[ChatId] | None:
+        assert not unless_linked
         if self.away:
             raise OutageError("mongodb", "away")
         if chat not in self.chats:
             return None
+        now = dict(self.links)
+        if max_chat is not None and any(one == max_chat for other, one in now.items() if other != chat):
+            raise MaxChatTakenError
         self.links.append((chat, max_chat))
         return frozenset({chat} if max_chat is None else {chat, ChatId(max_chat)})
 
@@ -188,7 +194,7 @@ class MemoryLinks:
         linked = next((chat for chat, one in reversed(self.links) if one == max_chat), max_chat)
         return entry(linked, title, max_chat=max_chat)
 
-    async def note(self, chat: ChatId, told: Told) -> bool:
+    async def note(self, chat: ChatId, told: Told) -> Entry | None:
         raise AssertionError((chat, told))
 
 

@@ -214,13 +214,15 @@ async def test_a_chat_is_linked_and_its_link_ended() -> None:
     one = await service([entry(1), entry(2, max_chat=-20)])
     async with one.client() as http:
         linked = await http.put("/chats/1/max", json={"max_chat_id": -(2**63)})
-        ended = await http.put("/chats/2/max", json={"max_chat_id": None})
         unknown = await http.put("/chats/3/max", json={"max_chat_id": -1})
-        taken = await http.put("/chats/1/max", json={"max_chat_id": -20})
-        again = await http.put("/chats/2/max", json={"max_chat_id": -20})
+        # Nobody has told this replica's view of the first link yet.
+        taken = await http.put("/chats/2/max", json={"max_chat_id": -(2**63)})
+        ended = await http.put("/chats/1/max", json={"max_chat_id": None})
+        again = await http.put("/chats/2/max", json={"max_chat_id": -(2**63)})
     assert linked.json() == {"id": 1, "max_chat_id": -(2**63)}
-    assert [answer.status_code for answer in (linked, ended, unknown, taken, again)] == [200, 200, 404, 409, 200]
-    assert one.links.links == [(1, -(2**63)), (2, None), (2, -20)]
+    assert taken.json()["error"]["code"] == "MAX_CHAT_TAKEN"
+    assert [answer.status_code for answer in (linked, unknown, taken, ended, again)] == [200, 404, 409, 200, 200]
+    assert one.links.links == [(1, -(2**63)), (1, None), (2, -(2**63))]
 
 
 async def test_after_a_link_the_count_of_the_chat_before_is_forgotten_and_a_new_one_asked_for() -> None:

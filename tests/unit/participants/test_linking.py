@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import orjson
 import pytest
@@ -133,6 +133,26 @@ def test_a_link_of_the_file_waits_for_its_chat(story: Story) -> None:
     story.after(6)
     assert task.done()
     assert story.do(story.catalogue.by_max_chat([NEW]))[NEW].id == late
+
+
+def test_a_call_that_links_while_the_file_is_looked_at_is_not_undone(story: Story) -> None:
+    link, calls = story.catalogue.link, [(CHAT, OLD), (OTHER, NEW)]
+
+    async def late(
+        chat: ChatId, max_chat: MaxChatId | None, *, unless_linked: bool = False
+    ) -> Collection[ChatId] | None:
+        for call in calls:
+            await link(*call)
+        calls.clear()
+        return await link(chat, max_chat, unless_linked=unless_linked)
+
+    story.catalogue.link = late  # type: ignore[method-assign,assignment]
+    task = story.begin(keep_linked({CHAT: MaxChatId(-300), ChatId(7): NEW}, story.parts, story.clock, story.stopping))
+    story.portal_chat(7, members=3)
+    story.after(6)
+    assert task.done()
+    held = story.do(story.catalogue.by_max_chat([OLD, NEW, MaxChatId(-300)]))
+    assert {max_chat: entry.id for max_chat, entry in held.items()} == {OLD: CHAT, NEW: OTHER}
 
 
 def test_after_a_restart_the_file_takes_back_nothing_that_a_call_has_changed(story: Story) -> None:

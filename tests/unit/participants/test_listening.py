@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import orjson
 import pytest
 from tests.unit.participants.story import Story
 
+from chatferry.participants.domain.catalogue import Entry
 from chatferry.participants.domain.counts import ChatId, MaxChatId
 from chatferry.participants.domain.updates import Update, read_update
+from chatferry.participants.ports import Told
 
 
 @pytest.fixture
@@ -147,6 +149,43 @@ def test_rights_of_a_moment_to_come_do_not_outlast_those_that_are_told_after_the
     given = event(story, kind, chat, is_admin=True, permissions=["read_all_messages"])
     story.do(story.listener.apply([given]))
     assert story.do(story.catalogue.by_max_chat([MaxChatId(chat)]))[MaxChatId(chat)].trusted
+
+
+def test_what_comes_late_of_rights_and_titles_is_learned_by_nobody(story: Story) -> None:
+    [chat] = known(story, 10)
+    now_ms = int(story.clock.now().timestamp() * 1_000)
+    story.do(story.catalogue.note(chat, Told(title="second", trusted=False, at_ms=now_ms)))
+    story.do(story.view.follow(story.catalogue))
+    given: dict[str, Any] = {"is_admin": True, "permissions": ["read_all_messages"]}
+    late = [
+        event(story, "bot_admin_permissions_changed", chat, timestamp=now_ms - 1_000, **given),
+        event(story, "chat_title_changed", chat, timestamp=now_ms - 1_000, title="first"),
+    ]
+    story.do(story.listener.apply(late))
+    entry = story.view.entry(chat)
+    assert entry is not None
+    assert (entry.title, entry.trusted) == ("second", False)
+
+
+@pytest.mark.parametrize("kind", ["bot_admin_permissions_changed", "user_added"])
+def test_an_event_of_a_chat_that_is_linked_meanwhile_is_of_the_one_that_it_is_linked_to(
+    story: Story, kind: str
+) -> None:
+    [own] = known(story, 10)
+    chat = story.portal_chat(5, members=4)
+    by_max_chat = story.catalogue.by_max_chat
+
+    async def linked_then(chats: Collection[MaxChatId]) -> dict[MaxChatId, Entry]:
+        found = await by_max_chat(chats)
+        story.catalogue.by_max_chat = by_max_chat  # type: ignore[method-assign]
+        await story.catalogue.link(chat, MaxChatId(own))
+        return found
+
+    story.catalogue.by_max_chat = linked_then  # type: ignore[method-assign]
+    story.do(story.listener.apply([event(story, kind, own, is_admin=False)]))
+    [entry] = story.do(by_max_chat([MaxChatId(own)])).values()
+    assert entry.id == chat
+    assert (entry.trusted, entry.count.count) == ((True, 11) if kind == "user_added" else (False, 10))
 
 
 def test_a_new_title_is_that_of_a_chat_that_only_max_has(story: Story) -> None:

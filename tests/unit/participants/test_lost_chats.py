@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import orjson
 import pytest
-from tests.unit.participants.story import Story
+from tests.unit.participants.story import EPOCH, Story
 
-from chatferry.participants.domain.counts import Answer, ChatId, MaxChatId, Verdict
+from chatferry.participants.domain.counts import Answer, ChatId, Count, Mark, MaxChatId, Stamp, Verdict
 from chatferry.participants.domain.plan import Urgency
 from chatferry.participants.domain.updates import read_update
 from chatferry.participants.flow.planning import Planner
+from chatferry.participants.ports import Told
 
 LOST = pytest.mark.parametrize(
     ("answer", "mark"), [(Answer(Verdict.GONE, 9), "frozen"), (Answer(Verdict.DENIED), "denied")]
@@ -61,6 +62,24 @@ def test_a_refusal_that_was_a_mistake_costs_ten_minutes_and_not_a_day(answer: An
     asked = len(story.max.asked)
     story.after(180)
     assert len(story.max.asked) >= asked + 3, "it is read as any other"
+    story.end()
+
+
+@pytest.mark.parametrize("verdict", [Verdict.GONE, Verdict.DENIED])
+@pytest.mark.parametrize("newer", ["catalogue", "cache"])
+def test_what_stays_of_a_lost_chat_is_the_newer_of_what_cache_and_catalogue_have(verdict: Verdict, newer: str) -> None:
+    story = Story()
+    [chat] = story.chats(4)
+    now_ms = int(story.clock.now().timestamp() * 1_000)
+    older, later = (Count(count, Mark.CONFIRMED, Stamp(EPOCH - 1, now_ms + count)) for count in (10, 20))
+    in_catalogue, in_cache = (later, older) if newer == "catalogue" else (older, later)
+    story.do(story.counts.write(chat, in_cache))
+    story.do(story.catalogue.note(chat, Told(count=in_catalogue)))
+    story.max.answers[MaxChatId(chat)] = Answer(verdict, 9 if verdict is Verdict.GONE else None)
+    story.begin(story.reader.run(story.stopping))
+    story.after(3)
+    count, mark = story.count(chat)
+    assert (count, mark) == (20, "frozen" if verdict is Verdict.GONE else "denied")
     story.end()
 
 

@@ -17,9 +17,8 @@ from chatferry.participants.domain.catalogue import SLOTS, Entry
 from chatferry.participants.domain.counts import ChatId, Count, Mark, MaxChatId, Stamp
 from chatferry.participants.domain.plan import Urgency
 from chatferry.participants.domain.updates import read_update
-from chatferry.participants.flow.parts import Trust, learn
+from chatferry.participants.flow.parts import Trust
 from chatferry.participants.flow.planning import Planner
-from chatferry.participants.ports import Told
 from chatferry.participants.view import View
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -51,9 +50,10 @@ class Replica:
         await self.view.follow(MemoryCatalogue(list(entries)))
 
     def reads(self, chat: int) -> None:
-        told = Told(count=read_at(self.clock.seconds), max_chat=MaxChatId(-chat))
         for replica in (self, *self.others):
-            learn(replica.view, ChatId(chat), told)
+            known = replica.view.entry(ChatId(chat))
+            assert known is not None
+            replica.view.learn(replace(known, counted=read_at(self.clock.seconds)))
 
     async def turn(self) -> set[int]:
         planned = [chat for chat, _ in await self.planner.planned(self.held, self.clock, 50)]

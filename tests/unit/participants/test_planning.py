@@ -11,11 +11,10 @@ from tests.unit.participants.readers import MemoryCatalogue, entry
 from tests.unit.participants.story import RULES
 
 from chatferry.participants.domain.catalogue import SLOTS, newest_epochs, slot_of
-from chatferry.participants.domain.counts import ChatId, Count, Mark, MaxChatId, Stamp
+from chatferry.participants.domain.counts import ChatId, Count, Mark, Stamp
 from chatferry.participants.domain.plan import Urgency
-from chatferry.participants.flow.parts import Trust, learn
+from chatferry.participants.flow.parts import Trust
 from chatferry.participants.flow.planning import Planner
-from chatferry.participants.ports import Told
 from chatferry.participants.view import View
 
 HELD = dict.fromkeys(range(SLOTS), 1)
@@ -120,7 +119,7 @@ async def test_during_a_look_at_many_chats_others_have_their_turns_and_what_they
     await asyncio.sleep(0)
     assert not look.done()
     read = Count(5, Mark.CONFIRMED, Stamp(1, int(clock.now().timestamp() * 1_000)))
-    learn(view, ChatId(2_000), Told(count=read, trusted=True, max_chat=MaxChatId(-2_000)))
+    view.learn(replace(entry(2_000, max_chat=-2_000, counted=read), trusted=True))
     planned = {chat for chat, _ in await look}
     assert ChatId(1_999) in planned
     assert ChatId(2_000) not in planned

@@ -11,6 +11,7 @@ from tests.unit.participants.story import Story, busy
 
 from chatferry.common.errors import OutageError
 from chatferry.participants.adapters.local_work import LocalBudget
+from chatferry.participants.domain.catalogue import Entry
 from chatferry.participants.domain.counts import Answer, ChatId, MaxChatId
 from chatferry.participants.domain.plan import Urgency
 from chatferry.participants.domain.updates import read_update
@@ -232,7 +233,7 @@ def test_an_outage_of_the_database_alone_gives_no_slot_back(story: Story) -> Non
     [chat] = story.chats(4)
     note, failures = story.catalogue.note, ["once"]
 
-    async def failing(chat: ChatId, told: Told) -> bool:
+    async def failing(chat: ChatId, told: Told) -> Entry | None:
         if failures:
             failures.clear()
             raise OutageError("mongodb", "away")
@@ -253,7 +254,7 @@ def test_an_outage_of_the_database_alone_gives_no_slot_back(story: Story) -> Non
 def test_one_outage_ends_the_reads_once_however_many_it_meets(story: Story) -> None:
     story.chats(*range(1, 11))
 
-    async def failing(chat: ChatId, told: Told) -> bool:
+    async def failing(chat: ChatId, told: Told) -> Entry | None:
         raise OutageError("mongodb", f"away for {chat} {told}")
 
     note, story.catalogue.note = story.catalogue.note, failing  # type: ignore[method-assign]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.unit.participants.readers import HandClock, MemoryCatalogue, confirmed, entry
 
 from chatferry.participants.domain.catalogue import Entry, folded
-from chatferry.participants.domain.counts import ChatId, MaxChatId
+from chatferry.participants.domain.counts import ChatId
 from chatferry.participants.domain.pages import Place, Query, Sort
 from chatferry.participants.view import View
 
@@ -141,11 +141,3 @@ async def test_nobody_learns_of_a_chat_that_the_catalogue_does_not_have() -> Non
     view, _ = await _view([])
     view.learn(entry(1))
     assert len(view) == 0
-
-
-async def test_a_chat_is_found_by_its_chat_of_max() -> None:
-    view, _ = await _view([entry(1, max_chat=-10), entry(2)])
-    found = view.linked_to(MaxChatId(-10))
-    assert found is not None
-    assert found.id == 1
-    assert view.linked_to(MaxChatId(-11)) is None

@@ -18,7 +18,7 @@ from chatferry.participants.domain.catalogue import own_id
 from chatferry.participants.domain.counts import ChatId, MaxChatId
 from chatferry.participants.domain.pages import BrokenCursorError, Cursors
 from chatferry.participants.metrics import Watching
-from chatferry.participants.ports import MaxSide
+from chatferry.participants.ports import MaxChatTakenError, MaxSide
 from chatferry.participants.refusals import (
     RefusedCallError,
     answer_cursor,
@@ -91,14 +91,14 @@ class Calls:
         """`PUT /chats/{id}/max`. Raises OutageError."""
         chat = chat_id(request.path_params["id"])
         max_chat = link_request(await read_body(request, _BODY_BYTES_MAX))
-        view = self._filled().view
+        self._filled()
         if chat <= 0:
             return await self._made_known(chat, max_chat)
-        holder = None if max_chat is None else view.linked_to(max_chat)
-        if holder is not None and holder.id > 0 and holder.id != chat:
+        try:
+            changed = await self.catalogue.link(chat, max_chat)
+        except MaxChatTakenError:
             sentence = "Another chat is linked to this chat of MAX: end that link first."
-            raise RefusedCallError(409, "MAX_CHAT_TAKEN", sentence)
-        changed = await self.catalogue.link(chat, max_chat)
+            raise RefusedCallError(409, "MAX_CHAT_TAKEN", sentence) from None
         if changed is None:
             raise _unknown()
         # What is cached is of the chats of MAX that they were before.

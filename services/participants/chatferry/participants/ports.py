@@ -232,14 +232,21 @@ class MaxSide(Protocol):
     async def arrived(self, max_chat: MaxChatId, title: str | None) -> Entry | None:
         """The bot is in this chat: its entry, made when there is none. None: a dialog, which is not counted."""
 
-    async def note(self, chat: ChatId, told: Told) -> bool:
+    async def note(self, chat: ChatId, told: Told) -> Entry | None:
         """What a read or an event said; None leaves a field as it is. An older count never replaces a newer one.
-        False: the chat is not that of MAX any more which it was said of, and nothing is noted."""
+        The chat as it is then; None: it is not that of MAX any more which this was said of, and nothing is noted."""
 
-    async def link(self, chat: ChatId, max_chat: MaxChatId | None) -> Collection[ChatId] | None:
+    async def link(
+        self, chat: ChatId, max_chat: MaxChatId | None, *, unless_linked: bool = False
+    ) -> Collection[ChatId] | None:
         """Say which MAX chat a portal's chat is; None: none any more. Takes over what was known of the MAX chat, whose
         own entry ends; that of the one it was before comes back, if MAX has named it or told its count. The chats whose
-        counts may be another's since (said again to whoever asks for the same again); None: no such chat."""
+        counts may be another's since (said again to whoever asks for the same again); None: no such chat.
+        `unless_linked`: nothing changes when it is another MAX chat already. Raises MaxChatTakenError."""
+
+
+class MaxChatTakenError(Exception):
+    """Another chat of the portal is linked to this chat of MAX."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from chatferry.common.clock import Clock
 from chatferry.participants.domain.catalogue import Entry, folded
-from chatferry.participants.domain.counts import ChatId, MaxChatId
+from chatferry.participants.domain.counts import ChatId
 from chatferry.participants.domain.pages import Place, Query, Sort
 from chatferry.participants.ports import Catalogue
 
@@ -120,10 +120,6 @@ class View:
     def top(self, most: int) -> Collection[ChatId]:
         asked = (entry for entry in self._entries.values() if entry.max_chat is not None and not entry.lost)
         return [entry.id for entry in heapq.nlargest(most, asked, key=lambda one: (one.activity_ms or 0, one.id))]
-
-    def linked_to(self, max_chat: MaxChatId) -> Entry | None:
-        """The chat that is this one of MAX. Looks at all of them."""
-        return next((entry for entry in self._entries.values() if entry.max_chat == max_chat), None)
 
     def learn(self, entry: Entry) -> None:
         if entry.id in self._entries:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from chatferry.common.adapters.mongo import (
     Database,
     Document,
@@ -15,7 +17,7 @@ from chatferry.common.clock import Clock
 from chatferry.participants.adapters.mongo_entries import CHATS, changed_fields, count_stages, entry_of, if_newer
 from chatferry.participants.domain.catalogue import Entry, own_id
 from chatferry.participants.domain.counts import ChatId, Mark, MaxChatId
-from chatferry.participants.ports import Told
+from chatferry.participants.ports import MaxChatTakenError, Told
 
 _ATTEMPTS = 10
 _PAUSE_S = 0.01
@@ -51,7 +53,7 @@ class MongoMaxSide:
                     continue
                 return entry_of(made)
 
-    async def note(self, chat: ChatId, told: Told) -> bool:
+    async def note(self, chat: ChatId, told: Told) -> Entry | None:
         # Says itself: whether it matches shows also when nothing else was told.
         fields: Document = {"max_chat": "$max_chat"}
         if told.title is not None:
@@ -64,23 +66,31 @@ class MongoMaxSide:
         if told.count is not None:
             stages += count_stages(told.count)
         whose: Document = {"$exists": True} if told.max_chat is None else {"$eq": told.max_chat}
+        which: Document = {"_id": chat, "max_chat": whose}
         with mongo_outage():
-            return (await self._chats.update_one({"_id": chat, "max_chat": whose}, stages)).matched_count > 0
+            found = await self._chats.find_one_and_update(which, stages, return_document=ReturnDocument.AFTER)
+            # The driver's types do not know that there may be none.
+            noted = cast("Document | None", found)
+        return None if noted is None else entry_of(noted)
 
-    async def link(self, chat: ChatId, max_chat: MaxChatId | None) -> frozenset[ChatId] | None:
+    async def link(
+        self, chat: ChatId, max_chat: MaxChatId | None, *, unless_linked: bool = False
+    ) -> frozenset[ChatId] | None:
         with mongo_outage():
             async with await self._client.start_session() as session:
                 for attempt in range(1, _ATTEMPTS):
                     try:
-                        return await self._linked(session, chat, max_chat)
+                        return await self._linked(session, chat, max_chat, unless_linked)
                     except OperationFailure as failure:
                         # Somebody else has written one of the two just now, or is about to.
                         if not isinstance(failure, DuplicateKeyError) and not failure.has_error_label(_TRANSIENT):
                             raise
                         await self._clock.sleep(_PAUSE_S * attempt)
-                return await self._linked(session, chat, max_chat)
+                return await self._linked(session, chat, max_chat, unless_linked)
 
-    async def _linked(self, session: Session, chat: ChatId, max_chat: MaxChatId | None) -> frozenset[ChatId] | None:
+    async def _linked(
+        self, session: Session, chat: ChatId, max_chat: MaxChatId | None, unless_linked: bool
+    ) -> frozenset[ChatId] | None:
         async with session.start_transaction():
             known = await self._chats.find_one({"_id": chat, "version": {"$exists": True}}, session=session)
             if known is None:
@@ -88,11 +98,15 @@ class MongoMaxSide:
             if known.get("max_chat") == max_chat:
                 # Whoever made it so may have come no further.
                 return frozenset({chat, ChatId(known.get("former", chat))})
+            if unless_linked and "max_chat" in known:
+                return frozenset()
             other = None
             if max_chat is not None:
                 other = await self._chats.find_one({"max_chat": max_chat}, session=session)
             if other is not None:
-                await self._chats.update_one({"_id": other["_id"]}, _parted(other), session=session)
+                if other["_id"] > 0:
+                    raise MaxChatTakenError
+                await self._chats.update_one({"_id": other["_id"]}, _parted(), session=session)
             told = {"max_chat": max_chat, **_taken_over(other or {})} if max_chat is not None else {}
             former = own_id(known["max_chat"]) if "max_chat" in known else None
             stages = [*_joined(told, (other or {}).get("activity")), {"$set": {"former": former or "$$REMOVE"}}]
@@ -105,13 +119,10 @@ class MongoMaxSide:
             return frozenset({chat, former or chat, ChatId((other or known)["_id"])})
 
 
-def _parted(other: Document) -> list[Document]:
-    """What becomes of whoever was this MAX chat before: MAX's own entry ends, a chat of the portal is static again."""
-    stages = _joined({}, None)
-    if other["_id"] < 0:
-        # Whoever was told of it has to hear that it is no more.
-        stages += [{"$set": {"ended": True, **changed_fields({"$gt": ["$seq", 0]})}}, {"$unset": ["activity"]}]
-    return stages
+def _parted() -> list[Document]:
+    """What becomes of MAX's own entry of the chat: it ends, and whoever was told of it has to hear of that."""
+    ended: Document = {"ended": True, **changed_fields({"$gt": ["$seq", 0]})}
+    return [*_joined({}, None), {"$set": ended}, {"$unset": ["activity"]}]
 
 
 def _revived(known: Document) -> list[Document]:

@@ -10,7 +10,7 @@ from chatferry.participants.domain.catalogue import Entry
 from chatferry.participants.domain.counts import Count, MaxChatId
 from chatferry.participants.domain.plan import Urgency
 from chatferry.participants.domain.updates import MOVING, Effect, Update
-from chatferry.participants.flow.parts import Parts, after, learn
+from chatferry.participants.flow.parts import Parts, learn
 from chatferry.participants.ports import Told
 
 # Each is a write, and a change that every replica takes in: of lively chats there would be one for every message.
@@ -40,21 +40,29 @@ class Listener:
         return await self.parts.linked.by_max_chat(chats) if chats else {}
 
     async def _apply(self, update: Update, max_chat: MaxChatId) -> None:
-        entry = self._known.get(max_chat)
-        if entry is None:
+        entry, noted = self._known.get(max_chat), None
+        while noted is None:
             # Whatever is heard of a chat, the bot is in it; or was, when it has just been put out of one unknown.
-            entry = await self.parts.catalogue.arrived(max_chat, update.title)
+            entry = entry or await self.parts.catalogue.arrived(max_chat, update.title)
             if entry is None:
                 return
+            # None: another chat has been linked to this one of MAX meanwhile, and it is said of that.
+            noted, entry = await self._noted(entry, update), None
+        self._known[max_chat] = noted
+        if update.effect in (*MOVING, Effect.ARRIVES) or _trusted(update):
+            await self.parts.wanted.ask([noted.id], Urgency.CHANGED)
+
+    async def _noted(self, entry: Entry, update: Update) -> Entry | None:
         told = self._told(entry, update)
         if update.effect in MOVING:
             told = replace(told, count=await self._moved(entry, update))
-        if told != Told(at_ms=told.at_ms, max_chat=max_chat) and await self.parts.catalogue.note(entry.id, told):
-            entry = after(entry, told)
-            learn(self.parts.chats, entry.id, told)
-        self._known[max_chat] = entry
-        if update.effect in (*MOVING, Effect.ARRIVES) or told.trusted:
-            await self.parts.wanted.ask([entry.id], Urgency.CHANGED)
+        if told == Told(at_ms=told.at_ms, max_chat=told.max_chat):
+            return entry
+        before = self.parts.chats.entry(entry.id)
+        noted = await self.parts.catalogue.note(entry.id, told)
+        if noted is not None:
+            learn(self.parts.chats, before, noted)
+        return noted
 
     async def _moved(self, entry: Entry, update: Update) -> Count | None:
         count = await self.parts.counts.hint(entry.id, entry.count, update)

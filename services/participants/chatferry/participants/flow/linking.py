@@ -12,7 +12,7 @@ from chatferry.common.telemetry.logs import get_logger
 from chatferry.participants.domain.counts import ChatId, MaxChatId
 from chatferry.participants.domain.plan import Urgency
 from chatferry.participants.flow.parts import Parts
-from chatferry.participants.ports import Counts, MaxSide, Wanted
+from chatferry.participants.ports import Counts, MaxChatTakenError, MaxSide, Wanted
 
 log = get_logger(__name__)
 _AGAIN_S = 5.0
@@ -37,14 +37,13 @@ async def keep_linked(links: Mapping[ChatId, MaxChatId], parts: Parts, clock: Cl
 
 
 async def _made(chat: ChatId, max_chat: MaxChatId, parts: Parts) -> bool:
-    holder = (await parts.linked.by_max_chat([max_chat])).get(max_chat)
-    if holder is not None and holder.id > 0:
-        if holder.id != chat > 0:
-            log.warning("link.passed_over", chat=chat)
-        return True
     if chat < 0:
         return await make_known(max_chat, parts.catalogue, parts.wanted) is not None
-    changed = await parts.catalogue.link(chat, max_chat)
+    try:
+        changed = await parts.catalogue.link(chat, max_chat, unless_linked=True)
+    except MaxChatTakenError:
+        log.warning("link.passed_over", chat=chat)
+        return True
     if changed is None:
         return False
     await begin_anew(changed, parts.counts, parts.wanted)

@@ -19,7 +19,6 @@ from chatferry.participants.ports import (
     Memory,
     Outbox,
     Slots,
-    Told,
     Waiting,
     Wanted,
     Why,
@@ -104,22 +103,14 @@ class Hearing:
     came: bool = False
 
 
-def after(entry: Entry, told: Told) -> Entry:
-    """The chat once that is noted."""
-    return replace(
-        entry,
-        counted=told.count or entry.counted,
-        title=told.title or entry.title,
-        activity_ms=max(told.activity_ms or 0, entry.activity_ms or 0) or None,
-        trusted=entry.trusted if told.trusted is None else told.trusted,
-    )
-
-
-def learn(chats: Chats, chat: ChatId, told: Told) -> None:
-    """What was said of a chat is known here at once; unless it is another chat of MAX by now, as far as we know."""
-    known = chats.entry(chat)
-    if known is not None and known.max_chat == told.max_chat:
-        chats.learn(after(known, told))
+def learn(chats: Chats, before: Entry | None, now: Entry) -> None:
+    """What the catalogue has of a chat is known here at once. `before`: what was known here when the catalogue was
+    asked; where that is another by now it may be newer, in all but the count, whose order shows which is."""
+    known = chats.entry(now.id)
+    if known is before:
+        chats.learn(now)
+    elif known is not None and known.max_chat == now.max_chat:
+        chats.learn(replace(known, counted=now.counted))
 
 
 Held = Mapping[int, int]

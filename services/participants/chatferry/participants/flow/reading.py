@@ -9,7 +9,7 @@ from chatferry.common.clock import Clock
 from chatferry.common.errors import OutageError
 from chatferry.common.telemetry.logs import get_logger
 from chatferry.participants.domain.catalogue import Entry, slot_of
-from chatferry.participants.domain.counts import Answer, ChatId, MaxChatId, Stamp, of_answer
+from chatferry.participants.domain.counts import Answer, ChatId, Count, MaxChatId, Stamp, Verdict, of_answer
 from chatferry.participants.domain.plan import Urgency
 from chatferry.participants.flow.failures import FIRST_AGAIN_S, Failing, Rest
 from chatferry.participants.flow.parts import Held, Parts, learn
@@ -199,9 +199,15 @@ class Reader:
         """`missed`: an event should have told what this read has found."""
         trusted = await self._rights(claim, entry, missed=missed)
         if trusted is not None:
-            told = Told(trusted=trusted, at_ms=grant.now_ms, max_chat=entry.max_chat)
-            if await self.parts.catalogue.note(claim.chat, told):
-                learn(self.parts.chats, claim.chat, told)
+            await self._noted(claim.chat, Told(trusted=trusted, at_ms=grant.now_ms, max_chat=entry.max_chat))
+
+    async def _noted(self, chat: ChatId, told: Told) -> bool:
+        """False: it is another chat of MAX by now."""
+        before = self.parts.chats.entry(chat)
+        noted = await self.parts.catalogue.note(chat, told)
+        if noted is not None:
+            learn(self.parts.chats, before, noted)
+        return noted is not None
 
     def _ready(self, claim: Claim, grant: Grant) -> Ready:
         """Leave that has gone by meanwhile (a connection was made first, or the loop was busy) is taken anew."""
@@ -256,20 +262,25 @@ class Reader:
 
     async def _write_down(self, claim: Claim, entry: Entry, answer: Answer, grant: Grant, trusted: bool | None) -> bool:
         """Whether it is written: neither what a later read has brought is there, nor is it another chat of MAX now."""
-        known = (await self.parts.counts.load([entry.id])).get(entry.id, entry.count)
+        known = entry.count if answer.verdict is Verdict.COUNTED else await self._known_last(entry)
         stamp = Stamp(claim.epoch, grant.now_ms)
         count = of_answer(answer, known, stamp)
         title = answer.title if entry.id < 0 else None
         told = Told(count, title, answer.last_event_ms, trusted, grant.now_ms, entry.max_chat)
         # First where it shows whether it is that chat of MAX still: a link's own wish may have ended with this read.
-        ours = await self.parts.catalogue.note(claim.chat, told)
+        ours = await self._noted(claim.chat, told)
         if not ours:
             await self.parts.wanted.ask([claim.chat], Urgency.CHANGED)
         written = ours and await self.parts.counts.write(claim.chat, count)
-        if written:
-            learn(self.parts.chats, claim.chat, told)
         await self.parts.waiting.tell({claim.chat: stamp.started_ms})
         return written
+
+    async def _known_last(self, entry: Entry) -> Count:
+        """What stays where MAX tells nothing any more: of the cache and the catalogue, as they are now, the newer."""
+        cached = (await self.parts.counts.load([entry.id])).get(entry.id)
+        now = await self.parts.linked.by_max_chat([] if entry.max_chat is None else [entry.max_chat])
+        kept = next((one.count for one in now.values() if one.id == entry.id), entry.count)
+        return kept if cached is None or cached.order < kept.order else cached
 
     async def _leave(self, claim: Claim, *, patient: bool) -> Grant | None:
         """None when leave is far and whoever takes it is not `patient`."""
