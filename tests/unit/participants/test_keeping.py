@@ -119,43 +119,12 @@ def test_one_that_lacks_types_is_none(story: Story) -> None:
     assert story.trust.gap_ms > begun
 
 
-def test_while_no_subscription_can_be_made_nothing_is_trusted_and_why_is_told(story: Story) -> None:
-    [chat] = story.chats(3)
-    story.max.subscriptions = {HERE.url: TYPES}
-    keep_subscribed(story)
-    story.after(10)
-    entry = story.view.entry(chat)
-    assert entry is not None
-    assert story.trust.of(entry)
-    story.max.subscriptions.clear()
-    story.max.subscribing = lambda: OutageError("max", "MAX does not take the subscription")
-    story.after(700)
-    assert story.unsubscribed[-1] == "MAX does not take the subscription"
-    assert not story.trust.of(entry)
-    assert now_ms(story) - story.trust.gap_ms < 40_000
-    assert story.do(story.catalogue.marks()).gap_ms == story.trust.gap_ms
-    story.max.subscribing = lambda: None
-    story.after(40)
-    assert story.unsubscribed[-1] is None
-
-
 def test_who_cannot_even_look_at_the_start_trusts_nothing(story: Story) -> None:
     story.max.looking = MaxRefusedError
     keep_subscribed(story)
     story.after(100)
     assert now_ms(story) - story.trust.gap_ms < 40_000
     assert "CHATFERRY_MAX_TOKEN" in (story.unsubscribed[-1] or "")
-
-
-def test_one_failed_look_at_a_subscription_makes_nothing_doubtful_and_many_do(story: Story) -> None:
-    story.max.subscriptions = {HERE.url: TYPES}
-    keep_subscribed(story)
-    story.after(10)
-    story.max.looking = lambda: OutageError("max", "away")
-    story.after(400)
-    assert (story.trust.gap_ms, story.unsubscribed[-1]) == (0, "away")
-    story.after(400)
-    assert story.trust.gap_ms > 0
 
 
 def test_a_429_to_it_makes_everybody_wait(story: Story) -> None:
@@ -304,17 +273,6 @@ def test_a_replica_that_is_not_on_duty_subscribes_to_nothing(story: Story) -> No
     story.begin(story.keeper.stay_subscribed(HERE, story.stopping))
     story.after(30)
     assert story.max.subscriptions == {}
-
-
-def test_all_replicas_hear_of_the_gap_that_one_has_found(story: Story) -> None:
-    other = Story()
-    story.do(story.keeper._begin_anew())
-    marks = story.do(story.catalogue.marks())
-    other.do(other.catalogue.keep(marks))
-    other.begin(other.keeper.remember(other.stopping))
-    other.after(1)
-    assert other.trust.gap_ms == marks.gap_ms
-    other.end()
 
 
 @pytest.mark.parametrize("events_on", [True, False])

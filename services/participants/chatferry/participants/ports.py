@@ -1,8 +1,5 @@
-"""What the story needs of the outside.
-
-Every method raises OutageError ("redis", "mongodb", "kafka", "max") while its part cannot serve; what it had begun may
-be done or not, and is safe to repeat.
-"""
+"""What the story needs of the outside. Every method raises OutageError ("redis", "mongodb", "kafka", "max") while its
+part cannot serve; what it had begun may be done or not, and is safe to repeat."""
 
 from __future__ import annotations
 
@@ -239,10 +236,10 @@ class MaxSide(Protocol):
     async def link(
         self, chat: ChatId, max_chat: MaxChatId | None, *, unless_linked: bool = False
     ) -> Collection[ChatId] | None:
-        """Say which MAX chat a portal's chat is; None: none any more. Takes over what was known of the MAX chat, whose
-        own entry ends; that of the one it was before comes back, if MAX has named it or told its count. The chats whose
-        counts may be another's since (said again to whoever asks for the same again); None: no such chat.
-        `unless_linked`: nothing changes when it is another MAX chat already. Raises MaxChatTakenError."""
+        """Say which MAX chat a portal's chat is; None: none any more; `unless_linked`: leave it where it is another.
+        Takes over what was known of the MAX chat, whose own entry ends; that of the one before comes back, if MAX has
+        named it or told its count. The chats whose counts may be another's since (said again to whoever asks again);
+        None: no such chat. Raises MaxChatTakenError."""
 
 
 class MaxChatTakenError(Exception):
@@ -302,7 +299,7 @@ class Marks:
     """What must outlive a restart. `gap_ms`: events before it may have been lost, for we were not subscribed: a chat
     that was read last before it is not to be trusted. `polled`: the marker of long polling. `heard_ms`: when the newest
     event came by the webhook, give or take seconds. `subscribed`: a digest of the address and the secret that MAX was
-    told last."""
+    told last; empty: nobody knows whether it was, for whoever was about to may have been killed."""
 
     gap_ms: int = 0
     polled: int | None = None

@@ -38,6 +38,8 @@ _TAKEN = (
     "MAX sends its events to a webhook, so polls bring none: end that subscription or set CHATFERRY_MAX_EVENTS=webhook"
 )
 _TRY_EVERY_S = 30.0
+# Kept from when a subscription was found missing until all that follows is done, by whoever does it at last.
+_BEING_MADE = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +118,8 @@ class Keeper:
             if self.hearing.came and self.clock.monotonic() - self._passed_on_at >= _PASS_ON_EVERY_S:
                 self.hearing.came, self._passed_on_at = False, self.clock.monotonic()
                 await self.parts.memory.heard(self._now_ms())
-            self.trust.gap_ms = (await self.parts.memory.marks()).gap_ms
+            # It may have been found here meanwhile that some were lost since.
+            self.trust.gap_ms = max((await self.parts.memory.marks()).gap_ms, self.trust.gap_ms)
             await self.clock.sleep(_OFF_DUTY_S)
 
     async def stay_subscribed(self, wanted: Subscription, stopping: asyncio.Event) -> None:
@@ -173,19 +176,20 @@ class Keeper:
     async def _subscribe(self, wanted: Subscription, duty: _Duty) -> None:
         await self._leave("subscription")
         there = await self.parts.max.subscribed(wanted.url, TYPES)
-        if duty.anew:
-            duty.anew = (await self.parts.memory.marks()).subscribed != wanted.digest
-        if there and not duty.anew:
-            return
         if not there:
-            duty.sure_until = float("-inf")
-            await self._begin_anew()
+            duty.anew, duty.sure_until = True, float("-inf")
+            await self._begin_anew(subscribed=_BEING_MADE)
+        marks = await self.parts.memory.marks() if duty.anew else None
+        if marks is None or marks.subscribed == wanted.digest:
+            duty.anew = False
+            return
         await self._leave("subscription")
         await self.parts.max.subscribe(wanted.url, wanted.secret, TYPES)
-        await self.parts.memory.keep(replace(await self.parts.memory.marks(), subscribed=wanted.digest))
+        if marks.subscribed == _BEING_MADE:
+            await self._begin_anew(subscribed=wanted.digest)
+        else:
+            await self.parts.memory.keep(replace(await self.parts.memory.marks(), subscribed=wanted.digest))
         duty.anew = False
-        if not there:
-            await self._begin_anew()
         log.info("subscription.made")
 
     async def poll(self, polled: Polled, inbox: Inbox, stopping: asyncio.Event) -> None:
@@ -241,10 +245,13 @@ class Keeper:
             await self.parts.memory.keep(replace(await self.parts.memory.marks(), polled=marker))
         await self.clock.sleep(max(0.0, next_s - self.clock.monotonic()))
 
-    async def _begin_anew(self) -> None:
+    async def _begin_anew(self, subscribed: str | None = None) -> None:
+        """`subscribed`: what is kept of the subscription from now on, when that is another."""
         now_ms = self._now_ms()
         self.trust.gap_ms = now_ms
-        await self.parts.memory.keep(replace(await self.parts.memory.marks(), gap_ms=now_ms))
+        marks = await self.parts.memory.marks()
+        subscribed = marks.subscribed if subscribed is None else subscribed
+        await self.parts.memory.keep(replace(marks, gap_ms=now_ms, subscribed=subscribed))
 
     def _now_ms(self) -> int:
         return int(self.clock.now().timestamp() * 1_000)
