@@ -141,6 +141,16 @@ async def test_a_read_that_is_written_late_does_not_undo_the_events_that_followe
     assert (await kept.known(OWN)).counted == moved
 
 
+async def test_of_one_read_the_count_that_more_events_have_moved_stays(kept: Kept) -> None:
+    await counted(kept, 10, 100)
+    twice = replace(read(12, 100, mark=Mark.PROVISIONAL), moves=2)
+    await kept.max_side.note(OWN, Told(count=twice))
+    noted = await kept.max_side.note(OWN, Told(count=replace(twice, count=11, moves=1)))
+    assert noted is not None
+    assert noted.counted == twice
+    assert noted.counted.moves == 2
+
+
 async def test_trust_and_title_of_an_earlier_moment_take_nothing_back(kept: Kept) -> None:
     await kept.max_side.arrived(MAX, "first")
     await kept.max_side.note(OWN, Told(title="second", trusted=False, at_ms=200))

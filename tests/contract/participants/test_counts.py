@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 from tests.contract.participants.redis_ports import joined, left, replicas_of
@@ -101,6 +102,24 @@ async def test_an_event_moves_a_count_once(counts: Counts) -> None:
     assert await counts.load([CHAT]) == {CHAT: moved}
     again = Count(150, Mark.PROVISIONAL, known.stamp)
     assert await counts.hint(CHAT, known, left(NOW + 6)) == again, "the cache has a newer one than the caller"
+
+
+async def test_of_one_read_the_count_that_more_events_have_moved_is_the_newer(counts: Counts) -> None:
+    known = read(150)
+    await counts.write(CHAT, known)
+    once = await counts.hint(CHAT, known, joined(NOW + 5))
+    twice = await counts.hint(CHAT, known, joined(NOW + 6, user=2))
+    assert once is not None
+    assert twice is not None
+    assert [one.moves for one in (once, twice)] == [1, 2]
+    assert (await counts.load([CHAT]))[CHAT].moves == 2
+    assert not await counts.write(CHAT, once)
+    # Whoever knows of more events than the cache goes on from those.
+    more = replace(twice, count=160, moves=9)
+    assert await counts.hint(CHAT, more, left(NOW + 7)) == replace(twice, count=159)
+    assert (await counts.load([CHAT]))[CHAT].moves == 10
+    assert await counts.write(CHAT, read(150, at=NOW + 8))
+    assert (await counts.load([CHAT]))[CHAT].moves == 0
 
 
 async def test_an_event_that_a_read_has_counted_already_moves_nothing(counts: Counts) -> None:

@@ -7,6 +7,7 @@ import random
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -101,6 +102,20 @@ async def test_many_writers_at_once_and_every_reader_ends_with_what_is_there(dat
         assert known == there
     for reader in readers:
         await reader.close()
+
+
+async def test_a_count_that_was_written_before_moves_were_counted_has_none(
+    database: Database, catalogue: MongoCatalogue
+) -> None:
+    side, own, count = MongoMaxSide(database, SystemClock()), ChatId(-1), _read(5, 100)
+    await side.arrived(MaxChatId(-1), None)
+    await side.note(own, Told(count=count))
+    await database[CHATS].update_one({"_id": own}, {"$unset": {"count.moves": ""}})
+    [entry] = (await catalogue.by_max_chat([MaxChatId(-1)])).values()
+    assert entry.counted == count
+    noted = await side.note(own, Told(count=replace(count, count=6, mark=Mark.PROVISIONAL, moves=1)))
+    assert noted is not None
+    assert noted.count.count == 6
 
 
 async def test_a_write_that_commits_after_later_ones_is_told(database: Database, catalogue: MongoCatalogue) -> None:

@@ -251,3 +251,42 @@ async def test_what_was_asked_before_a_chat_was_forgotten_is_not_learned_after_i
         replica.counts.write = lost  # type: ignore[method-assign]
         assert not await layered.write(ONE, known)
         assert replica.local_counts.known() == []
+
+
+@pytest.mark.parametrize("falls", [True, False])
+async def test_an_event_moves_a_count_once_also_where_redis_has_come_or_gone_in_between(
+    server: RedisOfOurs, replicas: list[Replica], falls: bool
+) -> None:
+    replica, other, _ = replicas
+    async with LayeredCounts(replica.counts, replica.local_counts, replica.quick) as layered:
+        known = read(10)
+        await layered.write(ONE, known)
+        event = joined(known.stamp.started_ms + 5)
+        if not falls:
+            replica.quick._fell()
+        moved = await layered.hint(ONE, known, event)
+        if falls:
+            replica.quick._fell()
+        else:
+            await until_back(replica)
+        assert await layered.hint(ONE, known, event) is None
+        await until_back(replica)
+        await settled(replica)
+        assert moved == Count(11, Mark.PROVISIONAL, known.stamp)
+        assert await other.counts.load([ONE]) == await layered.load([ONE]) == {ONE: moved}
+
+
+async def test_what_is_forgotten_of_one_chat_undoes_nothing_of_another(
+    server: RedisOfOurs, replicas: list[Replica]
+) -> None:
+    replica = replicas[0]
+    layered = LayeredCounts(replica.counts, replica.local_counts, replica.quick)
+    known = read(10)
+
+    async def lost(chat: ChatId, count: Count) -> bool:
+        await layered.forget([TWO])
+        raise OutageError("redis", f"{chat} is {count.count}, or not")
+
+    replica.counts.write = lost  # type: ignore[method-assign]
+    assert await layered.write(ONE, known)
+    assert await replica.local_counts.load([ONE]) == {ONE: known}

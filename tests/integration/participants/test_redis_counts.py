@@ -173,6 +173,16 @@ async def test_of_what_events_have_made_of_the_same_read_the_one_that_has_seen_m
     assert await replica.counts.load([CHAT]) == {CHAT: twice}
 
 
+async def test_a_state_that_was_written_before_moves_were_counted_has_none(replica: Replica) -> None:
+    now = now_ms()
+    await replica.counts.write(CHAT, read(10, now))
+    await replica.redis.hdel(replica.keys.own(f"state:{CHAT}"), "moves")
+    assert (await replica.counts.load([CHAT]))[CHAT].moves == 0
+    moved = await replica.counts.hint(CHAT, read(10, now), joined(now + 5))
+    assert moved is not None
+    assert (moved.count, moved.moves) == (11, 1)
+
+
 async def test_a_page_of_fifty_costs_one_round_trip_and_a_millisecond_of_cpu_at_most(replica: Replica) -> None:
     chats = [ChatId(n) for n in range(1, 51)]
     for chat in chats:

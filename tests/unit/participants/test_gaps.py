@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from tests.unit.participants.story import Story
 from tests.unit.participants.test_keeping import HERE, keep_subscribed, now_ms, story
@@ -103,3 +104,16 @@ def test_all_replicas_hear_of_the_gap_that_one_has_found(story: Story) -> None:
     other.after(1)
     assert other.trust.gap_ms == marks.gap_ms
     other.end()
+
+
+def test_what_another_on_duty_has_begun_and_not_ended_is_done_anew(story: Story) -> None:
+    keep_subscribed(story)
+    story.after(10)
+    # While Redis is away two may be on duty: the other one has subscribed, and was killed before it could say so.
+    marks = story.do(story.catalogue.marks())
+    story.do(story.catalogue.keep(replace(marks, subscribed="")))
+    before = now_ms(story)
+    story.after(301)
+    marks = story.do(story.catalogue.marks())
+    assert marks.subscribed == HERE.digest
+    assert marks.gap_ms > before

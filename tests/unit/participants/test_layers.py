@@ -217,6 +217,19 @@ async def test_redis_that_answers_and_refuses_is_away_until_it_does_what_it_is_a
     assert told == [True, False]
 
 
+async def test_an_end_of_which_redis_need_not_hear_says_nothing_of_redis() -> None:
+    clock, told = HandClock(), list[bool]()
+    local = LocalWanted(clock, set(), Debounce())
+    steady = Switch(clock, _answers, told.append)
+    wanted = LayeredWanted(cast("RedisWanted", Refusing()), local, steady, Switch(clock, _answers))
+    await local.ask([ChatId(1)], Urgency.ASKED)
+    claims = await wanted.claim(HELD, {}, 5)
+    assert len(claims) == 1
+    clock.seconds += 1
+    await wanted.finish(claims)
+    assert told == [True]
+
+
 async def test_a_wish_that_redis_refuses_again_and_again_waits_for_its_debounce_once() -> None:
     clock = HandClock()
     local = LocalWanted(clock, set(), Debounce(wait_ms=1_500))

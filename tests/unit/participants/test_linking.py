@@ -76,6 +76,20 @@ def test_of_the_chat_before_no_count_is_left_when_the_new_one_may_not_be_read(st
     assert story.count(CHAT) == (4, "denied")
 
 
+@pytest.mark.parametrize("verdict", [Verdict.DENIED, Verdict.GONE])
+def test_of_the_chat_before_no_count_is_left_where_nobody_could_tell_this_replica_to_forget_it(
+    story: Story, verdict: Verdict
+) -> None:
+    linked(story)
+    story.max.answers[NEW] = Answer(verdict)
+    story.do(story.catalogue.link(CHAT, NEW))
+    story.do(story.view.follow(story.catalogue))
+    assert story.count(CHAT) == (17, "confirmed"), "in the cache"
+    story.do(story.wanted.ask([CHAT], Urgency.ASKED))
+    story.after(3)
+    assert story.count(CHAT)[0] == 4
+
+
 def test_a_link_that_is_ended_during_a_read_stays_ended(story: Story) -> None:
     linked(story)
     story.max.seconds = 1.0

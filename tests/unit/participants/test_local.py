@@ -147,3 +147,23 @@ async def test_one_looks_for_redis_while_the_others_go_on_without() -> None:
     world.there = True
     looking.set()
     assert await first == "answer"
+
+
+async def test_a_look_that_takes_long_is_followed_by_half_a_second_in_which_nobody_waits() -> None:
+    world = World()
+    world.there = False
+    with pytest.raises(OutageError):
+        await world.switch.attempt(world.call)
+    world.clock.seconds += 1
+
+    async def hangs() -> None:
+        world.looked += 1
+        world.clock.seconds += 1
+        raise OutageError("redis", "no answer")
+
+    world.switch.probe = hangs
+    for _ in range(5):
+        with pytest.raises(OutageError):
+            await world.switch.attempt(world.call)
+        world.clock.seconds += 0.05
+    assert world.looked == 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -27,7 +27,8 @@ class LayeredCounts:
         self._restoring: asyncio.Task[None] | None = None
         self._unwritten: set[ChatId] = set()
         self._unforgotten: set[ChatId] = set()
-        # How often chats were: what was asked before may be of others.
+        # Of each chat that was: the number of that. What was asked for before is of the chat of MAX that it was then.
+        self._forgotten: dict[ChatId, int] = {}
         self._forgets = 0
 
     async def __aenter__(self) -> Self:
@@ -47,7 +48,7 @@ class LayeredCounts:
         return not self._switch.away and not self._switch.back.is_set()
 
     async def load(self, chats: Sequence[ChatId]) -> dict[ChatId, Count]:
-        forgets, shared, hidden = self._forgets, False, set[ChatId]()
+        began, shared, hidden = self._forgets, False, set[ChatId]()
 
         async def there() -> dict[ChatId, Count]:
             # Before Redis is asked: until its answer is heard it may fall, and all may have been written back.
@@ -59,23 +60,24 @@ class LayeredCounts:
             found = await self._switch.attempt(there)
         except OutageError:
             return await self._local.load(chats)
-        hidden |= self._unforgotten
+        hidden |= {chat for chat in found if self._forgotten_since(chat, began)}
         found = {chat: count for chat, count in found.items() if chat not in hidden}
         if not (shared and self.shared):
             # What events have told here meanwhile is not written back yet.
             here = await self._local.load(chats)
             found |= {chat: one for chat, one in here.items() if chat not in found or found[chat].order <= one.order}
-        self._learn(found, forgets)
+        self._local.learn(found)
         return found
 
     async def write(self, chat: ChatId, count: Count) -> bool:
-        forgets = self._forgets
+        began = self._forgets
         try:
             written = await self._switch.attempt(lambda: self._redis.write(chat, count))
         except OutageError:
-            return self._forgets == forgets and await self._write_here(chat, count)
-        if written and self._learn({chat: count}, forgets):
+            return not self._forgotten_since(chat, began) and await self._write_here(chat, count)
+        if written and not self._forgotten_since(chat, began):
             self._unforgotten.discard(chat)
+            self._local.learn({chat: count})
         return written
 
     async def _write_here(self, chat: ChatId, count: Count) -> bool:
@@ -83,41 +85,46 @@ class LayeredCounts:
         return await self._local.write(chat, count)
 
     async def hint(self, chat: ChatId, known: Count, update: Update) -> Count | None:
-        forgets = self._forgets
-
-        async def there() -> Count | None:
-            if not self.shared:
-                # First what events have told here meanwhile: this one comes after them.
-                await self._redis.restore(list((await self._local.load([chat])).items()))
-            return await self._redis.hint(chat, known, update)
-
+        if self._local.heard(chat, update):
+            return None
+        began = self._forgets
         try:
-            moved = await self._switch.attempt(there)
+            moved = await self._switch.attempt(lambda: self._hint_there(chat, known, update))
         except OutageError:
-            return await self._hint_here(chat, known, update) if self._forgets == forgets else None
+            return None if self._forgotten_since(chat, began) else await self._hint_here(chat, known, update)
         if moved is not None:
-            self._learn({chat: moved}, forgets)
+            self._local.hear(chat, update)
+            if not self._forgotten_since(chat, began):
+                self._local.learn({chat: moved})
         return moved
+
+    async def _hint_there(self, chat: ChatId, known: Count, update: Update) -> Count | None:
+        """After what Redis has not heard of yet: that the chat is another one of MAX's, and what events have told."""
+        if chat in self._unforgotten:
+            await self._redis.forget([chat])
+            self._unforgotten.discard(chat)
+        if not self.shared:
+            await self._redis.restore(list((await self._local.load([chat])).items()))
+        return await self._redis.hint(chat, known, update)
 
     async def _hint_here(self, chat: ChatId, known: Count, update: Update) -> Count | None:
         self._unwritten.add(chat)
         return await self._local.hint(chat, known, update)
 
-    def _learn(self, counts: Mapping[ChatId, Count], forgets: int) -> bool:
-        """Unless chats were forgotten since it was asked for: it may be what these were before."""
-        if self._forgets != forgets:
-            return False
-        self._local.learn(counts)
-        return True
-
     async def forget(self, chats: Collection[ChatId]) -> None:
+        if not chats:
+            return
         self._forgets += 1
+        self._forgotten |= dict.fromkeys(chats, self._forgets)
         await self._local.forget(chats)
         self._unwritten.difference_update(chats)
         try:
             await self._switch.attempt(lambda: self._redis.forget(chats))
         except OutageError:
             self._unforgotten.update(chats)
+
+    def _forgotten_since(self, chat: ChatId, forgets: int) -> bool:
+        return self._forgotten.get(chat, 0) > forgets
 
     async def _restore(self) -> None:
         while True:

@@ -66,8 +66,7 @@ class LocalCounts:
         return True
 
     async def hint(self, chat: ChatId, known: Count, update: Update) -> Count | None:
-        now, event = self._clock.monotonic(), (chat, update.identity)
-        if update.effect not in MOVING or self._hints.get(event, 0.0) > now:
+        if update.effect not in MOVING or self.heard(chat, update):
             return None
         here = (await self.load([chat])).get(chat)
         newest = here if here is not None and here.order >= known.order else known
@@ -76,9 +75,17 @@ class LocalCounts:
         else:
             moved = hinted(newest, update.delta, update.at_ms)
         if moved is not None:
-            self._hints.put(event, now + _HINT_S)
-            self._counts.put(chat, (moved, now + _STATE_S))
+            self.hear(chat, update)
+            self._counts.put(chat, (moved, self._clock.monotonic() + _STATE_S))
         return moved
+
+    def heard(self, chat: ChatId, update: Update) -> bool:
+        """Whether this event has moved the count already."""
+        return self._hints.get((chat, update.identity), 0.0) > self._clock.monotonic()
+
+    def hear(self, chat: ChatId, update: Update) -> None:
+        """It has, here or in Redis."""
+        self._hints.put((chat, update.identity), self._clock.monotonic() + _HINT_S)
 
     async def forget(self, chats: Collection[ChatId]) -> None:
         for chat in chats:

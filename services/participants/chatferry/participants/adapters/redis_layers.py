@@ -47,9 +47,10 @@ class Switch:
             if now < self._next:
                 raise OutageError("redis", "Redis is away")
             self._next = now + ATTEMPT_EVERY_S
-            # What is called may have an answer without asking Redis.
-            await self.probe()
         try:
+            if looking:
+                # What is called may have an answer without asking Redis.
+                await self.probe()
             answer = await call()
         except OutageError:
             self._fell()
@@ -135,6 +136,8 @@ class LayeredWanted:
         here = [claim for claim in claims if self._local.claimed(claim)]
         there = [claim for claim in claims if not self._local.claimed(claim)]
         await self._local.finish(here, again, took_s)
+        if not there:
+            return
         try:
             await self._switch.attempt(lambda: self._redis.finish(there, again, took_s))
         except OutageError:

@@ -73,10 +73,10 @@ class Polled(Protocol):
 
 @dataclass(slots=True)
 class _Duty:
-    """`anew`: what MAX has may be with another secret. On the clock's monotonic seconds: `sure_until`: so long one
-    failed look is no reason to doubt; `look_by`: so long events may stand for a look."""
+    """`kept`: the marks' `subscribed`, when they could be read last. On the clock's monotonic seconds: `sure_until`: so
+    long one failed look is no reason to doubt; `look_by`: so long events may stand for a look."""
 
-    anew: bool = True
+    kept: str | None = None
     sure_until: float = float("-inf")
     look_by: float = float("-inf")
 
@@ -174,22 +174,24 @@ class Keeper:
         return wanted.check_every_s
 
     async def _subscribe(self, wanted: Subscription, duty: _Duty) -> None:
+        try:
+            duty.kept = (await self.parts.memory.marks()).subscribed
+        except OutageError:
+            if duty.kept != wanted.digest:
+                raise
         await self._leave("subscription")
-        there = await self.parts.max.subscribed(wanted.url, TYPES)
-        if not there:
-            duty.anew, duty.sure_until = True, float("-inf")
+        if not await self.parts.max.subscribed(wanted.url, TYPES):
+            duty.sure_until, duty.kept = float("-inf"), _BEING_MADE
             await self._begin_anew(subscribed=_BEING_MADE)
-        marks = await self.parts.memory.marks() if duty.anew else None
-        if marks is None or marks.subscribed == wanted.digest:
-            duty.anew = False
+        if duty.kept == wanted.digest:
             return
         await self._leave("subscription")
         await self.parts.max.subscribe(wanted.url, wanted.secret, TYPES)
-        if marks.subscribed == _BEING_MADE:
+        if duty.kept == _BEING_MADE:
             await self._begin_anew(subscribed=wanted.digest)
         else:
             await self.parts.memory.keep(replace(await self.parts.memory.marks(), subscribed=wanted.digest))
-        duty.anew = False
+        duty.kept = wanted.digest
         log.info("subscription.made")
 
     async def poll(self, polled: Polled, inbox: Inbox, stopping: asyncio.Event) -> None:

@@ -203,8 +203,7 @@ class Reader:
 
     async def _noted(self, chat: ChatId, told: Told) -> bool:
         """False: it is another chat of MAX by now."""
-        before = self.parts.chats.entry(chat)
-        noted = await self.parts.catalogue.note(chat, told)
+        before, noted = self.parts.chats.entry(chat), await self.parts.catalogue.note(chat, told)
         if noted is not None:
             learn(self.parts.chats, before, noted)
         return noted is not None
@@ -280,7 +279,9 @@ class Reader:
         cached = (await self.parts.counts.load([entry.id])).get(entry.id)
         now = await self.parts.linked.by_max_chat([] if entry.max_chat is None else [entry.max_chat])
         kept = next((one.count for one in now.values() if one.id == entry.id), entry.count)
-        return kept if cached is None or cached.order < kept.order else cached
+        # As long as no read of a linked chat is noted, what is cached may be of the chat of MAX that it was before.
+        anothers = entry.id > 0 and kept.stamp.epoch == 0
+        return kept if cached is None or anothers or cached.order < kept.order else cached
 
     async def _leave(self, claim: Claim, *, patient: bool) -> Grant | None:
         """None when leave is far and whoever takes it is not `patient`."""
