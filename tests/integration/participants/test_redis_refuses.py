@@ -11,6 +11,7 @@ from tests.contract.participants.redis_ports import Replica
 from tests.integration.participants.test_redis_away import ONE, TWO, granted
 from tests.integration.redis_of_ours import RedisOfOurs
 
+from chatferry.common.errors import OutageError
 from chatferry.participants.adapters.layered_budget import LayeredBudget
 from chatferry.participants.adapters.redis_layers import LayeredSlots, LayeredWanted
 from chatferry.participants.domain.catalogue import SLOTS
@@ -37,6 +38,8 @@ async def test_a_redis_that_answers_and_may_not_write_is_away_until_it_may(
     replica.local_slots.learn(Held(dict.fromkeys(range(SLOTS), 1)))
     refuse(server, writes=True)
     await replica.redis.ping()
+    with pytest.raises(OutageError):
+        await replica.steady.probe()
     times, claims = list[float](), []
     await wanted.ask([ONE], Urgency.CHANGED)
     begin = time.monotonic()
